@@ -1,0 +1,210 @@
+// Every check of an argument, and every error text. A binding describes its arrays here; the core below assumes all.
+//
+// Checks are strict: a wrong dtype is a TypeError, never a cast; a strided or misaligned array is refused, not copied.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include "pgfast/base/types.hpp"
+
+namespace pgfast::bindings {
+
+namespace py = pybind11;
+
+template <typename T>
+const char* dtype_name() {
+  if constexpr (std::is_same_v<T, float>) return "float32";
+  if constexpr (std::is_same_v<T, double>) return "float64";
+  if constexpr (std::is_same_v<T, bool>) return "bool";
+  if constexpr (std::is_same_v<T, std::int64_t>) return "int64";
+  if constexpr (std::is_same_v<T, std::uint8_t>) return "uint8";
+}
+
+/// Runs body() with the GIL released: the one way in which a kernel lets other Python threads go on.
+template <typename Body>
+decltype(auto) without_gil(Body&& body) {
+  const py::gil_scoped_release release;
+  return body();
+}
+
+/// Checks the arguments of one call. Symbols stand for extents: the first array that uses a symbol gives it its value.
+class Arguments {
+ public:
+  explicit Arguments(const char* function) : function_(function) {}
+
+  /// Gives a symbol its value beforehand.
+  Arguments& extent(const std::string& symbol, Index value) {
+    symbols_.emplace_back(symbol, value);
+    return *this;
+  }
+
+  Index extent(const std::string& symbol) const {
+    const Index* known = find(symbol);
+    return known == nullptr ? -1 : *known;
+  }
+
+  /// A C-contiguous array of T with the shape that the symbols name.
+  template <typename T>
+  const T* input(const char* name, const py::array& array, std::initializer_list<const char*> shape) {
+    check_dtype<T>(name, array);
+    check_layout(name, array, shape);
+    return static_cast<const T*>(array.data());
+  }
+
+  /// The same, nullptr for None.
+  template <typename T>
+  const T* optional_input(const char* name, const py::object& object, std::initializer_list<const char*> shape) {
+    return object.is_none() ? nullptr : input<T>(name, as_array(name, object), shape);
+  }
+
+  /// An array that the call writes to.
+  template <typename T>
+  T* output(const char* name, py::array& array, std::initializer_list<const char*> shape) {
+    check_dtype<T>(name, array);
+    check_layout(name, array, shape);
+    if (!array.writeable()) fail(name, "must be writable, it is read-only");
+    return static_cast<T*>(array.mutable_data());
+  }
+
+  /// A freshly allocated result.
+  template <typename T>
+  py::array_t<T> result(std::initializer_list<const char*> shape) {
+    std::vector<py::ssize_t> extents;
+    for (const char* symbol : shape) extents.push_back(extent(symbol));
+    return py::array_t<T>(extents);
+  }
+
+  /// Calls body with a float or double tag, by the dtype of the array that decides it.
+  template <typename Body>
+  auto dispatch(const char* name, const py::array& array, Body&& body) {
+    deciding_name_ = name;
+    if (array.dtype().equal(py::dtype::of<float>())) return body(float{});
+    if (array.dtype().equal(py::dtype::of<double>())) return body(double{});
+    throw py::type_error(prefix(name) + "must be float32 or float64, got " + dtype_of(array));
+  }
+
+  py::array as_array(const char* name, const py::object& object) const {
+    if (!py::isinstance<py::array>(object))
+      throw py::type_error(prefix(name) + "must be a NumPy array, got " +
+                           std::string(py::str(py::type::of(object).attr("__name__"))));
+    return py::reinterpret_borrow<py::array>(object);
+  }
+
+  double in_range(const char* name, double value, double low, double high) const {
+    if (!(value >= low && value <= high))
+      fail(name, "must be in [" + number(low) + ", " + number(high) + "], got " + number(value));
+    return value;
+  }
+
+  double positive(const char* name, double value) const {
+    if (!(value > 0 && std::isfinite(value))) fail(name, "must be positive and finite, got " + number(value));
+    return value;
+  }
+
+  double not_negative(const char* name, double value) const {
+    if (!(value >= 0 && std::isfinite(value))) fail(name, "must be at least 0 and finite, got " + number(value));
+    return value;
+  }
+
+  /// Every value finite, else an error that names the first that is not.
+  template <typename T>
+  void finite(const char* name, const T* values, Index size) const {
+    T sum = 0;
+    for (Index i = 0; i < size; ++i) sum += values[i] - values[i];
+    if (sum == T(0)) return;
+    for (Index i = 0; i < size; ++i)
+      if (!std::isfinite(values[i]))
+        fail(name, "must be finite, got " + number(static_cast<double>(values[i])) + " at flat index " +
+                       std::to_string(i));
+  }
+
+  void actions_in_range(const char* name, const std::int64_t* actions, Index size, Index choices) const {
+    for (Index i = 0; i < size; ++i)
+      if (actions[i] < 0 || actions[i] >= choices)
+        fail(name, "must be in [0, " + std::to_string(choices) + "), got " + std::to_string(actions[i]) +
+                       " at row " + std::to_string(i));
+  }
+
+  /// Two arguments that must not share memory.
+  void distinct(const char* first, const py::array& a, const char* second, const py::array& b) const {
+    const auto* a0 = static_cast<const char*>(a.data());
+    const auto* b0 = static_cast<const char*>(b.data());
+    if (a0 < b0 + b.nbytes() && b0 < a0 + a.nbytes()) fail(first, std::string("must not share memory with ") + second);
+  }
+
+  [[noreturn]] void fail(const char* name, const std::string& what) const { throw py::value_error(prefix(name) + what); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw py::value_error(std::string(function_) + ": " + what);
+  }
+
+  static std::string number(double value) { return py::str(py::float_(value)); }
+
+ private:
+  std::string prefix(const char* name) const { return std::string(function_) + ": " + name + " "; }
+
+  static std::string dtype_of(const py::array& array) { return py::str(array.dtype()); }
+
+  const Index* find(const std::string& symbol) const {
+    for (const auto& [known, value] : symbols_)
+      if (known == symbol) return &value;
+    return nullptr;
+  }
+
+  template <typename T>
+  void check_dtype(const char* name, const py::array& array) const {
+    if (array.dtype().equal(py::dtype::of<T>())) return;
+    std::string wanted = dtype_name<T>();
+    if (std::is_floating_point_v<T> && deciding_name_ != nullptr && std::string(deciding_name_) != name)
+      wanted += std::string(" as ") + deciding_name_;
+    throw py::type_error(prefix(name) + "must be " + wanted + ", got " + dtype_of(array));
+  }
+
+  void check_layout(const char* name, const py::array& array, std::initializer_list<const char*> shape) {
+    bool matches = array.ndim() == static_cast<py::ssize_t>(shape.size());
+    std::string symbols;
+    std::string expected;
+    py::ssize_t axis = 0;
+    for (const char* symbol : shape) {
+      const Index* known = find(symbol);
+      if (known == nullptr && matches) {
+        symbols_.emplace_back(symbol, array.shape(axis));
+        known = find(symbol);
+      }
+      if (matches && array.shape(axis) != *known) matches = false;
+      if (axis > 0) {
+        symbols += ", ";
+        expected += ", ";
+      }
+      symbols += symbol;
+      expected += known == nullptr ? "any" : std::to_string(*known).c_str();
+      ++axis;
+    }
+    if (shape.size() == 1) {
+      symbols += ",";
+      expected += ",";
+    }
+    if (!matches)
+      fail(name, "must have shape (" + symbols + ") = (" + expected + "), got " +
+                     std::string(py::str(array.attr("shape"))));
+    if (array.size() == 0) fail(name, "must not be empty, got shape " + std::string(py::str(array.attr("shape"))));
+    if ((array.flags() & py::array::c_style) == 0) fail(name, "must be C-contiguous; use np.ascontiguousarray");
+    if ((array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0)
+      fail(name, "must be aligned in memory; use np.require(..., requirements=\"CA\")");
+  }
+
+  const char* function_;
+  const char* deciding_name_ = nullptr;
+  std::vector<std::pair<std::string, Index>> symbols_;
+};
+
+}  // namespace pgfast::bindings

@@ -1,0 +1,59 @@
+#include <string>
+
+#include <array>
+
+#include <pybind11/stl.h>
+
+#include "arrays.hpp"
+#include "pgfast/base/random.hpp"
+#include "pgfast/base/simd.hpp"
+#include "pgfast/base/thread_pool.hpp"
+
+namespace pgfast::bindings {
+namespace {
+
+py::dict build_info() {
+  py::dict info;
+  info["isa"] = PGFAST_ISA_NAME;
+  info["vector_bytes"] = kVectorBytes;
+  info["eigen"] = std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
+                  std::to_string(EIGEN_MINOR_VERSION);
+#if defined(__VERSION__)
+  info["compiler"] = __VERSION__;
+#endif
+  return info;
+}
+
+void bind_set_num_threads(int threads) {
+  if (threads < 1 || threads > 1024)
+    throw py::value_error("set_num_threads: n must be in [1, 1024], got " + std::to_string(threads));
+  py::gil_scoped_release release;
+  set_num_threads(threads);
+}
+
+py::array_t<double> bind_uniform(std::uint64_t seed, std::uint16_t stream, std::uint32_t environment,
+                                 std::uint64_t step, py::ssize_t count) {
+  if (count < 1) throw py::value_error("random_uniform: count must be at least 1, got " + std::to_string(count));
+  py::array_t<double> numbers(count);
+  for (py::ssize_t i = 0; i < count; ++i)
+    numbers.mutable_at(i) = uniform(random_block(seed, stream, environment, step, static_cast<std::uint32_t>(i)));
+  return numbers;
+}
+
+py::array_t<std::uint32_t> bind_philox(std::uint64_t key, std::array<std::uint32_t, 4> counter) {
+  const PhiloxBlock block = philox(key, counter);
+  return py::array_t<std::uint32_t>(4, block.data());
+}
+
+}  // namespace
+
+void register_base(py::module_& module) {
+  module.def("build_info", &build_info);
+  module.def("num_threads", &num_threads);
+  module.def("set_num_threads", &bind_set_num_threads, py::arg("n"));
+  module.def("random_uniform", &bind_uniform, py::arg("seed"), py::arg("stream"), py::arg("environment"),
+             py::arg("step"), py::arg("count"));
+  module.def("philox", &bind_philox, py::arg("key"), py::arg("counter"));
+}
+
+}  // namespace pgfast::bindings

@@ -1,0 +1,19 @@
+// The native module: a table of contents. Each register function lives in the file of the core folder it binds.
+#include <pybind11/pybind11.h>
+
+namespace pgfast::bindings {
+void register_base(pybind11::module_& module);
+void register_dist(pybind11::module_& module);
+void register_nn(pybind11::module_& module);
+void register_optim(pybind11::module_& module);
+void register_rl(pybind11::module_& module);
+}  // namespace pgfast::bindings
+
+PYBIND11_MODULE(PGFAST_MODULE, module) {
+  module.doc() = "Policy-gradient numerics, compiled for one instruction set. Use it through pgfast's Python modules.";
+  pgfast::bindings::register_base(module);
+  pgfast::bindings::register_dist(module);
+  pgfast::bindings::register_nn(module);
+  pgfast::bindings::register_optim(module);
+  pgfast::bindings::register_rl(module);
+}

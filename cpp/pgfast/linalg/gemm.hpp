@@ -1,0 +1,160 @@
+// Matrix products for small networks: C[i, j] += sum over r of A[i, r] B[r, j], with A reached through one pointer per
+// row and one offset per r.
+//
+// Eigen's product packs both operands on every call. With 8 to 320 rows against a weight matrix, and with the patches
+// of a convolution, packing costs as much as the arithmetic, so these loops read both operands where they lie. The
+// pointer-and-offset form of A serves a dense layer, its transpose, a convolution without im2col, and the weight
+// gradient of either.
+//
+// Every element of C is one chain of multiply-adds in the order of r (in blocks of kDepthBlock), whatever the number
+// of rows: a row's bits do not depend on the batch it is computed in, nor on how the batch is split among threads.
+#pragma once
+
+#include <algorithm>
+
+#include "pgfast/base/simd.hpp"
+#include "pgfast/base/types.hpp"
+
+namespace pgfast {
+
+/// Offsets r * stride.
+struct Stride {
+  Index stride;
+  Index operator[](Index r) const { return r * stride; }
+};
+
+/// Offsets r: a row that lies contiguously.
+struct Contiguous {
+  Index operator[](Index r) const { return r; }
+};
+
+/// Offsets from a table: the positions or the taps of a convolution.
+struct Table {
+  const std::int32_t* offsets;
+  Index operator[](Index r) const { return offsets[r]; }
+};
+
+namespace gemm_detail {
+
+inline constexpr Index kDepthBlock = 256;  // a panel of 256 x 2 vectors of B stays in the first-level cache
+inline constexpr int kMaxRows = 6;         // 6 x 2 accumulators + 2 of B + 1 of A fit 16 vector registers
+
+/// One register tile: Rows rows of C by Vectors vectors, added to C row by row (rows of C may overlap).
+/// `columns` of the last vector count; the rest is padding that is not stored.
+template <typename Scalar, int Rows, int Vectors, typename Offsets>
+inline void tile(const Scalar* const* a, Offsets offset, Index begin, Index end, const Scalar* b, Index ldb,
+                 Scalar* const* c, int columns) {
+  using Pack = Vector<Scalar>;
+  constexpr int lanes = kLanes<Scalar>;
+  Pack accumulator[Rows][Vectors] = {};
+  const Scalar* row[Rows];
+  for (int i = 0; i < Rows; ++i) row[i] = a[i];
+  for (Index r = begin; r < end; ++r, b += ldb) {
+    const Index at = offset[r];
+    Pack weights[Vectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) weights[v] = load(b + v * lanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      const Scalar x = row[i][at];
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) accumulator[i][v] += x * weights[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) {
+      Scalar* to = c[i] + v * lanes;
+      if (v + 1 < Vectors || columns == lanes) {
+        store(to, load(to) + accumulator[i][v]);
+      } else {
+        Scalar values[lanes];
+        store(values, accumulator[i][v]);
+        for (int j = 0; j < columns; ++j) to[j] += values[j];
+      }
+    }
+  }
+}
+
+template <typename Scalar, int Vectors, typename Offsets>
+void tile_rows(int rows, const Scalar* const* a, Offsets offset, Index begin, Index end, const Scalar* b, Index ldb,
+               Scalar* const* c, int columns) {
+  switch (rows) {
+    case 1: return tile<Scalar, 1, Vectors>(a, offset, begin, end, b, ldb, c, columns);
+    case 2: return tile<Scalar, 2, Vectors>(a, offset, begin, end, b, ldb, c, columns);
+    case 3: return tile<Scalar, 3, Vectors>(a, offset, begin, end, b, ldb, c, columns);
+    default: break;
+  }
+  if constexpr (Vectors <= 2) {
+    switch (rows) {
+      case 4: return tile<Scalar, 4, Vectors>(a, offset, begin, end, b, ldb, c, columns);
+      case 5: return tile<Scalar, 5, Vectors>(a, offset, begin, end, b, ldb, c, columns);
+      default: return tile<Scalar, 6, Vectors>(a, offset, begin, end, b, ldb, c, columns);
+    }
+  }
+}
+
+/// One panel of `Vectors` vectors of B against all rows, split into tiles of nearly equal height.
+template <typename Scalar, int Vectors, typename RowOfA, typename Offsets, typename RowOfC>
+void panel(Index m, RowOfA row_of_a, Offsets offset, Index begin, Index end, const Scalar* b, Index ldb,
+           RowOfC row_of_c, Index column, int columns) {
+  const Index tiles = ceil_divide(m, Vectors <= 2 ? kMaxRows : 3);
+  const Scalar* a[kMaxRows];
+  Scalar* c[kMaxRows];
+  Index i = 0;
+  for (Index t = 0; t < tiles; ++t) {
+    const Index stop = (t + 1) * m / tiles;
+    const int rows = static_cast<int>(stop - i);
+    for (int k = 0; k < rows; ++k) {
+      a[k] = row_of_a(i + k);
+      c[k] = row_of_c(i + k) + column;
+    }
+    tile_rows<Scalar, Vectors>(rows, a, offset, begin, end, b, ldb, c, columns);
+    i = stop;
+  }
+}
+
+}  // namespace gemm_detail
+
+/// C[i, j] += sum_{r < depth} row_of_a(i)[offset[r]] * b[r * ldb + j] for i < m, j < n.
+/// `row_of_c(i)` points at C[i, 0]; C must not overlap A or B. Does not allocate after its first call on a thread.
+template <typename Scalar, typename RowOfA, typename Offsets, typename RowOfC>
+void multiply_add(Index m, Index n, Index depth, RowOfA row_of_a, Offsets offset, const Scalar* b, Index ldb,
+                  RowOfC row_of_c) {
+  using namespace gemm_detail;
+  constexpr Index lanes = kLanes<Scalar>;
+  for (Index begin = 0; begin < depth; begin += kDepthBlock) {
+    const Index end = std::min(depth, begin + kDepthBlock);
+    const Scalar* block = b + begin * ldb;
+    Index column = 0;
+    if (m <= 3) {
+      // Few rows leave registers free: wider panels keep enough independent chains in flight.
+      for (; column + 4 * lanes <= n; column += 4 * lanes)
+        panel<Scalar, 4>(m, row_of_a, offset, begin, end, block + column, ldb, row_of_c, column, lanes);
+    }
+    for (; column + 2 * lanes <= n; column += 2 * lanes)
+      panel<Scalar, 2>(m, row_of_a, offset, begin, end, block + column, ldb, row_of_c, column, lanes);
+    for (; column + lanes <= n; column += lanes)
+      panel<Scalar, 1>(m, row_of_a, offset, begin, end, block + column, ldb, row_of_c, column, lanes);
+    if (column < n) {
+      // The last columns go through a zero-padded copy, so that they take the same vector instructions.
+      alignas(kVectorBytes) Scalar padded[kDepthBlock * lanes] = {};
+      for (Index r = begin; r < end; ++r)
+        std::copy_n(b + r * ldb + column, n - column, padded + (r - begin) * lanes);
+      panel<Scalar, 1>(m, row_of_a, offset, begin, end, padded, lanes, row_of_c, column, static_cast<int>(n - column));
+    }
+  }
+}
+
+/// to[c, r] = from[r, c] for a [rows, columns] matrix with leading dimension `ld`.
+template <typename Scalar>
+void transpose(const Scalar* from, Index rows, Index columns, Index ld, Scalar* to) {
+  constexpr Index block = 16;
+  for (Index r0 = 0; r0 < rows; r0 += block)
+    for (Index c0 = 0; c0 < columns; c0 += block)
+      for (Index c = c0; c < std::min(columns, c0 + block); ++c)
+        for (Index r = r0; r < std::min(rows, r0 + block); ++r) to[c * rows + r] = from[r * ld + c];
+}
+
+}  // namespace pgfast

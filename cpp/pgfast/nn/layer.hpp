@@ -1,0 +1,59 @@
+// What every layer of a network can do, on a block of rows and one thread. Nothing here checks or allocates results.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "pgfast/base/types.hpp"
+#include "pgfast/nn/activation.hpp"
+
+namespace pgfast {
+
+/// A named block of the flat parameter vector.
+struct ParameterBlock {
+  std::string name;
+  std::vector<Index> shape;
+  Index offset;
+  Index size;
+};
+
+/// y = activation(linear(x; w)). Rows are contiguous: x [rows, input_size], y [rows, output_size]; `w` points at the
+/// layer's own parameters, weight [fan_in, outputs] first, bias [outputs] after it.
+template <typename Scalar>
+class Layer {
+ public:
+  virtual ~Layer() = default;
+
+  virtual Index input_size() const = 0;
+  virtual Index output_size() const = 0;
+  /// Parameters of this layer, offsets relative to its first.
+  virtual std::vector<ParameterBlock> layout() const = 0;
+  virtual Index weight_size() const = 0;
+  virtual Index bias_size() const = 0;
+  /// Multiply-adds of one row's forward pass.
+  virtual Index multiply_adds() const = 0;
+  /// True where rows are small next to the weights, so that work is better split by columns than by rows.
+  virtual bool splits_columns() const = 0;
+  Index parameter_count() const { return weight_size() + bias_size(); }
+  Activation activation() const { return activation_; }
+
+  virtual void forward(const Scalar* w, const Scalar* x, Index rows, Scalar* y) const = 0;
+
+  /// The tangent dy [rows, output_size] for parameter tangent dw and input tangent dx (null: zero), given y.
+  virtual void jvp(const Scalar* w, const Scalar* dw, const Scalar* x, const Scalar* dx, const Scalar* y, Index rows,
+                   Scalar* dy) const = 0;
+
+  /// `delta` [rows, output_size] holds dL/dy and is overwritten with dL/d(linear). Adds to `gradient`
+  /// [parameter_count]; sets `dx` [rows, input_size] unless null. `wt` is the transposed weight [outputs, fan_in].
+  virtual void backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta,
+                        Scalar* gradient, Scalar* dx) const = 0;
+
+  /// Writes the weight transposed, [outputs, fan_in], as `backward` wants it.
+  virtual void transpose_weight(const Scalar* w, Scalar* wt) const = 0;
+
+ protected:
+  explicit Layer(Activation activation) : activation_(activation) {}
+  Activation activation_;
+};
+
+}  // namespace pgfast

@@ -1,0 +1,334 @@
+#include "pgfast/nn/network.hpp"
+
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+#include <string>
+
+#include "pgfast/base/thread_pool.hpp"
+#include "pgfast/nn/conv2d.hpp"
+#include "pgfast/nn/dense.hpp"
+#include "pgfast/nn/initialization.hpp"
+
+namespace pgfast {
+namespace {
+
+// A chunk of this many multiply-adds takes some microseconds, several times what handing it to a thread costs.
+constexpr Index kChunkMultiplyAdds = 250'000;
+// More partial gradients than this cost more to add up than further threads gain.
+constexpr Index kMostGradientChunks = 16;
+// Rows of a dense segment taken through its layers at a time.
+constexpr Index kDenseBlockRows = 64;
+// Split layers: columns of the output, and rows of the weight, per task.
+constexpr Index kForwardColumns = 64;
+constexpr Index kForwardRows = 96;
+constexpr Index kBackwardInputs = 96;
+
+template <typename Scalar>
+std::unique_ptr<Layer<Scalar>> make_layer(const LayerSpec& spec, Index inputs, const ConvolutionShape& image) {
+  if (spec.kind == LayerSpec::Kind::dense)
+    return std::make_unique<Dense<Scalar>>(inputs, spec.outputs, spec.activation);
+  return std::make_unique<Conv2d<Scalar>>(image, spec.activation);
+}
+
+}  // namespace
+
+template <typename Scalar>
+Tape<Scalar>::Tape(const Network<Scalar>& network, Index capacity) : capacity_(capacity) {
+  outputs_.resize(network.layer_count());
+  for (Index i = 0; i < network.layer_count(); ++i) outputs_[i].reserve(capacity * network.layer(i).output_size());
+}
+
+template <typename Scalar>
+Network<Scalar>::Network(std::vector<Index> input_shape, const std::vector<LayerSpec>& specs)
+    : input_shape_(std::move(input_shape)) {
+  if (specs.empty()) throw std::invalid_argument("a network needs at least one layer");
+  Index size = 1;
+  for (const Index extent : input_shape_) size *= extent;
+  ConvolutionShape image{0, 0, 0, ImageLayout::channels_first, 0, 1, 1};
+  bool is_image = input_shape_.size() == 3;
+  if (is_image) {
+    image.channels = input_shape_[0];
+    image.height = input_shape_[1];
+    image.width = input_shape_[2];
+  }
+  for (const LayerSpec& spec : specs) {
+    const std::string name = std::to_string(layers_.size());
+    if (spec.outputs < 1) throw std::invalid_argument("layer " + name + ": needs at least one output");
+    if (spec.kind == LayerSpec::Kind::conv2d) {
+      if (!is_image)
+        throw std::invalid_argument("layer " + name + ": a convolution needs inputs of shape (channels, height, width)");
+      if (spec.kernel < 1 || spec.stride < 1 || spec.kernel > std::min(image.height, image.width))
+        throw std::invalid_argument("layer " + name + ": a kernel of " + std::to_string(spec.kernel) + " with stride " +
+                                    std::to_string(spec.stride) + " does not fit an image of " +
+                                    std::to_string(image.height) + " x " + std::to_string(image.width));
+      image.filters = spec.outputs;
+      image.kernel = spec.kernel;
+      image.stride = spec.stride;
+    }
+    layers_.push_back(make_layer<Scalar>(spec, size, image));
+    size = layers_.back()->output_size();
+    is_image = is_image && spec.kind == LayerSpec::Kind::conv2d;
+    image = {image.filters, image.output_height(), image.output_width(), ImageLayout::channels_last, 0, 1, 1};
+
+    const Layer<Scalar>& layer = *layers_.back();
+    for (ParameterBlock block : layer.layout()) {
+      block.name = (spec.kind == LayerSpec::Kind::conv2d ? "conv" : "dense") + name + "." + block.name;
+      block.offset += parameter_count_;
+      layout_.push_back(block);
+    }
+    offsets_.push_back(parameter_count_);
+    parameter_count_ += layer.parameter_count();
+  }
+  offsets_.push_back(parameter_count_);
+
+  for (Index i = 0; i < layer_count(); ++i) {
+    const bool split = layers_[i]->splits_columns();
+    if (i == 0 || split || segments_.back().split_columns) segments_.push_back({i, i, split, 1, kDenseBlockRows});
+    Segment& segment = segments_.back();
+    segment.last = i + 1;
+    if (specs[i].kind == LayerSpec::Kind::conv2d) segment.block_rows = 1;
+  }
+  for (Segment& segment : segments_) {
+    Index multiply_adds = 0;
+    for (Index i = segment.first; i < segment.last; ++i) multiply_adds += layers_[i]->multiply_adds();
+    segment.chunk_rows = std::max<Index>(1, kChunkMultiplyAdds / multiply_adds);
+  }
+}
+
+template <typename Scalar>
+Index Network<Scalar>::multiply_adds() const {
+  Index sum = 0;
+  for (const auto& layer : layers_) sum += layer->multiply_adds();
+  return sum;
+}
+
+template <typename Scalar>
+void Network<Scalar>::initialize(Scalar* parameters, std::uint64_t seed, Scalar hidden_gain, Scalar output_gain) const {
+  for (Index i = 0; i < layer_count(); ++i) {
+    const Layer<Scalar>& layer = *layers_[i];
+    Scalar* weight = parameters + offsets_[i];
+    orthogonal(weight, layer.weight_size() / layer.bias_size(), layer.bias_size(),
+               i + 1 == layer_count() ? output_gain : hidden_gain, seed, static_cast<std::uint32_t>(i));
+    std::fill_n(weight + layer.weight_size(), layer.bias_size(), Scalar(0));
+  }
+}
+
+/// Rows [row, row + rows) of `x` as scalars: `x` itself, or the bytes converted into `scratch`.
+template <typename Scalar>
+const Scalar* Network<Scalar>::input_rows(Inputs x, Index row, Index rows, Buffer<Scalar>& scratch) const {
+  const Index first = row * input_size();
+  if (!x.bytes) return static_cast<const Scalar*>(x.data) + first;
+  const std::uint8_t* bytes = static_cast<const std::uint8_t*>(x.data) + first;
+  const Index size = rows * input_size();
+  Scalar* values = scratch.reserve(size);
+  constexpr Scalar scale = Scalar(1) / Scalar(255);
+  for (Index i = 0; i < size; ++i) values[i] = static_cast<Scalar>(bytes[i]) * scale;
+  return values;
+}
+
+template <typename Scalar>
+const Scalar* Network<Scalar>::segment_input(const Segment& segment, Inputs x, Index row, Index rows,
+                                             Tape<Scalar>& tape) const {
+  if (segment.first == 0) {
+    thread_local Buffer<Scalar> scratch;
+    return input_rows(x, row, rows, scratch);
+  }
+  return tape.outputs_[segment.first - 1].data() + row * layers_[segment.first]->input_size();
+}
+
+template <typename Scalar>
+void Network<Scalar>::forward(const Scalar* parameters, Inputs x, Index first_row, Index rows,
+                              Tape<Scalar>& tape) const {
+  for (const Segment& segment : segments_) {
+    if (segment.split_columns)
+      forward_columns(segment, parameters, x, first_row, rows, tape);
+    else
+      forward_rows(segment, parameters, x, first_row, rows, tape);
+  }
+}
+
+template <typename Scalar>
+void Network<Scalar>::forward_rows(const Segment& segment, const Scalar* parameters, Inputs x, Index first_row,
+                                   Index rows, Tape<Scalar>& tape) const {
+  const Index step = std::min(segment.block_rows, segment.chunk_rows);
+  parallel_for(ceil_divide(rows, segment.chunk_rows), [&](Index chunk) {
+    const Index end = std::min(rows, (chunk + 1) * segment.chunk_rows);
+    for (Index row = chunk * segment.chunk_rows; row < end; row += step) {
+      const Index count = std::min(step, end - row);
+      // x starts at first_row, the tape at row 0.
+      const Index offset = segment.first == 0 ? row : first_row + row;
+      const Scalar* from = segment_input(segment, x, offset, count, tape);
+      for (Index i = segment.first; i < segment.last; ++i) {
+        Scalar* to = tape.outputs_[i].data() + (first_row + row) * layers_[i]->output_size();
+        layers_[i]->forward(parameters + offsets_[i], from, count, to);
+        from = to;
+      }
+    }
+  });
+}
+
+template <typename Scalar>
+void Network<Scalar>::forward_columns(const Segment& segment, const Scalar* parameters, Inputs x, Index first_row,
+                                      Index rows, Tape<Scalar>& tape) const {
+  const auto& layer = static_cast<const Dense<Scalar>&>(*layers_[segment.first]);
+  const Index outputs = layer.output_size();
+  const Scalar* from = segment.first == 0
+                           ? input_rows(x, 0, rows, tape.inputs_)
+                           : tape.outputs_[segment.first - 1].data() + first_row * layer.input_size();
+  Scalar* to = tape.outputs_[segment.first].data() + first_row * outputs;
+  const Index column_tasks = ceil_divide(outputs, kForwardColumns);
+  parallel_for(column_tasks * ceil_divide(rows, kForwardRows), [&](Index task) {
+    const Index row = task / column_tasks * kForwardRows;
+    const Index column = task % column_tasks * kForwardColumns;
+    layer.forward_columns(parameters + offsets_[segment.first], from + row * layer.input_size(),
+                          std::min(kForwardRows, rows - row), column, std::min(outputs, column + kForwardColumns),
+                          to + row * outputs);
+  });
+}
+
+template <typename Scalar>
+void Network<Scalar>::transpose_weights(Index first, Index last, const Scalar* parameters, Tape<Scalar>& tape) const {
+  Scalar* transposed = tape.transposed_.reserve(parameter_count_);
+  for (Index i = std::max<Index>(1, first); i < last; ++i)
+    layers_[i]->transpose_weight(parameters + offsets_[i], transposed + offsets_[i]);
+}
+
+/// Layers [first, last) for rows [row, row + rows) of the tape: consumes `delta` = dL/dy of layer last - 1 for these
+/// rows, adds to `gradient` (of layer `first` on), and sets `dx` unless null. `x` is the input of layer `first`.
+template <typename Scalar>
+void Network<Scalar>::backward_block(Index first, Index last, const Scalar* x, Index row, Index rows,
+                                     Tape<Scalar>& tape, Scalar* delta, Scalar* gradient, Scalar* dx) const {
+  thread_local std::array<Buffer<Scalar>, 2> scratch;
+  for (Index i = last - 1; i >= first; --i) {
+    const Layer<Scalar>& layer = *layers_[i];
+    const Scalar* from = i == first ? x : tape.outputs_[i - 1].data() + row * layer.input_size();
+    Scalar* below = i == first ? dx : scratch[i % 2].reserve(rows * layer.input_size());
+    layer.backward(tape.transposed_.data() + offsets_[i], from, tape.outputs_[i].data() + row * layer.output_size(),
+                   rows, delta, gradient + offsets_[i] - offsets_[first], below);
+    delta = below;
+  }
+}
+
+template <typename Scalar>
+void Network<Scalar>::backward_rows(const Segment& segment, Inputs x, Index rows, Tape<Scalar>& tape, Scalar* delta,
+                                    Scalar* gradient, Scalar* dx) const {
+  const Index inputs = layers_[segment.first]->input_size();
+  const Index outputs = layers_[segment.last - 1]->output_size();
+  const Index size = offsets_[segment.last] - offsets_[segment.first];
+  const Index chunk_rows = std::max(segment.chunk_rows, ceil_divide(rows, kMostGradientChunks));
+  const Index chunks = ceil_divide(rows, chunk_rows);
+  Scalar* target = gradient + offsets_[segment.first];
+  Scalar* partials = chunks > 1 ? tape.partials_.reserve(chunks * size) : target;
+  parallel_for(chunks, [&](Index chunk) {
+    Scalar* partial = partials + chunk * size;
+    std::fill_n(partial, size, Scalar(0));
+    const Index end = std::min(rows, (chunk + 1) * chunk_rows);
+    for (Index row = chunk * chunk_rows; row < end; row += segment.block_rows) {
+      const Index count = std::min(segment.block_rows, end - row);
+      backward_block(segment.first, segment.last, segment_input(segment, x, row, count, tape), row, count, tape,
+                     delta + row * outputs, partial, dx == nullptr ? nullptr : dx + row * inputs);
+    }
+  });
+  if (chunks == 1) return;
+  constexpr Index block = 4096;
+  parallel_for(ceil_divide(size, block), [&](Index task) {
+    const Index begin = task * block;
+    const Index count = std::min(block, size - begin);
+    ArrayView<Scalar> sum(target + begin, count);
+    sum = ConstArrayView<Scalar>(partials + begin, count);
+    for (Index chunk = 1; chunk < chunks; ++chunk)
+      sum += ConstArrayView<Scalar>(partials + chunk * size + begin, count);
+  });
+}
+
+template <typename Scalar>
+void Network<Scalar>::backward_columns(const Segment& segment, const Scalar* parameters, Inputs x, Index rows,
+                                       Tape<Scalar>& tape, Scalar* delta, Scalar* gradient, Scalar* dx) const {
+  const auto& layer = static_cast<const Dense<Scalar>&>(*layers_[segment.first]);
+  const Scalar* weight = parameters + offsets_[segment.first];
+  Scalar* target = gradient + offsets_[segment.first];
+  const Index outputs = layer.output_size();
+  const Scalar* from =
+      segment.first == 0 ? input_rows(x, 0, rows, tape.inputs_) : tape.outputs_[segment.first - 1].data();
+  multiply_by_derivative(layer.activation(), tape.outputs_[segment.first].data(), delta, rows * outputs);
+  ArrayView<Scalar> bias_gradient(target + layer.weight_size(), outputs);
+  bias_gradient.setZero();
+  for (Index row = 0; row < rows; ++row) bias_gradient += ConstArrayView<Scalar>(delta + row * outputs, outputs);
+  parallel_for(ceil_divide(layer.input_size(), kBackwardInputs), [&](Index task) {
+    const Index begin = task * kBackwardInputs;
+    layer.backward_inputs(weight, from, delta, rows, begin, std::min(layer.input_size(), begin + kBackwardInputs),
+                          target, dx);
+  });
+}
+
+template <typename Scalar>
+void Network<Scalar>::vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape, const Scalar* dy,
+                          Scalar* gradient) const {
+  Scalar* delta = tape.deltas_[0].reserve(rows * output_size());
+  std::copy_n(dy, rows * output_size(), delta);
+  for (Index s = static_cast<Index>(segments_.size()) - 1; s >= 0; --s) {
+    const Segment& segment = segments_[s];
+    const Index flip = static_cast<Index>(segments_.size()) - s;
+    Scalar* dx = s == 0 ? nullptr : tape.deltas_[flip % 2].reserve(rows * layers_[segment.first]->input_size());
+    if (segment.split_columns) {
+      backward_columns(segment, parameters, x, rows, tape, delta, gradient, dx);
+    } else {
+      transpose_weights(segment.first, segment.last, parameters, tape);
+      backward_rows(segment, x, rows, tape, delta, gradient, dx);
+    }
+    delta = dx;
+  }
+}
+
+template <typename Scalar>
+void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape,
+                                     const Scalar* dy, Scalar* gradients) const {
+  transpose_weights(0, layer_count(), parameters, tape);
+  Scalar* delta = tape.deltas_[0].reserve(rows * output_size());
+  std::copy_n(dy, rows * output_size(), delta);
+  const Index chunk_rows = std::max<Index>(1, kChunkMultiplyAdds / multiply_adds());
+  const Segment whole{0, layer_count(), false, chunk_rows, 1};
+  parallel_for(ceil_divide(rows, chunk_rows), [&](Index chunk) {
+    const Index end = std::min(rows, (chunk + 1) * chunk_rows);
+    for (Index row = chunk * chunk_rows; row < end; ++row) {
+      Scalar* gradient = gradients + row * parameter_count_;
+      std::fill_n(gradient, parameter_count_, Scalar(0));
+      backward_block(0, layer_count(), segment_input(whole, x, row, 1, tape), row, 1, tape,
+                     delta + row * output_size(), gradient, nullptr);
+    }
+  });
+}
+
+template <typename Scalar>
+void Network<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, Inputs x, Index rows, Tape<Scalar>& tape,
+                          Scalar* dy) const {
+  const Index chunk_rows = std::max<Index>(1, kChunkMultiplyAdds / multiply_adds());
+  const Index step = std::min(chunk_rows, kDenseBlockRows);
+  const Segment whole{0, layer_count(), false, chunk_rows, step};
+  parallel_for(ceil_divide(rows, chunk_rows), [&](Index chunk) {
+    thread_local std::array<Buffer<Scalar>, 2> scratch;
+    const Index end = std::min(rows, (chunk + 1) * chunk_rows);
+    for (Index row = chunk * chunk_rows; row < end; row += step) {
+      const Index count = std::min(step, end - row);
+      const Scalar* from = segment_input(whole, x, row, count, tape);
+      const Scalar* dx = nullptr;
+      for (Index i = 0; i < layer_count(); ++i) {
+        const Layer<Scalar>& layer = *layers_[i];
+        const Scalar* output = tape.outputs_[i].data() + row * layer.output_size();
+        Scalar* to = i + 1 == layer_count() ? dy + row * output_size()
+                                            : scratch[i % 2].reserve(count * layer.output_size());
+        layer.jvp(parameters + offsets_[i], tangent + offsets_[i], from, dx, output, count, to);
+        from = output;
+        dx = to;
+      }
+    }
+  });
+}
+
+template class Tape<float>;
+template class Tape<double>;
+template class Network<float>;
+template class Network<double>;
+
+}  // namespace pgfast

@@ -1,0 +1,123 @@
+// A feed-forward network over one flat parameter vector: forward pass, vector-Jacobian and Jacobian-vector products,
+// and per-sample gradients. The network holds no parameters and no state: many threads may use one.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "pgfast/base/types.hpp"
+#include "pgfast/nn/layer.hpp"
+
+namespace pgfast {
+
+struct LayerSpec {
+  enum class Kind { dense, conv2d };
+  Kind kind;
+  Index outputs;  // units of a dense layer, filters of a convolution
+  Index kernel;   // convolution only
+  Index stride;   // convolution only
+  Activation activation;
+};
+
+/// Rows of inputs: scalars taken as they are, or bytes that stand for byte / 255.
+struct Inputs {
+  const void* data;
+  bool bytes;
+};
+
+template <typename Scalar>
+class Network;
+
+/// What a forward pass leaves behind for the products that follow it: every layer's output for `capacity` rows, and
+/// the working memory of the backward pass, reused from call to call. One thread at a time.
+template <typename Scalar>
+class Tape {
+ public:
+  Tape(const Network<Scalar>& network, Index capacity);
+  Index capacity() const { return capacity_; }
+  /// The network's output [capacity, output_size].
+  Scalar* output() { return outputs_.back().data(); }
+
+ private:
+  friend class Network<Scalar>;
+  Index capacity_;
+  std::vector<Buffer<Scalar>> outputs_;      // per layer [capacity, its output size]
+  Buffer<Scalar> inputs_;                    // bytes as scalars, where the first layer wants all rows at once
+  Buffer<Scalar> deltas_[2];                 // dL/dy of one segment and of the one below it
+  Buffer<Scalar> transposed_;                // the weights transposed, where the parameters have them
+  Buffer<Scalar> partials_;                  // the gradients of the chunks of rows
+};
+
+template <typename Scalar>
+class Network {
+ public:
+  /// `input_shape` is {features} for a dense first layer, {channels, height, width} for a convolution.
+  /// Throws std::invalid_argument where the layers do not fit each other.
+  Network(std::vector<Index> input_shape, const std::vector<LayerSpec>& layers);
+
+  Index input_size() const { return layers_.front()->input_size(); }
+  Index output_size() const { return layers_.back()->output_size(); }
+  Index parameter_count() const { return parameter_count_; }
+  Index layer_count() const { return static_cast<Index>(layers_.size()); }
+  const Layer<Scalar>& layer(Index i) const { return *layers_[i]; }
+  const std::vector<Index>& input_shape() const { return input_shape_; }
+  const std::vector<ParameterBlock>& layout() const { return layout_; }
+  /// Multiply-adds of one row's forward pass.
+  Index multiply_adds() const;
+
+  /// Orthogonal weights (Saxe et al., 2014) times `hidden_gain`, the last layer's times `output_gain`; zero biases.
+  void initialize(Scalar* parameters, std::uint64_t seed, Scalar hidden_gain, Scalar output_gain) const;
+
+  /// Writes rows [first_row, first_row + rows) of the tape; `x` points at the first of these rows.
+  void forward(const Scalar* parameters, Inputs x, Index first_row, Index rows, Tape<Scalar>& tape) const;
+
+  // The rest follow a forward pass of the same parameters, inputs and rows 0 to `rows` on the same tape.
+
+  /// gradient [parameter_count] = sum over rows of dy[row] . d output[row] / d parameters.
+  void vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape, const Scalar* dy,
+           Scalar* gradient) const;
+  /// gradients [rows, parameter_count]: the terms of that sum.
+  void per_sample_vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape, const Scalar* dy,
+                      Scalar* gradients) const;
+  /// dy [rows, output_size] = d output / d parameters . tangent.
+  void jvp(const Scalar* parameters, const Scalar* tangent, Inputs x, Index rows, Tape<Scalar>& tape,
+           Scalar* dy) const;
+
+ private:
+  /// A run of layers that is computed chunk of rows by chunk of rows, or one layer split by columns.
+  struct Segment {
+    Index first;
+    Index last;  // exclusive
+    bool split_columns;
+    Index chunk_rows;  // rows that make a chunk worth a thread's while
+    Index block_rows;  // rows taken through the whole segment at a time, so that they stay in the cache
+  };
+
+  const Scalar* input_rows(Inputs x, Index row, Index rows, Buffer<Scalar>& scratch) const;
+  const Scalar* segment_input(const Segment& segment, Inputs x, Index row, Index rows, Tape<Scalar>& tape) const;
+  void forward_rows(const Segment& segment, const Scalar* parameters, Inputs x, Index first_row, Index rows,
+                    Tape<Scalar>& tape) const;
+  void forward_columns(const Segment& segment, const Scalar* parameters, Inputs x, Index first_row, Index rows,
+                       Tape<Scalar>& tape) const;
+  void backward_block(Index first, Index last, const Scalar* x, Index row, Index rows, Tape<Scalar>& tape,
+                      Scalar* delta, Scalar* gradient, Scalar* dx) const;
+  void backward_rows(const Segment& segment, Inputs x, Index rows, Tape<Scalar>& tape, Scalar* delta, Scalar* gradient,
+                     Scalar* dx) const;
+  void backward_columns(const Segment& segment, const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape,
+                        Scalar* delta, Scalar* gradient, Scalar* dx) const;
+  void transpose_weights(Index first, Index last, const Scalar* parameters, Tape<Scalar>& tape) const;
+
+  std::vector<Index> input_shape_;
+  std::vector<std::unique_ptr<Layer<Scalar>>> layers_;
+  std::vector<Index> offsets_;  // of each layer's parameters; one more entry than layers
+  std::vector<ParameterBlock> layout_;
+  std::vector<Segment> segments_;
+  Index parameter_count_ = 0;
+};
+
+extern template class Network<float>;
+extern template class Network<double>;
+extern template class Tape<float>;
+extern template class Tape<double>;
+
+}  // namespace pgfast

@@ -1,0 +1,22 @@
+// The one way in which elementwise updates are split among threads.
+#pragma once
+
+#include <algorithm>
+
+#include "pgfast/base/thread_pool.hpp"
+#include "pgfast/base/types.hpp"
+
+namespace pgfast {
+
+inline constexpr Index kUpdateBlock = 1 << 15;
+
+/// function(block, begin, count) for consecutive blocks of at most kUpdateBlock entries.
+template <typename Function>
+void for_each_block(Index size, Function&& function) {
+  parallel_for(ceil_divide(size, kUpdateBlock), [&](Index block) {
+    const Index begin = block * kUpdateBlock;
+    function(block, begin, std::min(kUpdateBlock, size - begin));
+  });
+}
+
+}  // namespace pgfast

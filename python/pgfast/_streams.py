@@ -1,0 +1,12 @@
+"""The streams of the counter-based random numbers: one for each use, so that no two uses share a number.
+
+A number is named by (seed, stream, environment, step); see ``cpp/pgfast/base/random.hpp``.
+"""
+
+INITIAL_WEIGHTS = 1  # fixed in cpp/pgfast/nn/initialization.cpp
+ACTIONS = 2
+ENVIRONMENT_SEEDS = 3
+EVALUATION_ACTIONS = 4
+EVALUATION_SEEDS = 5
+PREDICTION = 6
+USER = 16  # pgfast.Rng(seed, stream) draws from USER + stream

@@ -1,0 +1,147 @@
+"""Small networks on one flat parameter vector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from pgfast._native import core
+from pgfast._typing import Array, FloatArray
+
+__all__ = ["Activation", "Layer", "Network", "ParameterBlock", "mlp", "nature_cnn", "origin_cnn"]
+
+Activation: TypeAlias = Literal["tanh", "relu"]
+
+
+class Layer(NamedTuple):
+    """One layer: ``kind`` "dense" or "conv2d"; kernel and stride of a convolution in pixels, without padding."""
+
+    kind: Literal["dense", "conv2d"]
+    outputs: int
+    kernel: int = 0
+    stride: int = 1
+    activation: Literal["identity", "tanh", "relu"] = "identity"
+
+
+class ParameterBlock(NamedTuple):
+    """A named block of the parameter vector: ``parameters[slice].reshape(shape)``."""
+
+    name: str
+    shape: tuple[int, ...]
+    slice: slice
+
+
+class Network:
+    """A feed-forward network.
+
+    Inputs ``x`` are ``[B, *input_shape]``, of the network's dtype or uint8; bytes are scaled by 1/255. Outputs are
+    ``[B, output_size]``. A convolution's weight is ``[kernel, kernel, channels, filters]``, a dense layer's
+    ``[inputs, outputs]``; between layers images lie as ``[height, width, channels]``.
+
+    Weights start orthogonal with gain sqrt(2), the last layer's with gain 1, biases at zero: a pure function of the
+    shapes and ``seed``. Methods raise ``TypeError`` or ``ValueError`` as :mod:`pgfast.kernels` does.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        layers: Sequence[Layer],
+        *,
+        dtype: DTypeLike = np.float32,
+        seed: int = 0,
+    ) -> None:
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise TypeError(f"Network: dtype must be float32 or float64, got {self.dtype}")
+        native = core.NetworkFloat32 if self.dtype == np.float32 else core.NetworkFloat64
+        self.input_shape = tuple(int(size) for size in input_shape)
+        self.native = native(list(self.input_shape), [tuple(layer) for layer in layers])
+        self._parameters: FloatArray = self.native.initialize(seed, math.sqrt(2.0), 1.0)
+
+    @property
+    def output_size(self) -> int:
+        """Columns of the output."""
+        return self.native.output_size
+
+    @property
+    def parameters(self) -> FloatArray:
+        """The parameters, a flat writable view ``[P]``."""
+        return self._parameters
+
+    @property
+    def layout(self) -> list[ParameterBlock]:
+        """Name, shape and slice of each block of ``parameters``, in order."""
+        blocks = []
+        for name, shape, offset in self.native.layout:
+            blocks.append(ParameterBlock(name, tuple(shape), slice(offset, offset + math.prod(shape))))
+        return blocks
+
+    def forward(self, x: Array) -> FloatArray:
+        """Outputs ``[B, output_size]``, newly allocated."""
+        return self.native.forward(self._parameters, x)
+
+    def vjp(self, x: Array, dy: FloatArray) -> FloatArray:
+        """Vector-Jacobian product: sum_b dy_b . d y_b / d parameters, ``[P]``, for ``dy`` ``[B, output_size]``."""
+        return self.native.vjp(self._parameters, x, dy)
+
+    def jvp(self, x: Array, v: FloatArray) -> FloatArray:
+        """Jacobian-vector product: d y / d parameters . v, ``[B, output_size]``, for ``v`` ``[P]``."""
+        return self.native.jvp(self._parameters, x, v)
+
+    def per_sample_vjp(self, x: Array, dy: FloatArray) -> FloatArray:
+        """The terms of :meth:`vjp`, one row per sample: ``[B, P]``, newly allocated (B times P scalars)."""
+        return self.native.per_sample_vjp(self._parameters, x, dy)
+
+
+def mlp(
+    input_size: int,
+    output_size: int,
+    hidden_sizes: Sequence[int] = (64, 64),
+    activation: Activation = "tanh",
+    *,
+    dtype: DTypeLike = np.float32,
+    seed: int = 0,
+) -> Network:
+    """A multi-layer perceptron ``[B, input_size]`` -> ``[B, output_size]``; ``hidden_sizes=()`` is linear.
+
+    Raises ``ValueError`` for a size below 1 or an unknown activation, ``TypeError`` for another dtype.
+    """
+    layers = [Layer("dense", int(size), activation=activation) for size in hidden_sizes]
+    return Network([input_size], [*layers, Layer("dense", output_size)], dtype=dtype, seed=seed)
+
+
+def origin_cnn(
+    observation_shape: Sequence[int], output_size: int, *, dtype: DTypeLike = np.float32, seed: int = 0
+) -> Network:
+    """The network of the course: 16 filters 8 x 8 / 4, 32 filters 4 x 4 / 2, 256 units, all ReLU.
+
+    Source: Mnih et al. (2013), section 4.1. ``observation_shape`` is (channels, height, width), 84 x 84 for Atari.
+    """
+    return _cnn(observation_shape, [(16, 8, 4), (32, 4, 2)], 256, output_size, dtype, seed)
+
+
+def nature_cnn(
+    observation_shape: Sequence[int], output_size: int, *, dtype: DTypeLike = np.float32, seed: int = 0
+) -> Network:
+    """The larger network: 32 filters 8 x 8 / 4, 64 of 4 x 4 / 2, 64 of 3 x 3 / 1, 512 units, all ReLU.
+
+    Source: Mnih et al. (2015), methods. ``observation_shape`` is (channels, height, width), 84 x 84 for Atari.
+    """
+    return _cnn(observation_shape, [(32, 8, 4), (64, 4, 2), (64, 3, 1)], 512, output_size, dtype, seed)
+
+
+def _cnn(
+    observation_shape: Sequence[int],
+    convolutions: Sequence[tuple[int, int, int]],
+    units: int,
+    output_size: int,
+    dtype: DTypeLike,
+    seed: int,
+) -> Network:
+    layers = [Layer("conv2d", filters, kernel, stride, "relu") for filters, kernel, stride in convolutions]
+    layers += [Layer("dense", units, activation="relu"), Layer("dense", output_size)]
+    return Network(observation_shape, layers, dtype=dtype, seed=seed)

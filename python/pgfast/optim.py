@@ -1,0 +1,151 @@
+"""First-order optimizers on flat parameter vectors, and learning-rate schedules."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from pgfast._native import core
+from pgfast._typing import FloatArray
+
+__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "RmspropForm", "linear_schedule"]
+
+RmspropForm: TypeAlias = Literal["pytorch", "tensorflow"]
+
+
+class Optimizer(ABC):
+    """A rule that moves ``parameters`` ``[P]`` against ``gradient`` ``[P]``, in place.
+
+    The state arrays are allocated at the first step, in the parameters' dtype. ``learning_rate`` may be set between
+    steps. A step that would write a non-finite number raises ``FloatingPointError`` and changes nothing.
+    """
+
+    state_names: tuple[str, ...] = ()
+    initial_state: float = 0.0
+
+    def __init__(self, learning_rate: float) -> None:
+        if not 0.0 <= learning_rate < float("inf"):
+            raise ValueError(f"{type(self).__name__}: learning_rate must be at least 0 and finite, got {learning_rate}")
+        self.learning_rate = float(learning_rate)
+        self.steps = 0
+        self._state: dict[str, FloatArray] = {}
+
+    def step(self, parameters: FloatArray, gradient: FloatArray) -> None:
+        """Updates ``parameters`` and the optimizer's state in place.
+
+        Raises ``TypeError`` (dtype), ``ValueError`` (shape, non-finite gradient), ``FloatingPointError``.
+        """
+        if not self._state:
+            self._state = {name: np.full_like(parameters, self.initial_state) for name in self.state_names}
+        if not self._native_step(parameters, gradient):
+            raise FloatingPointError(
+                f"{type(self).__name__}.step: the step would write a number that is not finite; nothing was changed"
+            )
+        self.steps += 1
+
+    @abstractmethod
+    def _native_step(self, parameters: FloatArray, gradient: FloatArray) -> bool: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state: ``steps`` (int), ``learning_rate`` (float) and copies of the state arrays."""
+        arrays = {name: array.copy() for name, array in self._state.items()}
+        return {"steps": self.steps, "learning_rate": self.learning_rate, **arrays}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state_dict` gave. Raises ``ValueError`` if a key is missing or unknown."""
+        arrays = {name: state[name] for name in self.state_names if name in state}
+        known = {"steps", "learning_rate", *self.state_names}
+        if set(state) - known or not {"steps", "learning_rate"} <= set(state) or len(arrays) not in (
+            0,
+            len(self.state_names),
+        ):
+            raise ValueError(f"{type(self).__name__}.load_state_dict: expected {sorted(known)}, got {sorted(state)}")
+        self.steps = int(state["steps"])
+        self.learning_rate = float(state["learning_rate"])
+        self._state = {name: np.array(array) for name, array in arrays.items()}
+
+
+def _check_fraction(owner: str, name: str, value: float) -> float:
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"{owner}: {name} must be in [0, 1), got {value}")
+    return float(value)
+
+
+def _check_positive(owner: str, name: str, value: float) -> float:
+    if not 0.0 < value < float("inf"):
+        raise ValueError(f"{owner}: {name} must be positive and finite, got {value}")
+    return float(value)
+
+
+class SGD(Optimizer):
+    """Gradient descent with momentum: v <- momentum v + g; parameters <- parameters - learning_rate v."""
+
+    state_names = ("velocity",)
+
+    def __init__(self, learning_rate: float, momentum: float = 0.0) -> None:
+        super().__init__(learning_rate)
+        self.momentum = _check_fraction("SGD", "momentum", momentum)
+
+    def _native_step(self, parameters: FloatArray, gradient: FloatArray) -> bool:
+        return core.sgd_step(parameters, gradient, self._state["velocity"], self.learning_rate, self.momentum)
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015, algorithm 1), with bias correction and epsilon outside the square root."""
+
+    state_names = ("mean", "mean_square")
+
+    def __init__(
+        self, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+    ) -> None:
+        super().__init__(learning_rate)
+        self.beta1 = _check_fraction("Adam", "beta1", beta1)
+        self.beta2 = _check_fraction("Adam", "beta2", beta2)
+        self.epsilon = _check_positive("Adam", "epsilon", epsilon)
+
+    def _native_step(self, parameters: FloatArray, gradient: FloatArray) -> bool:
+        return core.adam_step(
+            parameters,
+            gradient,
+            self._state["mean"],
+            self._state["mean_square"],
+            self.steps + 1,
+            self.learning_rate,
+            self.beta1,
+            self.beta2,
+            self.epsilon,
+        )
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman and Hinton, 2012), s <- decay s + (1 - decay) g^2, in either of its two forms.
+
+    "pytorch" starts s at 0 and divides by sqrt(s) + epsilon; "tensorflow" starts s at 1 and divides by
+    sqrt(s + epsilon). With the small gradients of mean losses the second is nearly plain gradient descent.
+    """
+
+    state_names = ("mean_square",)
+
+    def __init__(
+        self, learning_rate: float, decay: float = 0.99, epsilon: float = 1e-5, form: RmspropForm = "pytorch"
+    ) -> None:
+        super().__init__(learning_rate)
+        self.decay = _check_fraction("RMSprop", "decay", decay)
+        self.epsilon = _check_positive("RMSprop", "epsilon", epsilon)
+        if form not in ("pytorch", "tensorflow"):
+            raise ValueError(f'RMSprop: form must be "pytorch" or "tensorflow", got "{form}"')
+        self.form: RmspropForm = form
+        self.initial_state = 0.0 if form == "pytorch" else 1.0
+
+    def _native_step(self, parameters: FloatArray, gradient: FloatArray) -> bool:
+        return core.rmsprop_step(
+            parameters, gradient, self._state["mean_square"], self.learning_rate, self.decay, self.epsilon, self.form
+        )
+
+
+def linear_schedule(initial: float, timesteps: int, schedule_timesteps: int) -> float:
+    """``initial`` falling linearly to 0 at ``schedule_timesteps``, 0 after it."""
+    return initial * max(0.0, 1.0 - timesteps / schedule_timesteps)

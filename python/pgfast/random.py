@@ -1,0 +1,51 @@
+"""Random numbers that a caller can hold: a seed, a stream and a position."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgfast._native import core
+from pgfast._streams import USER
+
+__all__ = ["Rng"]
+
+_MAX_STREAM = 0xFFFF - USER
+
+
+class Rng:
+    """A counter-based random number generator (Philox4x32-10, Salmon et al. 2011).
+
+    Two generators with the same ``seed`` and ``stream`` give the same numbers; different streams are independent.
+    ``position`` is the whole state: set it to go back. Each draw of a batch advances it by one.
+
+    Raises ``ValueError`` unless 0 <= seed < 2^64 and 0 <= stream < 65520.
+    """
+
+    def __init__(self, seed: int, stream: int = 0) -> None:
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"Rng: seed must be in [0, 2^64), got {seed}")
+        if not 0 <= stream <= _MAX_STREAM:
+            raise ValueError(f"Rng: stream must be in [0, {_MAX_STREAM}], got {stream}")
+        self.seed = int(seed)
+        self.stream = int(stream)
+        self.position = 0
+
+    def next_key(self) -> tuple[int, int, int]:
+        """(seed, native stream, step) of the next draw; advances ``position``."""
+        step = self.position
+        self.position += 1
+        return self.seed, USER + self.stream, step
+
+    def uniform(self, count: int) -> NDArray[np.float64]:
+        """``count`` numbers, uniform in [0, 1). Raises ``ValueError`` if count < 1."""
+        seed, stream, step = self.next_key()
+        return core.random_uniform(seed, stream, 0, step, count)
+
+    def __repr__(self) -> str:
+        return f"Rng(seed={self.seed}, stream={self.stream}, position={self.position})"
+
+
+def as_rng(rng: int | Rng) -> Rng:
+    """An int seed as a fresh generator; a generator as it is."""
+    return rng if isinstance(rng, Rng) else Rng(rng)
