@@ -30,12 +30,20 @@ class Rng:
         self.seed = int(seed)
         self.stream = int(stream)
         self.position = 0
+        self._native_stream = USER + self.stream
+
+    @classmethod
+    def internal(cls, seed: int, native_stream: int) -> Rng:
+        """A generator on one of the package's own streams (:mod:`pgfast._streams`)."""
+        rng = cls(seed)
+        rng._native_stream = native_stream
+        return rng
 
     def next_key(self) -> tuple[int, int, int]:
         """(seed, native stream, step) of the next draw; advances ``position``."""
         step = self.position
         self.position += 1
-        return self.seed, USER + self.stream, step
+        return self.seed, self._native_stream, step
 
     def uniform(self, count: int) -> NDArray[np.float64]:
         """``count`` numbers, uniform in [0, 1). Raises ``ValueError`` if count < 1."""

@@ -1,0 +1,107 @@
+"""Vector environments from an id, a factory or a vector environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+
+from pgfast._native import core
+from pgfast.envs.atari import AtariVecEnv, atari_game, is_atari, register_atari
+from pgfast.envs.seeding import environment_seeds
+
+__all__ = ["Vectorization", "env_spec", "make_from_factory", "make_vec"]
+
+Vectorization: TypeAlias = Literal["auto", "sync", "async"]
+AnyVectorEnv: TypeAlias = VectorEnv[Any, Any, Any]
+
+
+def env_spec(env_id: str) -> EnvSpec:
+    """The registered definition of an id.
+
+    An id names a registered environment and nothing else: the form ``module:Env-v0``, which imports the module, is
+    refused. Raises ``ValueError``.
+    """
+    if not re.fullmatch(r"[\w/.-]+", env_id):
+        raise ValueError(f'"{env_id}" is not an environment id: letters, digits, "_", "/", "." and "-" only')
+    has_atari = register_atari()
+    try:
+        return gymnasium.spec(env_id)
+    except gymnasium.error.Error as error:
+        hint = "" if has_atari else ' Atari games need the extra: pip install "pgfast[atari]".'
+        raise ValueError(f"{env_id} is not a registered environment: {error}.{hint}".replace("..", ".")) from None
+
+
+def make_vec(
+    env_id: str,
+    num_envs: int,
+    *,
+    seed: int,
+    num_threads: int | None = None,
+    vectorization: Vectorization = "auto",
+    generation: int = 0,
+) -> AnyVectorEnv:
+    """A Gymnasium vector environment of ``num_envs`` copies, seeded.
+
+    Atari ids give :class:`AtariVecEnv`; an id with a native vector environment gives that one; all others Gymnasium's
+    ``SyncVectorEnv`` (``vectorization="async"``: ``AsyncVectorEnv``, one process per environment).
+
+    Args:
+        env_id: a registered id, such as "CartPole-v1" or "BreakoutNoFrameskip-v4".
+        num_envs: at least 1.
+        seed: the environments' own seeds are hashed from it; the first ``reset()`` uses them.
+        num_threads: threads of an Atari emulator; None for as many as the kernels use.
+        generation: tells apart environments made anew in the course of one run.
+
+    Raises ``ValueError`` (unknown id, an id that cannot be represented, a number out of range).
+    """
+    if num_envs < 1:
+        raise ValueError(f"make_vec: num_envs must be at least 1, got {num_envs}")
+    if num_threads is not None and num_threads < 1:
+        raise ValueError(f"make_vec: num_threads must be at least 1, got {num_threads}")
+    spec = env_spec(env_id)
+    seeds = environment_seeds(seed, num_envs, generation=generation)
+    if is_atari(spec):
+        if vectorization != "auto":
+            raise ValueError(f'make_vec: {env_id} runs on its native vector environment; vectorization must be "auto"')
+        return AtariVecEnv(atari_game(spec), num_envs, seeds=seeds, num_threads=num_threads or core.num_threads())
+    mode = vectorization
+    if vectorization == "auto":
+        mode = "vector_entry_point" if _has_own_vector_env(spec) else "sync"  # type: ignore[assignment]
+    env = gymnasium.make_vec(env_id, num_envs=num_envs, vectorization_mode=mode)
+    reset_with_seeds(env, seeds)
+    return env
+
+
+def _has_own_vector_env(spec: EnvSpec) -> bool:
+    # Gymnasium's JAX environments are registered as phys2d/ and need jax; ask for them through a VectorEnv of your own.
+    return spec.vector_entry_point is not None and not spec.id.startswith(("phys2d/", "tabular/"))
+
+
+def make_from_factory(
+    factory: Callable[[], gymnasium.Env[Any, Any]],
+    num_envs: int,
+    *,
+    seed: int,
+    vectorization: Vectorization = "auto",
+    generation: int = 0,
+) -> AnyVectorEnv:
+    """The same from a function that makes one environment."""
+    kind = AsyncVectorEnv if vectorization == "async" else SyncVectorEnv
+    env = kind([factory] * num_envs)
+    reset_with_seeds(env, environment_seeds(seed, num_envs, generation=generation))
+    return env
+
+
+def reset_with_seeds(env: AnyVectorEnv, seeds: list[int]) -> Any:
+    """Resets with one seed per environment, in the form that the class takes; gives the observations."""
+    if isinstance(env.unwrapped, (AtariVecEnv, SyncVectorEnv, AsyncVectorEnv)):
+        return env.reset(seed=seeds)[0]
+    try:
+        return env.reset(seed=seeds[0])[0]
+    except (TypeError, gymnasium.error.Error):
+        return env.reset(seed=seeds)[0]  # type: ignore[arg-type]

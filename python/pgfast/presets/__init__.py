@@ -1,0 +1,1 @@
+"""Tuned settings as data: one TOML file per algorithm, tables [preset name."environment id"]."""

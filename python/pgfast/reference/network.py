@@ -1,0 +1,156 @@
+"""Feed-forward networks over one flat parameter vector.
+
+A layer is a tuple (kind, outputs, kernel, stride, activation), as ``pgfast.nn.Layer`` is. Weights are
+``[inputs, outputs]`` or ``[kernel, kernel, channels, filters]``, followed by the bias; inputs of a convolutional
+network are ``[B, channels, height, width]``, and images between layers ``[B, height, width, channels]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgfast.reference import random
+
+__all__ = ["conv2d", "dense", "forward", "jvp", "orthogonal", "per_sample_vjp", "vjp"]
+
+Array: TypeAlias = NDArray[np.float64]
+LayerTuple: TypeAlias = tuple[str, int, int, int, str]
+
+
+def dense(x: Array, weight: Array) -> Array:
+    """y = x W, ``[B, outputs]``."""
+    return x @ weight
+
+
+def _patches(image: Array, kernel: int, stride: int) -> Array:
+    """The window below each output position, ``[B, height', width', channels, kernel, kernel]``."""
+    windows = np.lib.stride_tricks.sliding_window_view(image, (kernel, kernel), axis=(1, 2))
+    return windows[:, ::stride, ::stride]
+
+
+def conv2d(image: Array, weight: Array, stride: int) -> Array:
+    """y[h, w, f] = sum_ijc image[h stride + i, w stride + j, c] W[i, j, c, f], ``[B, height', width', filters]``."""
+    return np.tensordot(_patches(image, len(weight), stride), weight, axes=([4, 5, 3], [0, 1, 2]))
+
+
+def _conv2d_weight_gradient(image: Array, delta: Array, kernel: int, stride: int) -> Array:
+    """dW[i, j, c, f] = sum_hw image[h stride + i, w stride + j, c] delta[h, w, f], summed over the batch."""
+    gradient = np.tensordot(_patches(image, kernel, stride), delta, axes=([0, 1, 2], [0, 1, 2]))
+    return gradient.transpose(1, 2, 0, 3)
+
+
+def _conv2d_image_gradient(delta: Array, weight: Array, stride: int, image_shape: tuple[int, ...]) -> Array:
+    """dimage[h stride + i, w stride + j, c] = sum_f delta[h, w, f] W[i, j, c, f], summed over (h, w, i, j)."""
+    gradient = np.zeros(image_shape)
+    height, width = delta.shape[1:3]
+    for i, j in np.ndindex(weight.shape[:2]):
+        rows = slice(i, i + stride * height, stride)
+        columns = slice(j, j + stride * width, stride)
+        gradient[:, rows, columns] += delta @ weight[i, j].T
+    return gradient
+
+
+def _activate(activation: str, linear: Array) -> Array:
+    if activation == "tanh":
+        return np.tanh(linear)
+    return np.maximum(linear, 0.0) if activation == "relu" else linear
+
+
+def _derivative(activation: str, linear: Array) -> Array:
+    """tanh' = 1 - tanh^2, relu' = [linear > 0]."""
+    if activation == "tanh":
+        return 1.0 - np.tanh(linear) ** 2
+    return (linear > 0.0).astype(np.float64) if activation == "relu" else np.ones_like(linear)
+
+
+class _Step(NamedTuple):
+    """What one layer did: its parameters, its input, and its output before the activation."""
+
+    layer: LayerTuple
+    weight: Array
+    bias: Array
+    x: Array
+    linear: Array
+
+    def apply(self, x: Array, weight: Array) -> Array:
+        """The layer's bilinear map: x W or the convolution."""
+        kind, _, _, stride, _ = self.layer
+        return dense(x, weight) if kind == "dense" else conv2d(x, weight, stride)
+
+
+def _run(layers: Sequence[LayerTuple], parameters: Array, x: Array) -> list[_Step]:
+    """The forward pass; bytes stand for byte / 255."""
+    y = x / 255.0 if x.dtype == np.uint8 else x
+    if layers[0][0] == "conv2d":
+        y = y.transpose(0, 2, 3, 1)
+    steps = []
+    for layer in layers:
+        kind, outputs, kernel, _, activation = layer
+        if kind == "dense":
+            y = y.reshape(len(y), -1)
+        shape = (y.shape[1], outputs) if kind == "dense" else (kernel, kernel, y.shape[3], outputs)
+        weight, bias, parameters = np.split(parameters, [np.prod(shape), np.prod(shape) + outputs])
+        step = _Step(layer, weight.reshape(shape), bias, y, y)
+        step = step._replace(linear=step.apply(y, step.weight) + bias)
+        steps.append(step)
+        y = _activate(activation, step.linear)
+    return steps
+
+
+def forward(layers: Sequence[LayerTuple], parameters: Array, x: Array) -> Array:
+    """Outputs ``[B, outputs]`` of inputs ``x`` ``[B, ...]``, float64 or uint8."""
+    last = _run(layers, parameters, x)[-1]
+    return _activate(last.layer[4], last.linear).reshape(len(x), -1)
+
+
+def vjp(layers: Sequence[LayerTuple], parameters: Array, x: Array, dy: Array) -> Array:
+    """sum_b dy_b . d y_b / d parameters, ``[P]``: the chain rule from the last layer to the first."""
+    blocks: list[Array] = []
+    delta = dy
+    for step in reversed(_run(layers, parameters, x)):
+        kind, _, kernel, stride, activation = step.layer
+        delta = delta.reshape(step.linear.shape) * _derivative(activation, step.linear)
+        dbias = delta.sum(axis=tuple(range(delta.ndim - 1)))
+        if kind == "dense":
+            dweight = step.x.T @ delta
+            delta = delta @ step.weight.T
+        else:
+            dweight = _conv2d_weight_gradient(step.x, delta, kernel, stride)
+            delta = _conv2d_image_gradient(delta, step.weight, stride, step.x.shape)
+        blocks = [dweight.ravel(), dbias, *blocks]
+    return np.concatenate(blocks)
+
+
+def per_sample_vjp(layers: Sequence[LayerTuple], parameters: Array, x: Array, dy: Array) -> Array:
+    """The terms of :func:`vjp`, ``[B, P]``."""
+    return np.stack([vjp(layers, parameters, x[b : b + 1], dy[b : b + 1]) for b in range(len(x))])
+
+
+def jvp(layers: Sequence[LayerTuple], parameters: Array, x: Array, v: Array) -> Array:
+    """d y / d parameters . v, ``[B, outputs]``: the product rule d(x W + b) = x dW + dx W + db, layer by layer."""
+    steps = _run(layers, parameters, x)
+    dx = np.zeros_like(steps[0].x)
+    for step in steps:
+        dweight, dbias, v = np.split(v, [step.weight.size, step.weight.size + step.bias.size])
+        dx = dx.reshape(step.x.shape)
+        dlinear = step.apply(step.x, dweight.reshape(step.weight.shape)) + step.apply(dx, step.weight) + dbias
+        dx = dlinear * _derivative(step.layer[4], step.linear)
+    return dx.reshape(len(x), -1)
+
+
+def orthogonal(rows: int, columns: int, gain: float, seed: int, layer: int) -> Array:
+    """``gain`` times a ``[rows, columns]`` matrix with orthonormal columns (rows, where those are fewer).
+
+    The Q of a normal matrix, each column with the sign of R's diagonal entry (Mezzadri, 2007). The normal numbers fill
+    the tall matrix column by column, in pairs: stream 1, environment ``layer``, steps 0, 1, ...
+    """
+    tall, thin = max(rows, columns), min(rows, columns)
+    pairs = [random.normal_pair(random.block_of(seed, 1, layer, step)) for step in range((tall * thin + 1) // 2)]
+    normal = np.array(pairs).ravel()[: tall * thin].reshape(thin, tall).T
+    q, r = np.linalg.qr(normal)
+    q = gain * q * np.where(np.diag(r) < 0.0, -1.0, 1.0)
+    return q if rows >= columns else q.T

@@ -1,0 +1,1 @@
+"""Training: the loop, and everything a run writes, shows and reads back."""

@@ -1,0 +1,174 @@
+"""Files that are whole or absent, and the reading of files that nobody vouches for."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+__all__ = [
+    "CheckpointError",
+    "encode_json",
+    "fsync_directory",
+    "parse_json",
+    "read_file",
+    "read_json",
+    "write_atomically",
+    "write_file",
+    "write_json_atomically",
+]
+
+MAX_JSON_BYTES = 16 * 2**20
+_MAX_JSON_DEPTH = 32
+_TOKEN = re.compile(rb'\\.|["{}\[\]]', re.DOTALL)
+
+
+class CheckpointError(Exception):
+    """A file that is missing, unreadable, broken or hostile: ``path`` and ``reason``."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def fsync_directory(path: Path) -> None:
+    """Makes the names in a directory (created, renamed, removed) survive a power cut. Raises ``OSError``."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot, and need not
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a file and waits until its content is on the disk. Raises ``OSError``."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes or replaces a file: after a crash it holds the old content or the new. Raises ``OSError``."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        write_file(temporary, data)
+        temporary.replace(path)
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # the caller knows nothing of the temporary name
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
+
+
+def write_json_atomically(path: Path, value: Mapping[str, Any]) -> None:
+    """:func:`encode_json` to a file, by :func:`write_atomically`. Raises as they do."""
+    write_atomically(path, encode_json(value))
+
+
+def encode_json(value: Mapping[str, Any], *, indent: int | None = 2) -> bytes:
+    """A mapping as JSON; NumPy scalars become the numbers they are.
+
+    Raises ``TypeError`` for anything else that JSON does not have, ``ValueError`` for NaN and infinities.
+    """
+    return (json.dumps(dict(value), indent=indent, allow_nan=False, default=_plain_number) + "\n").encode()
+
+
+def _plain_number(value: object) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"encode_json: cannot write a {type(value).__name__} as JSON")
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """The content of a regular file of at most ``max_bytes``. Raises :class:`CheckpointError`."""
+    try:
+        # Without O_NONBLOCK the opening of a named pipe would wait for a writer.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise CheckpointError(path, "is not a regular file")
+            if status.st_size > max_bytes:
+                raise CheckpointError(path, f"is larger than {max_bytes} bytes")
+            data = file.read(status.st_size)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise CheckpointError(path, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if len(data) != status.st_size:
+        raise CheckpointError(path, "changed while it was read")
+    return data
+
+
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """A file that holds one JSON object. Raises :class:`CheckpointError`."""
+    return parse_json(read_file(path, max_bytes), path)
+
+
+def parse_json(data: bytes, path: Path, *, what: str = "content", max_depth: int = _MAX_JSON_DEPTH) -> dict[str, Any]:
+    """One JSON object, strictly: UTF-8, no key twice, finite numbers, brackets at most ``max_depth`` deep.
+
+    Raises :class:`CheckpointError` that names ``path`` and ``what``.
+    """
+    if _json_depth(data) > max_depth:  # before the parser, whose recursion must not be a stranger's choice
+        raise CheckpointError(path, f"{what} is nested more than {max_depth} deep")
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_object_without_duplicates,
+            parse_float=_finite_float,
+            parse_constant=_refuse_constant,
+        )
+    except ValueError as error:
+        raise CheckpointError(path, f"{what} is not valid JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(path, f"{what} is not a JSON object")
+    return value
+
+
+def _json_depth(data: bytes) -> int:
+    depth = deepest = 0
+    inside_string = False
+    for token in _TOKEN.findall(data):
+        if token == b'"':
+            inside_string = not inside_string
+        elif not inside_string and token in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif not inside_string and token in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"key {key[:80]!r} twice")
+        result[key] = value
+    return result
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"number {text[:80]} is out of range")
+    return number
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a JSON number")

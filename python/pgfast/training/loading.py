@@ -1,0 +1,100 @@
+"""Agents from files."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from pgfast._typing import Array
+from pgfast.algos import A2C
+from pgfast.envs.make import env_spec
+from pgfast.envs.source import EnvironmentLike, EnvironmentSource
+from pgfast.training.agent import MODEL_FORMAT, Agent, SpaceInfo
+from pgfast.training.checkpoints import latest_checkpoint, read_checkpoint
+from pgfast.training.files import CheckpointError
+from pgfast.training.models import read_model
+from pgfast.training.settings import Settings, as_field_types
+
+__all__ = ["ALGORITHMS", "load", "restore_agent"]
+
+ALGORITHMS: dict[str, type[Agent]] = {A2C.name: A2C}
+
+
+def load(path: str | Path, *, env: EnvironmentLike | None = None) -> Agent:
+    """An agent from a model file, a checkpoint or a run directory.
+
+    A run directory gives its newest model. ``env`` replaces the environment that the file names; a file that names none
+    gives an agent that can only predict until it is given one. Files are data: nothing in them is executed.
+
+    Raises :class:`pgfast.CheckpointError` for a file that is missing, broken or does not fit, ``ValueError`` for an
+    environment id that is not registered.
+    """
+    path = Path(path)
+    arrays, state = _read(path)
+    return restore_agent(path, arrays, state, env=env)
+
+
+def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    if not path.exists():
+        raise CheckpointError(path, "there is no such file or directory")
+    if path.is_file():
+        return read_model(path)
+    if (path / "manifest.json").exists():
+        return read_checkpoint(path)
+    if (path / "model.safetensors").exists():
+        return read_model(path / "model.safetensors")
+    checkpoint = latest_checkpoint(path / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(path, "neither a run directory with a model nor a checkpoint")
+    return read_checkpoint(checkpoint)
+
+
+def restore_agent(
+    path: Path, arrays: dict[str, Array], state: dict[str, Any], *, env: EnvironmentLike | None
+) -> Agent:
+    """The agent that a file's content describes; every part of it is checked."""
+    try:
+        if state["format"] != MODEL_FORMAT:
+            raise ValueError(f"format {state['format']} is not known to this version, {MODEL_FORMAT} is")
+        algorithm = ALGORITHMS.get(state["algo"])
+        if algorithm is None:
+            raise ValueError(f"algorithm {state['algo']!r} is not one of {', '.join(ALGORITHMS)}")
+        settings = _settings(algorithm.settings_type, state["settings"])
+        space = _space(state["space"])
+        env_id = state["env_id"]
+        if env is None and env_id is not None:
+            if not isinstance(env_id, str):
+                raise TypeError("env_id must be a string")
+            env_spec(env_id)
+        parameters = arrays["parameters"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(path, f"{type(error).__name__}: {error}") from None
+    except ValueError as error:
+        raise CheckpointError(path, f"{error}") from None
+    chosen = env if env is not None else env_id
+    try:
+        agent = algorithm.restore(None if chosen is None else EnvironmentSource(chosen), settings, space, parameters)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(path, f"{error}") from None
+    agent.timesteps, agent.updates = int(state["timesteps"]), int(state["updates"])
+    return agent
+
+
+def _settings(settings_type: type[Settings], values: dict[str, Any]) -> Settings:
+    known = {field.name for field in fields(settings_type)}
+    if set(values) != known:
+        raise ValueError(f"settings differ from this version's: {sorted(set(values) ^ known)}")
+    return settings_type(**as_field_types(values))
+
+
+def _space(values: dict[str, Any]) -> SpaceInfo:
+    space = SpaceInfo(**as_field_types(values))
+    shape = space.observation_shape
+    if not all(isinstance(size, int) and 1 <= size <= 10_000 for size in shape) or not 1 <= len(shape) <= 4:
+        raise ValueError(f"observation shape {shape} is out of range")
+    if not isinstance(space.num_actions, int) or not 1 <= space.num_actions <= 10_000:
+        raise ValueError(f"{space.num_actions} actions are out of range")
+    if space.action_dtype not in ("int64", "int32"):
+        raise ValueError(f"action dtype {space.action_dtype} is not supported")
+    return space

@@ -1,0 +1,222 @@
+"""The training loop: collect, update, report, synchronise, save."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pgfast._native import native_info
+from pgfast.training.agent import Agent, Callback
+from pgfast.training.checkpoints import write_checkpoint
+from pgfast.training.progress import Reporter, make_reporter
+from pgfast.training.progress_log import ProgressLog
+from pgfast.training.run_directory import RunDirectory
+from pgfast.training.signals import SignalGuard
+from pgfast.training.tensorboard import TensorBoardLog, tensorboard_available
+
+__all__ = ["FIELDS", "Run", "learn", "train"]
+
+FIELDS = (
+    "timesteps",
+    "updates",
+    "episodes",
+    "episodes_cut",
+    "return_mean",
+    "return_std",
+    "return_min",
+    "return_max",
+    "length_mean",
+    "policy_loss",
+    "value_loss",
+    "entropy",
+    "explained_variance",
+    "grad_norm",
+    "learning_rate",
+    "steps_per_second",
+    "wall_time",
+)
+
+
+class Meter:
+    """Means of the losses since the last row."""
+
+    def __init__(self, state: dict[str, list[float]] | None = None) -> None:
+        self.sums: dict[str, list[float]] = state or {}
+
+    def add(self, losses: dict[str, float]) -> None:
+        """One update."""
+        for name, value in losses.items():
+            total = self.sums.setdefault(name, [0.0, 0])
+            total[0] += value
+            total[1] += 1
+
+    def take(self) -> dict[str, float]:
+        """The means, and starts again."""
+        means = {name: total / count for name, (total, count) in self.sums.items()}
+        self.sums = {}
+        return means
+
+
+def explained_variance(values: np.ndarray[Any, Any] | None, returns: np.ndarray[Any, Any] | None) -> float | None:
+    """1 - Var(R - V) / Var(R): 1 for a perfect value function, 0 for a constant one; None where R is constant."""
+    if values is None or returns is None:
+        return None
+    variance = float(np.var(returns, dtype=np.float64))
+    return None if variance == 0 else 1.0 - float(np.var(returns - values, dtype=np.float64)) / variance
+
+
+class Run:
+    """A run directory being written: progress, TensorBoard events, checkpoints, model."""
+
+    def __init__(self, directory: RunDirectory, log: ProgressLog, *, resumed_at: int | None = None) -> None:
+        self.directory = directory
+        self._log = log
+        self._events = TensorBoardLog(directory.path, purge_step=resumed_at) if tensorboard_available() else None
+        self._saved_at: int | None = None
+
+    @classmethod
+    def create(cls, agent: Agent, path: Path | None, total_timesteps: int) -> Run:
+        """A new run directory. Raises ``FileExistsError`` if ``path`` exists."""
+        env_id = agent.env_id or "custom"
+        directory = RunDirectory.create(path, algo=agent.name, env_id=env_id, seed=agent.settings.seed)
+        directory.write_config(describe(agent, total_timesteps))
+        return cls(directory, ProgressLog(directory.progress_path, FIELDS))
+
+    def write(self, row: dict[str, Any]) -> None:
+        """One row of progress."""
+        self._log.write(row)
+        if self._events is not None:
+            self._events.write(row, int(row["timesteps"]))
+
+    def save(self, agent: Agent, extra: dict[str, Any]) -> None:
+        """A checkpoint and the model file, unless this state is saved already. Raises ``OSError``."""
+        if self._saved_at == agent.timesteps:
+            return
+        arrays, state = agent.state()
+        state = {**state, **extra, "progress_bytes": self._log.byte_length}
+        write_checkpoint(self.directory.checkpoints, agent.timesteps, arrays, state)
+        agent.save(self.directory.model_path)
+        self._saved_at = agent.timesteps
+
+    def close(self) -> None:
+        """Closes the files and gives the lock back."""
+        self._log.close()
+        if self._events is not None:
+            self._events.close()
+        self.directory.close()
+
+
+def describe(agent: Agent, total_timesteps: int) -> dict[str, Any]:
+    """The content of config.json: what was run, with what, on what."""
+    packages = {}
+    for name in ("pgfast", "numpy", "gymnasium", "ale-py", "safetensors"):
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = None
+    return {
+        "algo": agent.name,
+        "env_id": agent.env_id,
+        "settings": asdict(agent.settings),
+        "total_timesteps": total_timesteps,
+        "packages": packages,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "native": native_info(),
+        "command": sys.argv,
+    }
+
+
+def learn(
+    agent: Agent, target: int, *, callback: Callback | None, progress_bar: bool, run_dir: str | Path | None
+) -> None:
+    """``Agent.learn``: trains to ``target`` timesteps, in a new run directory if one is given."""
+    run = None if run_dir is None else Run.create(agent, Path(run_dir), target)
+    reporter = make_reporter(target, agent.timesteps, enabled=progress_bar)
+    try:
+        train(agent, target, run=run, reporter=reporter, callback=callback)
+    finally:
+        reporter.close()
+        if run is not None:
+            run.close()
+
+
+def train(
+    agent: Agent,
+    target: int,
+    *,
+    run: Run | None,
+    reporter: Reporter,
+    callback: Callback | None = None,
+    meter: Meter | None = None,
+    wall_time: float = 0.0,
+) -> None:
+    """Trains to ``target`` timesteps, the end of a whole update.
+
+    ``meter`` and ``wall_time`` go on from a checkpoint. A signal ends the training after the update, saved.
+    """
+    s = agent.settings
+    meter = meter or Meter()
+    batch = s.num_envs * s.n_steps
+    began = time.perf_counter() - wall_time
+    last_row_time, last_row_timesteps = time.perf_counter(), agent.timesteps
+
+    def extra(synchronised: bool) -> dict[str, Any]:
+        return {"synchronised": synchronised, "meter": meter.sums, "wall_time": time.perf_counter() - began}
+
+    def save(synchronised: bool) -> None:
+        if run is None:
+            return
+        try:
+            run.save(agent, extra(synchronised))
+        except OSError as error:
+            reporter.message(f"could not save at {agent.timesteps} timesteps: {error}; training goes on")
+
+    def report() -> bool:
+        nonlocal last_row_time, last_row_timesteps
+        now = time.perf_counter()
+        row: dict[str, Any] = {
+            "timesteps": agent.timesteps,
+            "updates": agent.updates,
+            **agent.scores.row(),
+            **meter.take(),
+            "explained_variance": explained_variance(agent.last_values, agent.last_returns),
+            "learning_rate": agent.optimizer.learning_rate,
+            "steps_per_second": (agent.timesteps - last_row_timesteps) / max(now - last_row_time, 1e-9),
+            "wall_time": now - began,
+        }
+        last_row_time, last_row_timesteps = now, agent.timesteps
+        if run is not None:
+            run.write(row)
+        reporter.update(agent.timesteps, row)
+        return callback is None or callback(agent, row) is not False
+
+    with SignalGuard() as guard:
+        agent.ensure_environments()
+        if agent.updates == 0:
+            save(synchronised=True)
+        going_on = True
+        while going_on and agent.timesteps < target and guard.received is None:
+            before = agent.timesteps
+            agent.collector.collect(agent.timesteps // s.num_envs)
+            meter.add(agent.update())
+            agent.timesteps += batch
+            agent.updates += 1
+            if agent.timesteps // s.report_every > before // s.report_every:
+                going_on = report()
+            else:
+                reporter.update(agent.timesteps, None)
+            if agent.timesteps // s.sync_every > before // s.sync_every:
+                agent.start_environments()
+                save(synchronised=True)
+        save(synchronised=False)
+        if agent.timesteps >= target and agent.timesteps != last_row_timesteps:
+            report()
+    guard.raise_if_received()

@@ -1,0 +1,191 @@
+"""discounted_returns and gae."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pgfast import kernels
+from pgfast.reference import returns as reference
+
+SHAPES = [(1, 1), (1, 5), (7, 1), (16, 8), (5, 127), (5, 128), (4, 300)]  # around blocks of 128 environments
+Draw = Callable[..., NDArray[np.float64]]
+AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
+
+
+class Rollout(NamedTuple):
+    rewards: NDArray[np.float64]
+    values: NDArray[np.float64]
+    last_values: NDArray[np.float64]
+    all_values: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+
+
+def make_rollout(draw: Draw, rng: np.random.Generator, steps: int, environments: int) -> Rollout:
+    shape = (steps, environments)
+    flags = rng.random((2, *shape)) < 0.2
+    return Rollout(draw(*shape), draw(*shape), draw(environments), draw(*shape), flags[0], flags[1])
+
+
+@pytest.fixture(params=SHAPES, ids=str)
+def rollout(request: pytest.FixtureRequest, draw: Draw, rng: np.random.Generator) -> Rollout:
+    return make_rollout(draw, rng, *request.param)
+
+
+def test_discounted_returns_matches_the_reference(rollout: Rollout, dtype: Any, assert_close: AssertClose) -> None:
+    native = kernels.discounted_returns(
+        rollout.rewards.astype(dtype), rollout.terminated, rollout.last_values.astype(dtype), 0.97
+    )
+    assert_close(
+        native, reference.discounted_returns(rollout.rewards, rollout.terminated, rollout.last_values, 0.97)
+    )
+
+
+@pytest.mark.parametrize("with_truncated", [True, False])
+@pytest.mark.parametrize("next_values", ["last_values", "all_values"])
+def test_gae_matches_the_reference(
+    rollout: Rollout, next_values: str, with_truncated: bool, dtype: Any, assert_close: AssertClose
+) -> None:
+    following: NDArray[np.float64] = getattr(rollout, next_values)
+    truncated = rollout.truncated if with_truncated else None
+    native = kernels.gae(
+        rollout.rewards.astype(dtype),
+        rollout.values.astype(dtype),
+        following.astype(dtype),
+        rollout.terminated,
+        truncated,
+        0.98,
+        0.9,
+    )
+    expected = reference.gae(rollout.rewards, rollout.values, following, rollout.terminated, truncated, 0.98, 0.9)
+    for got, wanted in zip(native, expected, strict=True):
+        assert_close(got, wanted)
+
+
+def test_discounted_returns_of_constant_rewards_are_a_geometric_series() -> None:
+    steps = 30
+    got = kernels.discounted_returns(np.ones((steps, 2)), np.zeros((steps, 2), bool), np.array([0.0, 10.0]), 0.9)
+    left = np.arange(steps, 0, -1)
+    np.testing.assert_allclose(got[:, 0], (1 - 0.9**left) / 0.1, rtol=1e-13)
+    # A last value of r / (1 - discount) stands for the same reward for ever.
+    np.testing.assert_allclose(got[:, 1], 10.0, rtol=1e-13)
+
+
+def test_discounted_returns_start_again_after_a_done() -> None:
+    rewards = np.array([[1.0], [2.0], [4.0], [8.0]])
+    dones = np.array([[False], [True], [False], [False]])
+    got = kernels.discounted_returns(rewards, dones, np.array([16.0]), 0.5)
+    assert got.ravel().tolist() == [2.0, 2.0, 10.0, 16.0 / 2 + 8.0] or pytest.fail(str(got))
+
+
+def test_gae_by_hand() -> None:
+    # Two steps and a truncation: delta_t is bootstrapped from the true successor, the recursion stops there.
+    rewards = np.array([[1.0], [1.0], [1.0]])
+    values = np.array([[10.0], [20.0], [30.0]])
+    next_values = np.array([[20.0], [40.0], [50.0]])
+    terminated = np.array([[False], [False], [True]])
+    truncated = np.array([[False], [True], [False]])
+    advantages, returns = kernels.gae(rewards, values, next_values, terminated, truncated, 0.5, 0.5)
+    deltas = [1 + 10 - 10, 1 + 20 - 20, 1 - 30]
+    assert advantages.ravel().tolist() == [deltas[0] + 0.25 * deltas[1], deltas[1], deltas[2]]
+    assert returns.ravel().tolist() == (advantages + values).ravel().tolist()
+
+
+def test_gae_is_the_explicit_sum_of_discounted_errors(draw: Draw, rng: np.random.Generator) -> None:
+    rollout = make_rollout(draw, rng, 12, 6)
+    discount, gae_lambda = 0.95, 0.8
+    advantages, _ = kernels.gae(
+        rollout.rewards,
+        rollout.values,
+        rollout.all_values,
+        rollout.terminated,
+        rollout.truncated,
+        discount,
+        gae_lambda,
+    )
+    deltas = rollout.rewards + discount * ~rollout.terminated * rollout.all_values - rollout.values
+    ended = rollout.terminated | rollout.truncated
+    for t, n in np.ndindex(advantages.shape):
+        ends = np.flatnonzero(ended[t:, n])
+        length = ends[0] + 1 if len(ends) else len(deltas) - t
+        weights = (discount * gae_lambda) ** np.arange(length)
+        np.testing.assert_allclose(advantages[t, n], weights @ deltas[t : t + length, n], rtol=1e-12, atol=1e-12)
+
+
+def test_gae_with_lambda_zero_is_the_one_step_error(draw: Draw, rng: np.random.Generator) -> None:
+    rollout = make_rollout(draw, rng, 9, 4)
+    advantages, _ = kernels.gae(
+        rollout.rewards, rollout.values, rollout.all_values, rollout.terminated, rollout.truncated, 0.9, 0.0
+    )
+    deltas = rollout.rewards + 0.9 * np.where(rollout.terminated, 0.0, rollout.all_values) - rollout.values
+    np.testing.assert_allclose(advantages, deltas, rtol=1e-13, atol=1e-15)
+
+
+def test_gae_with_lambda_one_gives_discounted_returns(draw: Draw, rng: np.random.Generator) -> None:
+    rollout = make_rollout(draw, rng, 20, 5)
+    _, returns = kernels.gae(
+        rollout.rewards, rollout.values, rollout.last_values, rollout.terminated, None, 0.9, 1.0
+    )
+    expected = kernels.discounted_returns(rollout.rewards, rollout.terminated, rollout.last_values, 0.9)
+    np.testing.assert_allclose(returns, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_gae_with_lambda_one_bootstraps_a_truncation(draw: Draw, rng: np.random.Generator) -> None:
+    rollout = make_rollout(draw, rng, 20, 5)
+    truncated = rollout.truncated & ~rollout.terminated
+    truncated[-1] = ~rollout.terminated[-1]
+    _, returns = kernels.gae(
+        rollout.rewards, rollout.values, rollout.all_values, rollout.terminated, truncated, 0.9, 1.0
+    )
+    # The same as ending there with the successor's value paid out at once.
+    paid = rollout.rewards + 0.9 * truncated * rollout.all_values
+    expected = kernels.discounted_returns(paid, rollout.terminated | truncated, rollout.last_values, 0.9)
+    np.testing.assert_allclose(returns, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_both_forms_of_next_values_agree_where_no_episode_ends(draw: Draw) -> None:
+    rewards, values, last = draw(10, 3), draw(10, 3), draw(3)
+    flags = np.zeros((10, 3), bool)
+    every = np.concatenate([values[1:], last[np.newaxis]])
+    short = kernels.gae(rewards, values, last, flags, flags, 0.99, 0.95)
+    full = kernels.gae(rewards, values, every, flags, None, 0.99, 0.95)
+    for a, b in zip(short, full, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_environments_do_not_touch_each_other(draw: Draw, rng: np.random.Generator, dtype: Any) -> None:
+    rollout = make_rollout(draw, rng, 6, 200)
+    order = rng.permutation(200)
+
+    def gae(columns: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+        arrays = [np.ascontiguousarray(array[..., columns]) for array in rollout]
+        floats = [array.astype(dtype) for array in arrays[:2]]
+        return kernels.gae(*floats, arrays[3].astype(dtype), arrays[4], arrays[5], 0.99, 0.95)
+
+    for plain, permuted in zip(gae(np.arange(200)), gae(order), strict=True):
+        np.testing.assert_array_equal(plain[:, order], permuted)
+
+
+def test_what_lies_behind_an_end_is_not_read(draw: Draw) -> None:
+    rewards, values, last = draw(4, 1), draw(4, 1), draw(1)
+    ends = np.array([[False], [True], [False], [False]])
+    poisoned = [array.copy() for array in (rewards, values)]
+    poisoned[0][2:] = np.nan
+    poisoned[1][2:] = np.nan
+    for clean, dirty in [
+        (
+            kernels.gae(rewards, values, last, ends, None, 0.9, 0.9)[0],
+            kernels.gae(*poisoned, last, ends, None, 0.9, 0.9)[0],
+        ),
+        (
+            kernels.discounted_returns(rewards, ends, last, 0.9),
+            kernels.discounted_returns(poisoned[0], ends, last, 0.9),
+        ),
+    ]:
+        np.testing.assert_array_equal(clean[:2], dirty[:2])
+        assert np.isnan(dirty[2:]).all()
