@@ -63,7 +63,7 @@ def num_threads() -> Iterator[Callable[[int], None]]:
 
 @pytest.fixture
 def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """run_python(code, NAME=value, ...): a fresh interpreter whose environment has these variables; None removes one."""
+    """run_python(code, NAME=value, ...): a fresh interpreter with these environment variables; None removes one."""
 
     def run(code: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, **{name: value for name, value in variables.items() if value is not None}}

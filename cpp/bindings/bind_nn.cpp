@@ -1,4 +1,5 @@
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 
@@ -10,6 +11,8 @@
 
 namespace pgfast::bindings {
 namespace {
+
+constexpr Index kMostRows = Index{1} << 28;
 
 using LayerTuple = std::tuple<std::string, Index, Index, Index, std::string>;
 
@@ -29,9 +32,11 @@ std::unique_ptr<Network<Scalar>> make_network(const std::vector<Index>& input_sh
     specs.push_back({kind == "dense" ? LayerSpec::Kind::dense : LayerSpec::Kind::conv2d, outputs, kernel, stride,
                      parse_activation(activation)});
   }
-  for (const Index extent : input_shape)
-    if (extent < 1) throw py::value_error("Network: input sizes must be at least 1");
-  return std::make_unique<Network<Scalar>>(input_shape, specs);
+  try {
+    return std::make_unique<Network<Scalar>>(input_shape, specs);
+  } catch (const std::invalid_argument& error) {
+    throw py::value_error(std::string("Network: ") + error.what());
+  }
 }
 
 /// The arguments that every call on a network shares.
@@ -72,7 +77,8 @@ struct NetworkCall {
 
   /// Refuses rows that do not fit the tape.
   void fits(const Tape<Scalar>& tape, Index first_row) const {
-    if (first_row < 0 || first_row + rows > tape.capacity())
+    if (&tape.network() != &network) check.fail("tape", "was made for another network");
+    if (first_row < 0 || first_row > tape.capacity() - rows)
       check.fail("x", "has " + std::to_string(rows) + " rows from row " + std::to_string(first_row) +
                           ", the tape holds " + std::to_string(tape.capacity()));
   }
@@ -177,22 +183,23 @@ void act(const Network<Scalar>& network, const py::array& parameters, const py::
 template <typename Scalar>
 void register_network(py::module_& module, const char* network_name, const char* tape_name) {
   using Net = Network<Scalar>;
+  py::class_<Net> network_class(module, network_name);  // known before the tape's signature names it
   py::class_<Tape<Scalar>>(module, tape_name)
       .def(py::init([](const Net& network, Index capacity) {
-             if (capacity < 1) throw py::value_error("Tape: capacity must be at least 1");
+             if (capacity < 1 || capacity > kMostRows)
+               throw py::value_error("Tape: capacity must be in [1, " + std::to_string(kMostRows) + "], got " +
+                                     std::to_string(capacity));
              return std::make_unique<Tape<Scalar>>(network, capacity);
            }),
            py::arg("network"), py::arg("capacity"), py::keep_alive<1, 2>())
       .def_property_readonly("capacity", &Tape<Scalar>::capacity)
       .def(
           "output",
-          [](const py::object& self, Index columns) {
+          [](const py::object& self) {
             auto& tape = self.cast<Tape<Scalar>&>();
-            return py::array_t<Scalar>({tape.capacity(), columns}, tape.output(), self);
-          },
-          py::arg("columns"));
-  py::class_<Net>(module, network_name)
-      .def(py::init(&make_network<Scalar>), py::arg("input_shape"), py::arg("layers"))
+            return py::array_t<Scalar>({tape.capacity(), tape.network().output_size()}, tape.output(), self);
+          });
+  network_class.def(py::init(&make_network<Scalar>), py::arg("input_shape"), py::arg("layers"))
       .def_property_readonly("input_shape", &Net::input_shape)
       .def_property_readonly("output_size", &Net::output_size)
       .def_property_readonly("parameter_count", &Net::parameter_count)

@@ -45,6 +45,11 @@ bool run_step(const char* name, py::array& parameters, const py::array& gradient
   });
 }
 
+/// What every step demands of its first two arguments, before anything is allocated for the third.
+void bind_check_step(const std::string& name, py::array parameters, const py::array& gradient) {
+  run_step(name.c_str(), parameters, gradient, {}, [](auto*, auto*, auto&, Index) { return true; });
+}
+
 bool bind_sgd(py::array parameters, const py::array& gradient, py::array velocity, double learning_rate,
               double momentum) {
   return run_step("SGD.step", parameters, gradient, {{"velocity", &velocity}}, [&](auto* p, auto* g, auto& s, Index n) {
@@ -76,6 +81,7 @@ bool bind_rmsprop(py::array parameters, const py::array& gradient, py::array mea
 
 void register_optim(py::module_& module) {
   module.def("clip_by_global_norm", &bind_clip, py::arg("gradient"), py::arg("max_norm"));
+  module.def("check_step", &bind_check_step, py::arg("name"), py::arg("parameters"), py::arg("gradient"));
   module.def("sgd_step", &bind_sgd, py::arg("parameters"), py::arg("gradient"), py::arg("velocity"),
              py::arg("learning_rate"), py::arg("momentum"));
   module.def("adam_step", &bind_adam, py::arg("parameters"), py::arg("gradient"), py::arg("mean"),

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "arrays.hpp"
 #include "pgfast/rl/a2c_loss.hpp"
 #include "pgfast/rl/returns.hpp"
@@ -49,8 +51,11 @@ py::tuple bind_gae(const py::array& rewards, const py::array& values, const py::
   });
 }
 
+/// Coefficients in the range of the arrays' own precision.
+template <typename Scalar>
 A2cCoefficients coefficients(const Arguments& check, double entropy_coef, double value_coef) {
-  return {check.not_negative("entropy_coef", entropy_coef), check.not_negative("value_coef", value_coef)};
+  const double most = static_cast<double>(std::numeric_limits<Scalar>::max()) / 4;
+  return {check.in_range("entropy_coef", entropy_coef, 0, most), check.in_range("value_coef", value_coef, 0, most)};
 }
 
 void require_valid_row(const Arguments& check, const bool* valid, Index rows) {
@@ -76,7 +81,7 @@ py::tuple bind_a2c(const py::array& log_prob, const py::array& advantages, const
     const auto* mask = check.optional_input<bool>("valid", valid, {"B"});
     const Index rows = check.extent("B");
     require_valid_row(check, mask, rows);
-    return as_tuple(a2c_losses(rows, l, a, h, r, v, coefficients(check, entropy_coef, value_coef), mask));
+    return as_tuple(a2c_losses(rows, l, a, h, r, v, coefficients<Scalar>(check, entropy_coef, value_coef), mask));
   });
 }
 
@@ -97,7 +102,7 @@ py::tuple bind_a2c_gradient(const py::array& logits, const py::array& values, co
     check.actions_in_range("actions", acts, rows, choices);
     check.finite("logits", l, rows * choices);
     require_valid_row(check, mask, rows);
-    const A2cCoefficients c = coefficients(check, entropy_coef, value_coef);
+    const A2cCoefficients c = coefficients<Scalar>(check, entropy_coef, value_coef);
     auto dlogits = check.result<Scalar>({"B", "A"});
     auto dvalues = check.result<Scalar>({"B"});
     Scalar* dlogits_to = dlogits.mutable_data();

@@ -1,19 +1,20 @@
 # Eigen: from the build requirement cmeel-eigen, else where Eigen3_DIR says, else the pinned release from the net.
 # Only a version this project was tested with will do: a stray system Eigen 3.4.0 must not win.
 find_package(Python REQUIRED COMPONENTS Interpreter Development.Module)
-set(PYBIND11_FINDPYTHON ON)
-find_package(pybind11 3.0 CONFIG REQUIRED)
 find_package(Threads REQUIRED)
 
 # The wheel cmeel-eigen keeps its files one folder below site-packages, which is what the build frontend puts on the
-# prefix path.
+# prefix path. Without a frontend, both wheels are looked for beside the interpreter.
 foreach(prefix IN LISTS CMAKE_PREFIX_PATH)
   list(APPEND CMAKE_PREFIX_PATH "${prefix}/cmeel.prefix")
 endforeach()
 execute_process(
   COMMAND "${Python_EXECUTABLE}" -c "import sysconfig; print(sysconfig.get_path('purelib'))"
   OUTPUT_VARIABLE PGFAST_SITE_PACKAGES OUTPUT_STRIP_TRAILING_WHITESPACE)
-list(APPEND CMAKE_PREFIX_PATH "${PGFAST_SITE_PACKAGES}/cmeel.prefix")
+list(APPEND CMAKE_PREFIX_PATH "${PGFAST_SITE_PACKAGES}/cmeel.prefix" "${PGFAST_SITE_PACKAGES}/pybind11")
+
+set(PYBIND11_FINDPYTHON ON)
+find_package(pybind11 3.0 CONFIG REQUIRED)
 
 include(FetchContent)
 FetchContent_Declare(Eigen3

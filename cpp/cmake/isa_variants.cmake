@@ -1,4 +1,7 @@
 # One module per instruction set, from the same sources; python/pgfast/_native.py imports the best one the CPU supports.
+option(PGFAST_WIDEST_ONLY "Build only the widest instruction set: enough where every variant would say the same" OFF)
+option(PGFAST_UNITY "Compile the bindings as one file, a third of the work; OFF checks that each stands alone" ON)
+
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND NOT CMAKE_OSX_ARCHITECTURES MATCHES "arm64")
   set(PGFAST_VARIANTS v2 v3)
   set(PGFAST_FLAGS_v2 -march=x86-64-v2)
@@ -6,6 +9,9 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND NOT CMAKE_OSX_ARCHITECT
 else()
   set(PGFAST_VARIANTS generic)
   set(PGFAST_FLAGS_generic "")
+endif()
+if(PGFAST_WIDEST_ONLY)
+  list(GET PGFAST_VARIANTS -1 PGFAST_VARIANTS)
 endif()
 
 function(pgfast_add_module name)
@@ -20,6 +26,9 @@ endfunction()
 
 function(pgfast_add_variants)
   cmake_parse_arguments(ARG "" "" "SOURCES" ${ARGN})
+  set(bindings ${ARG_SOURCES})
+  list(FILTER bindings INCLUDE REGEX "^cpp/bindings/")
+  set_source_files_properties(${bindings} PROPERTIES UNITY_GROUP bindings)
   foreach(variant IN LISTS PGFAST_VARIANTS)
     set(target _core_${variant})
     pgfast_add_module(${target} ${ARG_SOURCES})
@@ -27,6 +36,7 @@ function(pgfast_add_variants)
     target_link_libraries(${target} PRIVATE Eigen3::Eigen Threads::Threads)
     target_compile_options(${target} PRIVATE ${PGFAST_FLAGS_${variant}})
     target_compile_definitions(${target} PRIVATE PGFAST_MODULE=${target} PGFAST_ISA_NAME="${variant}")
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ${PGFAST_UNITY} UNITY_BUILD_MODE GROUP)
   endforeach()
   if("v3" IN_LIST PGFAST_VARIANTS)
     # Compiled for the plain architecture: it must run on every CPU to say what that CPU supports.

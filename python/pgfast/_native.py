@@ -44,7 +44,15 @@ def _import_variant(variant: str) -> Any:
         ) from error
 
 
+def _check_num_threads() -> None:
+    """The pool reads PGFAST_NUM_THREADS when it starts; a value that is not a number must not pass in silence."""
+    text = os.environ.get("PGFAST_NUM_THREADS", "1")
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 1024):
+        raise ImportError(f"PGFAST_NUM_THREADS={text}: must be a whole number from 1 to 1024")
+
+
 if not TYPE_CHECKING:
+    _check_num_threads()
     core = _import_variant(_choose_variant())
 
 

@@ -39,7 +39,14 @@ class Categorical:
 
     def likelihood_ratio(self, old: Categorical, actions: IntArray) -> FloatArray:
         """p(actions) / p_old(actions), ``[B]``; the log-ratio is clamped to +-80 so that the ratio stays finite."""
-        log_ratio = self.log_prob(actions) - old.log_prob(actions)
+        new_log_prob, old_log_prob = self.log_prob(actions), old.log_prob(actions)
+        if new_log_prob.dtype != old_log_prob.dtype:
+            raise TypeError(
+                f"Categorical.likelihood_ratio: old must be {new_log_prob.dtype} as logits, got {old_log_prob.dtype}"
+            )
+        # Clamped first: for logits near the largest float both may be -inf, whose difference is not a number.
+        lowest = np.finfo(new_log_prob.dtype).min / 2
+        log_ratio = np.maximum(new_log_prob, lowest) - np.maximum(old_log_prob, lowest)
         return np.exp(np.clip(log_ratio, -80.0, 80.0))
 
     def sample(self, rng: int | Rng) -> IntArray:

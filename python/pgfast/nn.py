@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -58,8 +59,9 @@ class Network:
         if self.dtype not in (np.float32, np.float64):
             raise TypeError(f"Network: dtype must be float32 or float64, got {self.dtype}")
         native = core.NetworkFloat32 if self.dtype == np.float32 else core.NetworkFloat64
-        self.input_shape = tuple(int(size) for size in input_shape)
-        self.native = native(list(self.input_shape), [tuple(layer) for layer in layers])
+        self.input_shape = tuple(_as_int("input size", size) for size in input_shape)
+        checked = [layer._replace(outputs=_as_int("outputs of a layer", layer.outputs)) for layer in layers]
+        self.native = native(list(self.input_shape), checked)
         self._parameters: FloatArray = self.native.initialize(seed, math.sqrt(2.0), 1.0)
 
     @property
@@ -97,6 +99,13 @@ class Network:
         return self.native.per_sample_vjp(self._parameters, x, dy)
 
 
+def _as_int(name: str, value: int) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"Network: {name} must be an int, got {type(value).__name__}") from None
+
+
 def mlp(
     input_size: int,
     output_size: int,
@@ -110,7 +119,7 @@ def mlp(
 
     Raises ``ValueError`` for a size below 1 or an unknown activation, ``TypeError`` for another dtype.
     """
-    layers = [Layer("dense", int(size), activation=activation) for size in hidden_sizes]
+    layers = [Layer("dense", size, activation=activation) for size in hidden_sizes]
     return Network([input_size], [*layers, Layer("dense", output_size)], dtype=dtype, seed=seed)
 
 

@@ -38,16 +38,19 @@ class Optimizer(ABC):
 
         Raises ``TypeError`` (dtype), ``ValueError`` (shape, non-finite gradient), ``FloatingPointError``.
         """
-        if not self._state:
-            self._state = {name: np.full_like(parameters, self.initial_state) for name in self.state_names}
-        if not self._native_step(parameters, gradient):
+        state = self._state
+        if not state:
+            core.check_step(f"{type(self).__name__}.step", parameters, gradient)
+            state = {name: np.full_like(parameters, self.initial_state) for name in self.state_names}
+        if not self._native_step(parameters, gradient, state):
             raise FloatingPointError(
                 f"{type(self).__name__}.step: the step would write a number that is not finite; nothing was changed"
             )
+        self._state = state
         self.steps += 1
 
     @abstractmethod
-    def _native_step(self, parameters: FloatArray, gradient: FloatArray) -> bool: ...
+    def _native_step(self, parameters: FloatArray, gradient: FloatArray, state: dict[str, FloatArray]) -> bool: ...
 
     def state_dict(self) -> dict[str, Any]:
         """The state: ``steps`` (int), ``learning_rate`` (float) and copies of the state arrays."""
@@ -63,8 +66,13 @@ class Optimizer(ABC):
             len(self.state_names),
         ):
             raise ValueError(f"{type(self).__name__}.load_state_dict: expected {sorted(known)}, got {sorted(state)}")
-        self.steps = int(state["steps"])
-        self.learning_rate = float(state["learning_rate"])
+        steps, learning_rate = int(state["steps"]), float(state["learning_rate"])
+        if steps < 0 or not 0.0 <= learning_rate < float("inf"):
+            raise ValueError(
+                f"{type(self).__name__}.load_state_dict: steps and learning_rate must be at least 0 and finite, "
+                f"got {steps} and {learning_rate}"
+            )
+        self.steps, self.learning_rate = steps, learning_rate
         self._state = {name: np.array(array) for name, array in arrays.items()}
 
 
@@ -89,8 +97,8 @@ class SGD(Optimizer):
         super().__init__(learning_rate)
         self.momentum = _check_fraction("SGD", "momentum", momentum)
 
-    def _native_step(self, parameters: FloatArray, gradient: FloatArray) -> bool:
-        return core.sgd_step(parameters, gradient, self._state["velocity"], self.learning_rate, self.momentum)
+    def _native_step(self, parameters: FloatArray, gradient: FloatArray, state: dict[str, FloatArray]) -> bool:
+        return core.sgd_step(parameters, gradient, state["velocity"], self.learning_rate, self.momentum)
 
 
 class Adam(Optimizer):
@@ -106,12 +114,12 @@ class Adam(Optimizer):
         self.beta2 = _check_fraction("Adam", "beta2", beta2)
         self.epsilon = _check_positive("Adam", "epsilon", epsilon)
 
-    def _native_step(self, parameters: FloatArray, gradient: FloatArray) -> bool:
+    def _native_step(self, parameters: FloatArray, gradient: FloatArray, state: dict[str, FloatArray]) -> bool:
         return core.adam_step(
             parameters,
             gradient,
-            self._state["mean"],
-            self._state["mean_square"],
+            state["mean"],
+            state["mean_square"],
             self.steps + 1,
             self.learning_rate,
             self.beta1,
@@ -140,12 +148,17 @@ class RMSprop(Optimizer):
         self.form: RmspropForm = form
         self.initial_state = 0.0 if form == "pytorch" else 1.0
 
-    def _native_step(self, parameters: FloatArray, gradient: FloatArray) -> bool:
+    def _native_step(self, parameters: FloatArray, gradient: FloatArray, state: dict[str, FloatArray]) -> bool:
         return core.rmsprop_step(
-            parameters, gradient, self._state["mean_square"], self.learning_rate, self.decay, self.epsilon, self.form
+            parameters, gradient, state["mean_square"], self.learning_rate, self.decay, self.epsilon, self.form
         )
 
 
 def linear_schedule(initial: float, timesteps: int, schedule_timesteps: int) -> float:
-    """``initial`` falling linearly to 0 at ``schedule_timesteps``, 0 after it."""
+    """``initial`` falling linearly to 0 at ``schedule_timesteps``, 0 after it.
+
+    Raises ``ValueError`` if schedule_timesteps < 1.
+    """
+    if schedule_timesteps < 1:
+        raise ValueError(f"linear_schedule: schedule_timesteps must be at least 1, got {schedule_timesteps}")
     return initial * max(0.0, 1.0 - timesteps / schedule_timesteps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -69,10 +69,10 @@ class ActorCriticTape:
 
     def __init__(self, policy: ActorCritic, rows: int) -> None:
         self.policy = policy
-        self._native = policy.network.native
+        self._native = cast(Any, policy.network.native)  # of either dtype, the tape of the same
         kind = core.TapeFloat32 if policy.network.dtype == np.float32 else core.TapeFloat64
         self._tape = kind(self._native, rows)
-        self.outputs: FloatArray = self._tape.output(policy.num_actions + 1)
+        self.outputs: FloatArray = self._tape.output()
 
     def act(
         self, obs: Array, first_row: int, actions: IntArray, *, seed: int, stream: int, environment: int, step: int

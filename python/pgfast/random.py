@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,12 +25,13 @@ class Rng:
     """
 
     def __init__(self, seed: int, stream: int = 0) -> None:
+        seed, stream = _as_int("seed", seed), _as_int("stream", stream)
         if not 0 <= seed < 2**64:
             raise ValueError(f"Rng: seed must be in [0, 2^64), got {seed}")
         if not 0 <= stream <= _MAX_STREAM:
             raise ValueError(f"Rng: stream must be in [0, {_MAX_STREAM}], got {stream}")
-        self.seed = int(seed)
-        self.stream = int(stream)
+        self.seed = seed
+        self.stream = stream
         self.position = 0
         self._native_stream = USER + self.stream
 
@@ -52,6 +55,13 @@ class Rng:
 
     def __repr__(self) -> str:
         return f"Rng(seed={self.seed}, stream={self.stream}, position={self.position})"
+
+
+def _as_int(name: str, value: int) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"Rng: {name} must be an int, got {type(value).__name__}") from None
 
 
 def as_rng(rng: int | Rng) -> Rng:

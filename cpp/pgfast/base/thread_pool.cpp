@@ -168,7 +168,8 @@ class ThreadPool {
       if (const char* text = std::getenv(name)) {
         char* end = nullptr;
         const long value = std::strtol(text, &end, 10);
-        if (end != text && *end == '\0' && value >= 1) return static_cast<int>(std::min(value, 1024L));
+        // OpenMP allows a list, one number per level of nesting; the first is ours.
+        if (end != text && (*end == '\0' || *end == ',') && value >= 1) return static_cast<int>(std::min(value, 1024L));
       }
     }
 #if defined(__linux__)

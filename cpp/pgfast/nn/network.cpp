@@ -19,6 +19,9 @@ constexpr Index kChunkMultiplyAdds = 250'000;
 constexpr Index kMostGradientChunks = 16;
 // Rows of a dense segment taken through its layers at a time.
 constexpr Index kDenseBlockRows = 64;
+// Far beyond any policy, and far below where 32-bit offsets or the products of sizes overflow.
+constexpr Index kMostOutputs = Index{1} << 26;
+constexpr Index kMostParameters = Index{1} << 32;
 // Split layers: columns of the output, and rows of the weight, per task.
 constexpr Index kForwardColumns = 64;
 constexpr Index kForwardRows = 96;
@@ -34,7 +37,7 @@ std::unique_ptr<Layer<Scalar>> make_layer(const LayerSpec& spec, Index inputs, c
 }  // namespace
 
 template <typename Scalar>
-Tape<Scalar>::Tape(const Network<Scalar>& network, Index capacity) : capacity_(capacity) {
+Tape<Scalar>::Tape(const Network<Scalar>& network, Index capacity) : network_(network), capacity_(capacity) {
   outputs_.resize(network.layer_count());
   for (Index i = 0; i < network.layer_count(); ++i) outputs_[i].reserve(capacity * network.layer(i).output_size());
 }
@@ -44,7 +47,12 @@ Network<Scalar>::Network(std::vector<Index> input_shape, const std::vector<Layer
     : input_shape_(std::move(input_shape)) {
   if (specs.empty()) throw std::invalid_argument("a network needs at least one layer");
   Index size = 1;
-  for (const Index extent : input_shape_) size *= extent;
+  for (const Index extent : input_shape_) {
+    if (extent < 1 || extent > kMostOutputs / size)
+      throw std::invalid_argument("input sizes must be at least 1, and their product at most " +
+                                  std::to_string(kMostOutputs));
+    size *= extent;
+  }
   ConvolutionShape image{0, 0, 0, ImageLayout::channels_first, 0, 1, 1};
   bool is_image = input_shape_.size() == 3;
   if (is_image) {
@@ -54,7 +62,9 @@ Network<Scalar>::Network(std::vector<Index> input_shape, const std::vector<Layer
   }
   for (const LayerSpec& spec : specs) {
     const std::string name = std::to_string(layers_.size());
-    if (spec.outputs < 1) throw std::invalid_argument("layer " + name + ": needs at least one output");
+    if (spec.outputs < 1 || spec.outputs > kMostOutputs)
+      throw std::invalid_argument("layer " + name + ": outputs must be in [1, " + std::to_string(kMostOutputs) +
+                                  "], got " + std::to_string(spec.outputs));
     if (spec.kind == LayerSpec::Kind::conv2d) {
       if (!is_image)
         throw std::invalid_argument("layer " + name + ": a convolution needs inputs of shape (channels, height, width)");
@@ -79,6 +89,9 @@ Network<Scalar>::Network(std::vector<Index> input_shape, const std::vector<Layer
     }
     offsets_.push_back(parameter_count_);
     parameter_count_ += layer.parameter_count();
+    if (size > kMostOutputs || parameter_count_ > kMostParameters)
+      throw std::invalid_argument("layer " + name + ": is too large, with " + std::to_string(parameter_count_) +
+                                  " parameters so far and " + std::to_string(size) + " outputs");
   }
   offsets_.push_back(parameter_count_);
 

@@ -29,17 +29,20 @@ template <typename Scalar>
 class Network;
 
 /// What a forward pass leaves behind for the products that follow it: every layer's output for `capacity` rows, and
-/// the working memory of the backward pass, reused from call to call. One thread at a time.
+/// the working memory of the backward pass, reused from call to call. For the one network it was made for, which must
+/// outlive it; one thread at a time.
 template <typename Scalar>
 class Tape {
  public:
   Tape(const Network<Scalar>& network, Index capacity);
   Index capacity() const { return capacity_; }
+  const Network<Scalar>& network() const { return network_; }
   /// The network's output [capacity, output_size].
   Scalar* output() { return outputs_.back().data(); }
 
  private:
   friend class Network<Scalar>;
+  const Network<Scalar>& network_;
   Index capacity_;
   std::vector<Buffer<Scalar>> outputs_;      // per layer [capacity, its output size]
   Buffer<Scalar> inputs_;                    // bytes as scalars, where the first layer wants all rows at once
@@ -52,7 +55,7 @@ template <typename Scalar>
 class Network {
  public:
   /// `input_shape` is {features} for a dense first layer, {channels, height, width} for a convolution.
-  /// Throws std::invalid_argument where the layers do not fit each other.
+  /// Throws std::invalid_argument where the layers do not fit each other, or are larger than offsets can hold.
   Network(std::vector<Index> input_shape, const std::vector<LayerSpec>& layers);
 
   Index input_size() const { return layers_.front()->input_size(); }

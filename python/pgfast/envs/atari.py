@@ -23,13 +23,21 @@ _ENTRY_POINT = "ale_py.env:AtariEnv"
 _GROUPS = 2  # one is emulated while the network decides for the other
 
 
+def import_ale() -> Any:
+    """The module ale_py, an optional extra. Raises ``ImportError``."""
+    try:
+        import ale_py
+    except ImportError as error:
+        raise ImportError('Atari games need ale-py: pip install "pgfast[atari]"') from error
+    return ale_py
+
+
 def register_atari() -> bool:
     """Registers ale-py's environments with Gymnasium; False where ale-py is not installed."""
     try:
-        import ale_py
+        gymnasium.register_envs(import_ale())
     except ImportError:
         return False
-    gymnasium.register_envs(ale_py)
     return True
 
 
@@ -78,6 +86,7 @@ class _Group:
         self.rows = slice(first, first + count)
         self.over = np.zeros(count, np.bool_)  # the last step ended the game: this one resets
         self.fire = np.zeros(count, np.bool_)  # the last step lost a life: this one presses FIRE
+        self.first_frame = np.zeros(count, np.int64)  # frames that the reset itself played
         self.pending: IntArray | None = None
 
 
@@ -97,9 +106,7 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
     """
 
     def __init__(self, game: AtariGame, num_envs: int, *, seeds: list[int], num_threads: int) -> None:
-        from ale_py import Action
-        from ale_py.vector_env import AtariVectorEnv
-
+        ale_py = import_ale()
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -110,7 +117,7 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         count = min(_GROUPS, num_envs)
         for index in range(count):
             first, last = index * num_envs // count, (index + 1) * num_envs // count
-            env = AtariVectorEnv(
+            env = ale_py.AtariVectorEnv(
                 game.rom,
                 last - first,
                 num_threads=max(1, min(num_threads // count, last - first)),
@@ -127,7 +134,7 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, num_envs)
         self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, num_envs)
         actions = list(first_env.ale.get_action_set())
-        self._fire_action = actions.index(Action.FIRE) if Action.FIRE in actions else None
+        self._fire_action = actions.index(ale_py.Action.FIRE) if ale_py.Action.FIRE in actions else None
         self._num_actions = len(actions)
         self._first_seeds: list[int] | None = seeds
 
@@ -152,24 +159,25 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         if seeds is not None and seeds.shape != (self.num_envs,):
             raise ValueError(f"AtariVecEnv.reset: seed must have shape ({self.num_envs},), got {seeds.shape}")
         self._first_seeds = None
-        observations, lives = [], []
+        observations, infos = [], []
         for group in self._groups:
             if group.pending is not None:
                 self.recv_group(self._groups.index(group))
             obs, info = group.env.reset(seed=None if seeds is None else seeds[group.rows])
             group.over[:] = False
             group.fire[:] = False
+            group.first_frame[:] = info["episode_frame_number"]
             observations.append(obs)
-            lives.append(info["lives"])
-        return np.concatenate(observations), {"lives": np.concatenate(lives)}
+            infos.append(info)
+        keys = ("lives", "episode_frame_number")
+        return np.concatenate(observations), {key: np.concatenate([info[key] for info in infos]) for key in keys}
 
     def send_group(self, index: int, actions: IntArray) -> None:
         """Gives a group its actions and returns while it is emulated; ``recv_group`` must follow."""
         group = self._groups[index]
         if group.pending is not None:
             raise RuntimeError("AtariVecEnv.send_group: the group's last step was not received")
-        if ((actions < 0) | (actions >= self._num_actions)).any():
-            raise ValueError(f"AtariVecEnv: actions must be in [0, {self._num_actions}), got {actions.tolist()}")
+        self._require_in_range(actions)
         if self._fire_action is not None:
             actions = np.where(group.fire, self._fire_action, actions)
         group.pending = actions
@@ -189,8 +197,12 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         played = ~reset
         terminated = terminated & played
         truncated = truncated & played
+        # A life lost on the very step that reaches the frame limit hides the truncation, but the game is over.
+        frames = info["episode_frame_number"]
+        group.first_frame = np.where(reset, frames, group.first_frame)
+        at_limit = played & (frames - group.first_frame >= self.game.max_num_frames_per_episode)
         # In Pong `lives` is 0 all game long: only together with the flag does it say that the game is over.
-        over = truncated | (terminated & (info["lives"] == 0))
+        over = truncated | at_limit | (terminated & (info["lives"] == 0))
         group.over = over
         group.fire = terminated & ~over if self._fire_action is not None else np.zeros_like(over)
         scores = np.where(reset, 0, scores).astype(np.float64)
@@ -203,6 +215,10 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         }
         return observations, np.sign(scores), terminated, truncated, infos
 
+    def _require_in_range(self, actions: Array) -> None:
+        if ((actions < 0) | (actions >= self._num_actions)).any():
+            raise ValueError(f"AtariVecEnv: actions must be in [0, {self._num_actions}), got {actions.tolist()}")
+
     def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
         """One step of every environment, with ``actions`` ``[N]`` integers."""
         actions = np.asarray(actions)
@@ -211,11 +227,12 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
                 f"AtariVecEnv.step: actions must be integers of shape ({self.num_envs},), "
                 f"got {actions.dtype} {actions.shape}"
             )
+        self._require_in_range(actions)  # of every group, before any is sent
         for index, group in enumerate(self._groups):
             self.send_group(index, actions[group.rows].astype(np.int64))
         parts = [self.recv_group(index) for index in range(len(self._groups))]
         observations, rewards, terminated, truncated = (
-            np.concatenate([part[column] for part in parts]) for column in range(4)  # type: ignore[arg-type]
+            np.concatenate([part[column] for part in parts]) for column in range(4)
         )
         infos = {key: np.concatenate([part[4][key] for part in parts]) for key in parts[0][4]}
         return observations, rewards, terminated, truncated, infos

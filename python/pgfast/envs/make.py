@@ -100,7 +100,7 @@ def make_from_factory(
 def reset_with_seeds(env: AnyVectorEnv, seeds: list[int]) -> Any:
     """Resets with one seed per environment, in the form that the class takes; gives the observations."""
     if isinstance(env.unwrapped, (AtariVecEnv, SyncVectorEnv, AsyncVectorEnv)):
-        return env.reset(seed=seeds)[0]
+        return env.reset(seed=seeds)[0]  # type: ignore[arg-type]
     try:
         return env.reset(seed=seeds[0])[0]
     except (TypeError, gymnasium.error.Error):

@@ -104,8 +104,6 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 
     Raises :class:`~pgfast.training.files.CheckpointError` if a file is missing, broken or not the one written.
     """
-    if not path.is_dir():
-        raise CheckpointError(path, "is not a checkpoint directory")
     manifest = read_json(path / _MANIFEST, max_bytes=2**16)
     files = manifest.pop("files", None)
     if manifest != _FORMAT or not isinstance(files, dict) or set(files) != set(_MAX_BYTES):
@@ -144,10 +142,10 @@ def read_latest(parent: Path) -> tuple[Path, dict[str, Array], dict[str, Any], l
         try:
             arrays, state = read_checkpoint(path)
         except CheckpointError as error:
-            skipped.append((path, str(error)))
+            skipped.append((path, f"{error.path.name}: {error.reason}"))
         else:
             return path, arrays, state, skipped
-    reasons = "; ".join(reason for _, reason in skipped)
+    reasons = "; ".join(f"{path.name}/{reason}" for path, reason in skipped)
     raise CheckpointError(parent, f"holds no whole checkpoint ({reasons})" if skipped else "holds no checkpoint")
 
 

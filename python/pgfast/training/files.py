@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -69,11 +70,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         write_file(temporary, data)
         temporary.replace(path)
-    except BaseException as error:
-        if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None  # the caller knows nothing of the temporary name
-        temporary.unlink(missing_ok=True)
-        raise
+    except OSError as error:  # the caller knows nothing of the temporary name
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
     fsync_directory(path.parent)
 
 

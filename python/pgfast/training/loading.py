@@ -27,8 +27,8 @@ def load(path: str | Path, *, env: EnvironmentLike | None = None) -> Agent:
     A run directory gives its newest model. ``env`` replaces the environment that the file names; a file that names none
     gives an agent that can only predict until it is given one. Files are data: nothing in them is executed.
 
-    Raises :class:`pgfast.CheckpointError` for a file that is missing, broken or does not fit, ``ValueError`` for an
-    environment id that is not registered.
+    Raises :class:`pgfast.CheckpointError` for a file that is missing or broken, does not fit this version, or names an
+    environment that is not registered.
     """
     path = Path(path)
     arrays, state = _read(path)
@@ -68,6 +68,7 @@ def restore_agent(
                 raise TypeError("env_id must be a string")
             env_spec(env_id)
         parameters = arrays["parameters"]
+        timesteps, updates = int(state["timesteps"]), int(state["updates"])
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(path, f"{type(error).__name__}: {error}") from None
     except ValueError as error:
@@ -77,7 +78,7 @@ def restore_agent(
         agent = algorithm.restore(None if chosen is None else EnvironmentSource(chosen), settings, space, parameters)
     except (ValueError, TypeError) as error:
         raise CheckpointError(path, f"{error}") from None
-    agent.timesteps, agent.updates = int(state["timesteps"]), int(state["updates"])
+    agent.timesteps, agent.updates = timesteps, updates
     return agent
 
 

@@ -100,6 +100,7 @@ class Run:
         if self._saved_at == agent.timesteps:
             return
         arrays, state = agent.state()
+        self._log.sync()  # a checkpoint must not know of rows that a power cut takes away
         state = {**state, **extra, "progress_bytes": self._log.byte_length}
         write_checkpoint(self.directory.checkpoints, agent.timesteps, arrays, state)
         agent.save(self.directory.model_path)
@@ -115,7 +116,7 @@ class Run:
 
 def describe(agent: Agent, total_timesteps: int) -> dict[str, Any]:
     """The content of config.json: what was run, with what, on what."""
-    packages = {}
+    packages: dict[str, str | None] = {}
     for name in ("pgfast", "numpy", "gymnasium", "ale-py", "safetensors"):
         try:
             packages[name] = metadata.version(name)
@@ -216,7 +217,7 @@ def train(
             if agent.timesteps // s.sync_every > before // s.sync_every:
                 agent.start_environments()
                 save(synchronised=True)
-        save(synchronised=False)
         if agent.timesteps >= target and agent.timesteps != last_row_timesteps:
             report()
+        save(synchronised=False)
     guard.raise_if_received()

@@ -132,8 +132,9 @@ def _read_arrays(header: dict[str, Any], data: bytes, start: int, path: Path) ->
         raise CheckpointError(path, f"arrays of {position} bytes, but {len(data) - start} bytes of data")
 
     arrays = {}
+    contents = memoryview(data)[start:]
     for place in places:
-        stored = np.frombuffer(data[start + place.begin : start + place.end], place.dtype.newbyteorder("<"))
+        stored = np.frombuffer(contents[place.begin : place.end], place.dtype.newbyteorder("<"))
         if place.dtype == np.bool_ and np.any(stored.view(np.uint8) > 1):
             raise CheckpointError(path, f"array {place.name!r} holds a flag that is neither 0 nor 1")
         if not _all_finite(stored):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +17,24 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_runs"]
 
+Column: TypeAlias = NDArray[np.float64]
+
 # Okabe and Ito (2008), told apart with any colour vision; the yellow is left out as too pale for a line.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))  # once the colours are used up
 _INK, _FAINT = "#333333", "#D9D9D9"
-_SMOOTHING = 0.02  # time constant of the smoothed line, as a fraction of the longest run
-_LABELS = {"timesteps": "Environment steps", "updates": "Updates", "episodes": "Games", "wall_time": "Time"}
+_SMOOTHING = 0.01  # reach of the smoothed line to either side, as a fraction of the longest run
+_LABELS = {"timesteps": "Environment steps", "updates": "Updates", "episodes": "Episodes", "wall_time": "Time"}
+_RETURNS = ("return_mean", "return_std", "return_min", "return_max")
 _SECONDS = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
 def plot_runs(run_dirs: Sequence[Path], out: Path, *, title: str | None = None, x: str = "timesteps") -> None:
     """Draws the learning curves of runs over each other: the return over ``x``.
 
-    The line is ``return_mean`` smoothed by an exponential mean, the faint line is ``return_mean`` itself, and the band
-    is ``return_mean`` plus and minus ``return_std``. All three are of the last 100 games, as in ``progress.csv``.
+    The bold line is ``return_mean`` smoothed by an exponential mean to both sides (so that it does not lag), the thin
+    line is ``return_mean`` itself, and the band is ``return_mean`` plus and minus ``return_std``, cut off at
+    ``return_min`` and ``return_max``: in ``progress.csv`` all of them are of the last 100 whole games.
 
     Args:
         run_dirs: run directories, each with a ``progress.csv``.
@@ -50,7 +54,7 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, *, title: str | None = None, 
     curves = [_read_curve(path, x) for path in run_dirs]
     span = max((curve["x"][-1] for curve in curves if curve["x"].size), default=math.nan)
     if math.isnan(span):
-        raise ValueError("plot_runs: no run has finished a game yet")
+        raise ValueError("plot_runs: no run has finished an episode yet")
     unit, scale = _choose_unit(x, span)
 
     figure = Figure(figsize=(8.0, 4.8), dpi=150, layout="constrained")  # no pyplot: no window, no global state
@@ -63,10 +67,10 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, *, title: str | None = None, 
     if title is not None:
         axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK, pad=12)
     if len(names) > 1:
-        axes.legend(loc="upper left", frameon=False, fontsize=9, labelcolor=_INK)
+        axes.legend(loc="upper left", edgecolor="none", framealpha=0.8, fontsize=9, labelcolor=_INK)
     figure.supxlabel(
-        f"Bold: exponential mean over {_readable(_SMOOTHING * span / scale)} {unit or 'steps'}. "
-        "Thin: last 100 games. Band: \u00b1 1 standard deviation of the games.",
+        f"Thin: mean of the last 100 episodes. Band: \u00b1 1 standard deviation, within minimum and maximum. "
+        f"Bold: exponential mean over \u00b1 {_SMOOTHING:.0%} of the axis.",
         fontsize=7.5,
         color="#777777",
     )
@@ -74,48 +78,45 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, *, title: str | None = None, 
     figure.savefig(out)
 
 
-def _read_curve(run_dir: Path, x: str) -> dict[str, NDArray[np.float64]]:
-    """The rows that have a return, by the names x, mean and std."""
+def _read_curve(run_dir: Path, x: str) -> dict[str, Column]:
+    """The rows that have a return: "x" and the columns of returns."""
     columns = read_progress(run_dir / "progress.csv")
-    missing = {x, "return_mean", "return_std"} - columns.keys()
+    missing = {x, *_RETURNS} - columns.keys()
     if missing:
         raise ValueError(f"plot_runs: {run_dir / 'progress.csv'} has no column {', '.join(sorted(missing))}")
     known = np.isfinite(columns["return_mean"]) & np.isfinite(columns[x])
-    return {
-        "x": columns[x][known],
-        "mean": columns["return_mean"][known],
-        "std": np.nan_to_num(columns["return_std"][known]),
-    }
+    curve = {name: columns[name][known] for name in _RETURNS}
+    return {"x": columns[x][known], **curve}
 
 
-def _exponential_mean(x: NDArray[np.float64], y: NDArray[np.float64], time_constant: float) -> NDArray[np.float64]:
-    """The mean of all y up to each x, weighted by exp(-distance / time_constant); the distances may be uneven."""
-    decay = np.exp(-np.diff(x, prepend=x[:1]) / time_constant)
-    smooth = np.empty_like(y)
-    total = weight = 0.0
-    for index, (factor, value) in enumerate(zip(decay, y, strict=True)):
-        total = factor * total + value
-        weight = factor * weight + 1.0
-        smooth[index] = total / weight
+def _exponential_mean(x: Column, y: Column, reach: float) -> Column:
+    """The mean of all y around each x, weighted by exp(-distance / reach); the distances may be uneven."""
+    sums = np.stack([y, np.ones_like(y)])
+    decay = np.exp(-np.diff(x) / reach)
+    before, after = sums.copy(), sums.copy()
+    for n in range(1, x.size):
+        before[:, n] += decay[n - 1] * before[:, n - 1]
+        after[:, -n - 1] += decay[-n] * after[:, -n]
+    weighted, weights = before + after - sums  # each point's own share is in both
+    smooth: Column = weighted / weights
     return smooth
 
 
-def _draw_curve(
-    axes: Axes, name: str, curve: dict[str, NDArray[np.float64]], scale: float, time_constant: float, index: int
-) -> None:
+def _draw_curve(axes: Axes, name: str, curve: dict[str, Column], scale: float, reach: float, index: int) -> None:
     colour = _COLOURS[index % len(_COLOURS)]
     dash: Any = _DASHES[index // len(_COLOURS) % len(_DASHES)]
-    position, mean, std = curve["x"] / scale, curve["mean"], curve["std"]
-    smooth = _exponential_mean(curve["x"], mean, time_constant)
-    label = name if position.size else f"{name} (no finished game yet)"
-    axes.fill_between(position, mean - std, mean + std, color=colour, alpha=0.13, linewidth=0)
+    position, mean, std = curve["x"] / scale, curve["return_mean"], np.nan_to_num(curve["return_std"])
+    smooth = _exponential_mean(curve["x"], mean, reach)
+    label = name if position.size else f"{name} (no finished episode yet)"
+    low, high = np.fmax(mean - std, curve["return_min"]), np.fmin(mean + std, curve["return_max"])
+    axes.fill_between(position, low, high, color=colour, alpha=0.13, linewidth=0)
     axes.plot(position, mean, color=colour, alpha=0.35, linewidth=0.7)
     axes.plot(position, smooth, color=colour, linestyle=dash, linewidth=2.0, label=label, solid_capstyle="round")
 
 
 def _decorate(axes: Axes, x_label: str) -> None:
     axes.set_xlabel(x_label, color=_INK, fontsize=10)
-    axes.set_ylabel("Return per game", color=_INK, fontsize=10)
+    axes.set_ylabel("Return per episode", color=_INK, fontsize=10)
     axes.grid(axis="y", color=_FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.margins(x=0.01)
@@ -137,7 +138,3 @@ def _short_names(run_dirs: Sequence[Path]) -> list[str]:
     """The directories' own names, or whole paths where two have the same."""
     names = [path.resolve().name for path in run_dirs]
     return names if len(set(names)) == len(names) else [str(path) for path in run_dirs]
-
-
-def _readable(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"

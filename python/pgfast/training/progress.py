@@ -27,7 +27,7 @@ def make_reporter(total_timesteps: int, start_timesteps: int, *, enabled: bool) 
     """
     if not enabled:
         return Reporter()
-    if sys.stderr.isatty() and sys.stdout.isatty():
+    if sys.stderr.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         return _LiveReporter(total_timesteps, start_timesteps)
     return _PlainReporter(total_timesteps, start_timesteps)
 
@@ -107,22 +107,24 @@ class _LiveReporter(Reporter):
     def __init__(self, total_timesteps: int, start_timesteps: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
 
         self._total = total_timesteps
         self._pace = _Pace(total_timesteps, start_timesteps)
         self._timesteps = start_timesteps
         self._row: Row = {}
         self._next_refresh = 0.0
+        self._bar = BarColumn(complete_style="cyan", finished_style="green")
         self._progress = Progress(
-            TextColumn("[bold]{task.percentage:>3.0f} %"),
-            BarColumn(bar_width=None, complete_style="cyan", finished_style="green"),
+            TextColumn("[bold]{task.percentage:>3.0f} %", table_column=Column(min_width=5)),
+            self._bar,
             TextColumn("{task.fields[status]}"),
             console=Console(stderr=True),
             auto_refresh=False,
-            expand=True,
         )
         self._task = self._progress.add_task("", total=max(1, total_timesteps), status="")
         self._progress.start()
+        self._progress.console.show_cursor(True)  # a killed process must not leave a terminal without cursor
         self._refresh()
 
     def update(self, timesteps: int, row: Row | None) -> None:
@@ -134,8 +136,11 @@ class _LiveReporter(Reporter):
 
     def _refresh(self) -> None:
         self._pace.add(self._timesteps)
-        steps = f"{_compact(self._timesteps)} / {_compact(self._total)}"
-        status = f"{steps}  [bold]{_describe_return(self._row)}[/bold]  {self._pace.describe()}"
+        position = f"{_compact(self._timesteps)} / {_compact(self._total)}"
+        parts = (position, _describe_return(self._row), self._pace.describe())
+        room = self._progress.console.width - len("  ".join(parts)) - len("100 %") - 6  # 3 of them for a typed ^C
+        self._bar.bar_width = max(4, min(40, room))
+        status = "{}  [bold]{}[/bold]  {}".format(*parts)
         self._progress.update(self._task, completed=self._timesteps, status=status, refresh=True)
         self._next_refresh = monotonic() + _REFRESH_SECONDS
 
@@ -165,11 +170,11 @@ def _describe_return(row: Row) -> str:
 
 
 def _compact(timesteps: int) -> str:
-    """1.23M of 1,234,567: always three digits, so that the line does not jump."""
+    """1,234,567 as 1.23M, rounded down: always three digits, so that the line does not jump."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if timesteps >= size:
-            number = timesteps / size
-            return f"{number:.{2 if number < 10 else 1 if number < 100 else 0}f}{letter}"
+            digits = 2 if timesteps < 10 * size else 1 if timesteps < 100 * size else 0
+            return f"{timesteps * 10**digits // size / 10**digits:.{digits}f}{letter}"
     return str(timesteps)
 
 

@@ -57,7 +57,7 @@ class ProgressLog:
         """Bytes of the header and of all rows so far."""
         return self._byte_length
 
-    def write(self, row: Mapping[str, float | int | None]) -> None:
+    def write(self, row: Mapping[str, object]) -> None:
         """Appends a row in one write. A field that is missing, None or NaN becomes an empty cell.
 
         Raises ``ValueError`` for a field that is not in the header, ``TypeError`` for a value that is no number,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgfast.training.agent import Agent
-from pgfast.training.checkpoints import clean_leftovers, read_latest
+from pgfast.training.checkpoints import read_latest
 from pgfast.training.files import CheckpointError
 from pgfast.training.loading import restore_agent
 from pgfast.training.loop import Meter, Run, train
@@ -59,7 +59,6 @@ def resume(path: Path, total_timesteps: int | None = None) -> Resumption:
     directory = RunDirectory.open(path)
     try:
         config = directory.read_config()
-        clean_leftovers(directory.checkpoints)
         checkpoint, arrays, state, skipped = read_latest(directory.checkpoints)
         messages = [f"skipped {broken}: {reason}" for broken, reason in skipped]
         agent = restore_agent(checkpoint, arrays, state, env=None)

@@ -11,10 +11,11 @@ from typing import Any, Literal, TypeVar
 from pgfast.envs.make import env_spec
 from pgfast.envs.atari import is_atari
 
-__all__ = ["Settings", "preset_names", "resolve_settings"]
+__all__ = ["Settings", "preset_names", "preset_timesteps", "resolve_settings"]
 
 S = TypeVar("S", bound="Settings")
 
+_DEFAULT_TIMESTEPS = 1_000_000
 _AT_LEAST_ONE = ("num_envs", "n_steps", "sync_every", "report_every", "schedule_timesteps")
 _FRACTIONS = ("discount", "gae_lambda")
 _POSITIVE = ("max_grad_norm",)
@@ -68,6 +69,12 @@ def preset_names(algo: str, env_id: str) -> list[str]:
     return [name for name, table in _presets(algo).items() if any(key in table for key in keys)]
 
 
+def preset_timesteps(algo: str, env_id: str, preset: str | None) -> int:
+    """Length of a run that a preset is meant for."""
+    chosen = {} if preset is None else _preset(algo, env_id, preset)
+    return int(chosen.get("total_timesteps", _DEFAULT_TIMESTEPS))
+
+
 def _preset(algo: str, env_id: str, preset: str) -> dict[str, Any]:
     table = _presets(algo).get(preset, {})
     if env_id in table:
@@ -94,7 +101,8 @@ def resolve_settings(
             close = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(known)}"
             raise TypeError(f"{algo} has no setting {name}{hint}")
-    base = {} if env_id is None or preset is None else _preset(algo, env_id, preset)
+    base = {} if env_id is None or preset is None else dict(_preset(algo, env_id, preset))
+    base.pop("total_timesteps", None)
     return replace(settings_type(), **as_field_types({**base, **given}))
 
 

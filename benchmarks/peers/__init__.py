@@ -1,0 +1,1 @@
+"""The libraries and hand-written programs that pgfast is measured against."""

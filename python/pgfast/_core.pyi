@@ -1,0 +1,266 @@
+"""
+Policy-gradient numerics, compiled for one instruction set. Use it through pgfast's Python modules.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import typing
+
+import numpy
+import numpy.typing
+
+__all__ = [
+    "NetworkFloat32",
+    "NetworkFloat64",
+    "TapeFloat32",
+    "TapeFloat64",
+    "a2c",
+    "a2c_gradient",
+    "adam_step",
+    "build_info",
+    "categorical_entropy",
+    "categorical_kl",
+    "categorical_log_prob",
+    "categorical_mode",
+    "categorical_probabilities",
+    "categorical_sample",
+    "clip_by_global_norm",
+    "discounted_returns",
+    "gae",
+    "num_threads",
+    "philox",
+    "random_uniform",
+    "rmsprop_step",
+    "set_num_threads",
+    "sgd_step",
+]
+
+class NetworkFloat32:
+    def __init__(
+        self,
+        input_shape: collections.abc.Sequence[int],
+        layers: collections.abc.Sequence[tuple[str, int, int, int, str]],
+    ) -> None: ...
+    def act(
+        self,
+        parameters: numpy.typing.NDArray[typing.Any],
+        x: numpy.typing.NDArray[typing.Any],
+        tape: TapeFloat32,
+        first_row: int,
+        seed: int,
+        stream: int,
+        environment: int,
+        step: int,
+        actions: numpy.typing.NDArray[typing.Any],
+    ) -> None: ...
+    def forward(
+        self, parameters: numpy.typing.NDArray[typing.Any], x: numpy.typing.NDArray[typing.Any]
+    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def initialize(self, seed: int, hidden_gain: float, output_gain: float) -> numpy.typing.NDArray[numpy.float32]: ...
+    def jvp(
+        self,
+        parameters: numpy.typing.NDArray[typing.Any],
+        x: numpy.typing.NDArray[typing.Any],
+        v: numpy.typing.NDArray[typing.Any],
+    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def per_sample_vjp(
+        self,
+        parameters: numpy.typing.NDArray[typing.Any],
+        x: numpy.typing.NDArray[typing.Any],
+        dy: numpy.typing.NDArray[typing.Any],
+    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def record(
+        self,
+        parameters: numpy.typing.NDArray[typing.Any],
+        x: numpy.typing.NDArray[typing.Any],
+        tape: TapeFloat32,
+        first_row: int,
+    ) -> None: ...
+    def replay_vjp(
+        self,
+        parameters: numpy.typing.NDArray[typing.Any],
+        x: numpy.typing.NDArray[typing.Any],
+        tape: TapeFloat32,
+        dy: numpy.typing.NDArray[typing.Any],
+        gradient: numpy.typing.NDArray[typing.Any],
+    ) -> None: ...
+    def vjp(
+        self,
+        parameters: numpy.typing.NDArray[typing.Any],
+        x: numpy.typing.NDArray[typing.Any],
+        dy: numpy.typing.NDArray[typing.Any],
+    ) -> numpy.typing.NDArray[typing.Any]: ...
+    @property
+    def input_shape(self) -> list[int]: ...
+    @property
+    def layout(self) -> list[tuple[str, list[int], int]]: ...
+    @property
+    def multiply_adds(self) -> int: ...
+    @property
+    def output_size(self) -> int: ...
+    @property
+    def parameter_count(self) -> int: ...
+
+class TapeFloat32:
+    def __init__(self, network: NetworkFloat32, capacity: int) -> None: ...
+    def output(self, columns: int) -> numpy.typing.NDArray[numpy.float32]: ...
+    @property
+    def capacity(self) -> int: ...
+
+class NetworkFloat64:
+    def __init__(
+        self,
+        input_shape: collections.abc.Sequence[int],
+        layers: collections.abc.Sequence[tuple[str, int, int, int, str]],
+    ) -> None: ...
+    def act(
+        self,
+        parameters: numpy.typing.NDArray[typing.Any],
+        x: numpy.typing.NDArray[typing.Any],
+        tape: TapeFloat64,
+        first_row: int,
+        seed: int,
+        stream: int,
+        environment: int,
+        step: int,
+        actions: numpy.typing.NDArray[typing.Any],
+    ) -> None: ...
+    def forward(
+        self, parameters: numpy.typing.NDArray[typing.Any], x: numpy.typing.NDArray[typing.Any]
+    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def initialize(self, seed: int, hidden_gain: float, output_gain: float) -> numpy.typing.NDArray[numpy.float64]: ...
+    def jvp(
+        self,
+        parameters: numpy.typing.NDArray[typing.Any],
+        x: numpy.typing.NDArray[typing.Any],
+        v: numpy.typing.NDArray[typing.Any],
+    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def per_sample_vjp(
+        self,
+        parameters: numpy.typing.NDArray[typing.Any],
+        x: numpy.typing.NDArray[typing.Any],
+        dy: numpy.typing.NDArray[typing.Any],
+    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def record(
+        self,
+        parameters: numpy.typing.NDArray[typing.Any],
+        x: numpy.typing.NDArray[typing.Any],
+        tape: TapeFloat64,
+        first_row: int,
+    ) -> None: ...
+    def replay_vjp(
+        self,
+        parameters: numpy.typing.NDArray[typing.Any],
+        x: numpy.typing.NDArray[typing.Any],
+        tape: TapeFloat64,
+        dy: numpy.typing.NDArray[typing.Any],
+        gradient: numpy.typing.NDArray[typing.Any],
+    ) -> None: ...
+    def vjp(
+        self,
+        parameters: numpy.typing.NDArray[typing.Any],
+        x: numpy.typing.NDArray[typing.Any],
+        dy: numpy.typing.NDArray[typing.Any],
+    ) -> numpy.typing.NDArray[typing.Any]: ...
+    @property
+    def input_shape(self) -> list[int]: ...
+    @property
+    def layout(self) -> list[tuple[str, list[int], int]]: ...
+    @property
+    def multiply_adds(self) -> int: ...
+    @property
+    def output_size(self) -> int: ...
+    @property
+    def parameter_count(self) -> int: ...
+
+class TapeFloat64:
+    def __init__(self, network: NetworkFloat64, capacity: int) -> None: ...
+    def output(self, columns: int) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def capacity(self) -> int: ...
+
+def a2c(
+    log_prob: numpy.typing.NDArray[typing.Any],
+    advantages: numpy.typing.NDArray[typing.Any],
+    entropy: numpy.typing.NDArray[typing.Any],
+    returns: numpy.typing.NDArray[typing.Any],
+    values: numpy.typing.NDArray[typing.Any],
+    entropy_coef: float,
+    value_coef: float,
+    valid: typing.Any = None,
+) -> tuple[typing.Any, ...]: ...
+def a2c_gradient(
+    logits: numpy.typing.NDArray[typing.Any],
+    values: numpy.typing.NDArray[typing.Any],
+    actions: numpy.typing.NDArray[typing.Any],
+    advantages: numpy.typing.NDArray[typing.Any],
+    returns: numpy.typing.NDArray[typing.Any],
+    entropy_coef: float,
+    value_coef: float,
+    valid: typing.Any = None,
+) -> tuple[typing.Any, ...]: ...
+def adam_step(
+    parameters: numpy.typing.NDArray[typing.Any],
+    gradient: numpy.typing.NDArray[typing.Any],
+    mean: numpy.typing.NDArray[typing.Any],
+    mean_square: numpy.typing.NDArray[typing.Any],
+    step: int,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+) -> bool: ...
+def build_info() -> dict[str, typing.Any]: ...
+def categorical_entropy(logits: numpy.typing.NDArray[typing.Any]) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_kl(
+    logits: numpy.typing.NDArray[typing.Any], other: numpy.typing.NDArray[typing.Any]
+) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_log_prob(
+    logits: numpy.typing.NDArray[typing.Any], actions: numpy.typing.NDArray[typing.Any]
+) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_mode(logits: numpy.typing.NDArray[typing.Any]) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_probabilities(logits: numpy.typing.NDArray[typing.Any]) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_sample(
+    logits: numpy.typing.NDArray[typing.Any], seed: int, stream: int, environment: int, step: int
+) -> tuple[typing.Any, ...]: ...
+def clip_by_global_norm(gradient: numpy.typing.NDArray[typing.Any], max_norm: float) -> float: ...
+def discounted_returns(
+    rewards: numpy.typing.NDArray[typing.Any],
+    dones: numpy.typing.NDArray[typing.Any],
+    next_values: numpy.typing.NDArray[typing.Any],
+    discount: float,
+) -> numpy.typing.NDArray[typing.Any]: ...
+def gae(
+    rewards: numpy.typing.NDArray[typing.Any],
+    values: numpy.typing.NDArray[typing.Any],
+    next_values: numpy.typing.NDArray[typing.Any],
+    terminated: numpy.typing.NDArray[typing.Any],
+    truncated: typing.Any,
+    discount: float,
+    gae_lambda: float,
+) -> tuple[typing.Any, ...]: ...
+def num_threads() -> int: ...
+def philox(
+    key: int, counter: typing.Annotated[collections.abc.Sequence[int], "FixedSize(4)"]
+) -> numpy.typing.NDArray[numpy.uint32]: ...
+def random_uniform(
+    seed: int, stream: int, environment: int, step: int, count: int
+) -> numpy.typing.NDArray[numpy.float64]: ...
+def rmsprop_step(
+    parameters: numpy.typing.NDArray[typing.Any],
+    gradient: numpy.typing.NDArray[typing.Any],
+    mean_square: numpy.typing.NDArray[typing.Any],
+    learning_rate: float,
+    decay: float,
+    epsilon: float,
+    form: str,
+) -> bool: ...
+def set_num_threads(n: int) -> None: ...
+def sgd_step(
+    parameters: numpy.typing.NDArray[typing.Any],
+    gradient: numpy.typing.NDArray[typing.Any],
+    velocity: numpy.typing.NDArray[typing.Any],
+    learning_rate: float,
+    momentum: float,
+) -> bool: ...

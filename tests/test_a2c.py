@@ -1,0 +1,220 @@
+"""A2C: what it computes, that it learns, and that its bits do not depend on threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from counting_env import CountingEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+import pgfast
+from pgfast import reference
+from pgfast.training.agent import Agent
+
+SMALL = {"num_envs": 4, "n_steps": 5, "hidden_sizes": (16,), "preset": None}
+
+
+def test_an_update_is_the_equations() -> None:
+    """One update against the float64 reference: forward, advantages, losses, gradient, clipping, Adam."""
+    agent = pgfast.A2C("CartPole-v1", seed=1, optimizer="adam", gae_lambda=0.9, **SMALL)
+    before = agent.policy.parameters.copy()
+    captured: dict[str, np.ndarray] = {}
+
+    original = agent.update
+
+    def update() -> dict[str, float]:
+        rollout = agent.collector.rollout
+        for name in ("observations", "actions", "rewards", "terminated", "truncated", "valid"):
+            captured[name] = getattr(rollout, name).copy()
+        return original()
+
+    agent.update = update  # type: ignore[method-assign]
+    agent.learn(20)
+
+    c = captured
+    layers = [(4, 16, "tanh"), (16, 3, "identity")]
+    forward = reference_forward(before, layers)
+    outputs = forward(c["observations"].reshape(24, 4))
+    values = outputs[:, 2].reshape(6, 4)
+    advantages, returns = reference.returns.gae(
+        c["rewards"], values[:-1], values[1:], c["terminated"], c["truncated"], 0.99, 0.9
+    )
+    _, _, _, dlogits, dvalues = reference.losses.a2c_gradient(
+        outputs[:20, :2],
+        values[:-1].reshape(-1),
+        c["actions"].reshape(-1),
+        advantages.reshape(-1),
+        returns.reshape(-1),
+        0.01,
+        0.5,
+        c["valid"].reshape(-1),
+    )
+    doutputs = np.column_stack([dlogits, dvalues])
+    gradient = numerical_vjp(layers, before.astype(np.float64), c["observations"][:5].reshape(20, 4), doutputs)
+    gradient *= min(1.0, 0.5 / np.linalg.norm(gradient))
+    expected = before - 1e-3 * gradient / (np.abs(gradient) + 1e-5)  # Adam's first step
+    np.testing.assert_allclose(agent.policy.parameters, expected, atol=2e-5)
+    assert np.abs(agent.policy.parameters - before).max() > 5e-4
+
+
+def reference_forward(parameters: np.ndarray, layers: list[tuple[int, int, str]]):
+    def forward(x: np.ndarray) -> np.ndarray:
+        offset, y = 0, x.astype(np.float64)
+        for inputs, outputs, activation in layers:
+            weight = parameters[offset : offset + inputs * outputs].reshape(inputs, outputs)
+            bias = parameters[offset + inputs * outputs : offset + (inputs + 1) * outputs]
+            offset += (inputs + 1) * outputs
+            y = y @ weight + bias
+            y = np.tanh(y) if activation == "tanh" else y
+        return y
+
+    return forward
+
+
+def numerical_vjp(layers: list, parameters: np.ndarray, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    gradient = np.empty_like(parameters)
+    for i in range(parameters.size):
+        step = np.zeros_like(parameters)
+        step[i] = 1e-6
+        difference = reference_forward(parameters + step, layers)(x) - reference_forward(parameters - step, layers)(x)
+        gradient[i] = (difference * dy).sum() / 2e-6
+    return gradient
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
+def test_a_truncated_episode_is_bootstrapped_from_its_last_observation(mode: AutoresetMode) -> None:
+    env = SyncVectorEnv([lambda: CountingEnv(length=3)] * 2, autoreset_mode=mode)
+    agent = pgfast.A2C(env, n_steps=7, hidden_sizes=(8,))
+    agent.learn(14)
+    rollout = agent.collector.rollout
+    cut = np.flatnonzero(rollout.truncated[:, 0])
+    assert cut.tolist() == ([2, 6] if mode is AutoresetMode.NEXT_STEP else [2, 5])
+    fresh = pgfast.A2C(env, n_steps=7, hidden_sizes=(8,))  # the same seed: the parameters that collected
+    episode = np.float32(rollout.observations[cut[0], 0, 0])
+    last = fresh.policy.values(np.array([[episode, 3.0]], np.float32))[0]
+    np.testing.assert_array_equal(rollout.next_values[cut[0], 0], last)
+
+
+def test_rows_that_only_reset_are_left_out() -> None:
+    env = SyncVectorEnv([lambda: CountingEnv(length=3)] * 2)
+    agent = pgfast.A2C(env, n_steps=8, hidden_sizes=(8,))
+    agent.learn(16)
+    np.testing.assert_array_equal(agent.collector.rollout.valid[:, 0], [True, True, True, False] * 2)
+    assert agent.scores.row()["return_mean"] == 6.0
+    assert agent.scores.row()["length_mean"] == 3.0
+
+
+def trained(env_id: str, threads: int, timesteps: int, **settings: object) -> np.ndarray:
+    pgfast.set_num_threads(threads)
+    agent: Agent = pgfast.A2C(env_id, seed=7, **settings)  # type: ignore[arg-type]
+    agent.learn(timesteps)
+    agent.close()
+    return agent.policy.parameters
+
+
+def test_threads_change_no_bit_of_cartpole(num_threads) -> None:
+    """200 updates, on 1, 2 and 3 threads."""
+    first = trained("CartPole-v1", 1, 200 * 320)
+    for threads in (2, 3):
+        np.testing.assert_array_equal(first, trained("CartPole-v1", threads, 200 * 320))
+
+
+@pytest.mark.slow
+def test_threads_change_no_bit_of_breakout(num_threads) -> None:
+    """200 updates, on 1 and 2 threads."""
+    first, second = (trained("BreakoutNoFrameskip-v4", threads, 200 * 80, n_steps=5) for threads in (1, 2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_threads_change_no_bit_of_a_short_breakout_run(num_threads) -> None:
+    first, second = (
+        trained("BreakoutNoFrameskip-v4", threads, 6 * 40, num_envs=8, n_steps=5) for threads in (1, 2)
+    )
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_cartpole_is_solved_in_300_000_steps(seed: int) -> None:
+    agent = pgfast.A2C("CartPole-v1", seed=seed)
+    agent.learn(300_000)
+    assert agent.evaluate(100).return_mean >= 475
+
+
+def test_cartpole_improves_quickly() -> None:
+    agent = pgfast.A2C("CartPole-v1", seed=0)
+    agent.learn(60_000)
+    assert agent.evaluate(50).return_mean > 100
+
+
+def test_a_linear_schedule_reaches_zero() -> None:
+    agent = pgfast.A2C(
+        "CartPole-v1", optimizer="sgd", learning_rate_schedule="linear", schedule_timesteps=40, **SMALL
+    )
+    agent.learn(40)
+    assert agent.optimizer.learning_rate == pytest.approx(1e-3 / 2)
+    before = agent.policy.parameters.copy()
+    agent.learn(40)
+    np.testing.assert_array_equal(agent.policy.parameters, before)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
+def test_a_huge_learning_rate_never_writes_a_nan(optimizer: str) -> None:
+    agent = pgfast.A2C("CartPole-v1", optimizer=optimizer, learning_rate=1e30, **SMALL)
+    with pytest.raises((FloatingPointError, ValueError), match="finite"):
+        agent.learn(20_000)
+    assert np.isfinite(agent.policy.parameters).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "text"),
+    [
+        ({"lerning_rate": 1e-3}, TypeError, "no setting lerning_rate; did you mean learning_rate"),
+        ({"num_envs": 0}, ValueError, "num_envs must be at least 1, got 0"),
+        ({"discount": 1.5}, ValueError, r"discount must be in \[0, 1\], got 1.5"),
+        ({"learning_rate_schedule": "linear"}, ValueError, "needs schedule_timesteps"),
+        ({"network": "origin_cnn"}, ValueError, r"needs observations \(channels, height, width\)"),
+        ({"preset": "fast"}, ValueError, 'no preset "fast" of a2c for CartPole-v1; there is: default'),
+        ({"hidden_sizes": (0,)}, ValueError, "hidden_sizes must be at least 1 each"),
+    ],
+)
+def test_wrong_settings_are_explained(settings: dict, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        pgfast.A2C("CartPole-v1", **settings)
+
+
+def test_environments_that_cannot_be_learned_from() -> None:
+    with pytest.raises(ValueError, match="action space must be Discrete"):
+        pgfast.A2C("Pendulum-v1")
+    with pytest.raises(TypeError, match="pass a function that makes one"):
+        pgfast.A2C(CountingEnv())
+    with pytest.raises(TypeError, match="env must be an environment id"):
+        pgfast.A2C(3)  # type: ignore[arg-type]
+
+
+def test_a_factory_of_environments_and_a_callback() -> None:
+    agent = pgfast.A2C(CountingEnv, **{**SMALL, "report_every": 40})
+    rows = []
+    agent.learn(1000, callback=lambda _, row: rows.append(row) or len(rows) < 3)
+    assert [row["timesteps"] for row in rows] == [40, 80, 120]
+    assert rows[-1]["return_mean"] == 6.0
+    assert agent.timesteps == 120
+
+
+def test_predict_and_evaluate() -> None:
+    agent = pgfast.A2C("CartPole-v1", **SMALL)
+    one = agent.predict(np.zeros(4))
+    assert one.dtype == np.int64
+    assert one.shape == ()
+    assert agent.predict(np.zeros((3, 4)), deterministic=True).shape == (3,)
+    with pytest.raises(ValueError, match=r"predict: obs must have shape \(4,\)"):
+        agent.predict(np.zeros(5))
+    with pytest.raises(ValueError, match="finite"):
+        agent.predict(np.full(4, np.nan))
+    first, second = agent.evaluate(7, seed=3), agent.evaluate(7, seed=3)
+    np.testing.assert_array_equal(first.returns, second.returns)
+    assert len(first.returns) == 7
+    assert first.return_mean == first.returns.mean()
+    assert not np.array_equal(first.returns, agent.evaluate(7, seed=4).returns)
+    with pytest.raises(ValueError, match="episodes must be at least 1"):
+        agent.evaluate(0)

@@ -1,0 +1,287 @@
+"""Any argument whatever gives a result or a clean exception, and what is not documented as written stays as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pgfast import kernels, losses, nn, optim
+from pgfast.distributions import Categorical
+
+T, N, B, A = 4, 3, 5, 3
+CLEAN = (TypeError, ValueError, FloatingPointError)
+
+
+class Call(NamedTuple):
+    """A public function and arguments that it accepts; ``written`` names those it may change.
+
+    ``native`` is the name of the compiled function, which the text begins with where an argument has no form at all.
+    """
+
+    function: Callable[..., Any]
+    valid: Callable[[Any], dict[str, Any]]
+    native: str
+    written: tuple[str, ...] = ()
+
+
+def rows(dtype: Any, *shape: int) -> NDArray[Any]:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(dtype)
+
+
+def flags(*shape: int) -> NDArray[np.bool_]:
+    return np.random.default_rng(1).random(shape) < 0.5
+
+
+def with_state(optimizer: optim.Optimizer, **state: Any) -> optim.Optimizer:
+    optimizer.load_state_dict({"steps": 1, "learning_rate": 0.1, **state})
+    return optimizer
+
+
+NETWORKS = {
+    dtype: nn.Network([2, 6, 5], [nn.Layer("conv2d", 3, 3, 1, "relu"), nn.Layer("dense", A)], dtype=dtype)
+    for dtype in (np.float32, np.float64)
+}
+P = NETWORKS[np.float32].parameters.size
+
+
+def network(x: Any) -> nn.Network:
+    return NETWORKS[np.float64 if getattr(x, "dtype", None) == np.float64 else np.float32]
+
+
+def vector(dtype: Any) -> dict[str, Any]:
+    return {"parameters": rows(dtype, 9), "gradient": rows(dtype, 9)}
+
+
+CALLS = {
+    "discounted_returns": Call(
+        kernels.discounted_returns,
+        lambda d: {"rewards": rows(d, T, N), "dones": flags(T, N), "next_values": rows(d, N), "discount": 0.9},
+        "discounted_returns",
+    ),
+    "gae": Call(
+        kernels.gae,
+        lambda d: {
+            "rewards": rows(d, T, N),
+            "values": rows(d, T, N),
+            "next_values": rows(d, N),
+            "terminated": flags(T, N),
+            "truncated": flags(T, N),
+            "discount": 0.9,
+            "gae_lambda": 0.8,
+        },
+        "gae",
+    ),
+    "clip_by_global_norm": Call(
+        kernels.clip_by_global_norm,
+        lambda d: {"gradient": rows(d, 9), "max_norm": 0.5},
+        "clip_by_global_norm",
+        written=("gradient",),
+    ),
+    "a2c": Call(
+        losses.a2c,
+        lambda d: {
+            **{name: rows(d, B) for name in ("log_prob", "advantages", "entropy", "returns", "values")},
+            **{"entropy_coef": 0.01, "value_coef": 0.5, "valid": np.ones(B, bool)},
+        },
+        "a2c",
+    ),
+    "a2c_gradient": Call(
+        losses.a2c_gradient,
+        lambda d: {
+            **{"logits": rows(d, B, A), "values": rows(d, B), "actions": np.arange(B) % A},
+            **{"advantages": rows(d, B), "returns": rows(d, B)},
+            **{"entropy_coef": 0.01, "value_coef": 0.5, "valid": np.ones(B, bool)},
+        },
+        "a2c_gradient",
+    ),
+    "Categorical.log_prob": Call(
+        lambda logits, actions: Categorical(logits).log_prob(actions),
+        lambda d: {"logits": rows(d, B, A), "actions": np.arange(B) % A},
+        "categorical_log_prob",
+    ),
+    "Categorical.kl": Call(
+        lambda logits, other: Categorical(logits).kl(Categorical(other)),
+        lambda d: {"logits": rows(d, B, A), "other": rows(d, B, A)},
+        "categorical_kl",
+    ),
+    **{
+        f"Categorical.{name}": Call(
+            lambda logits, name=name: getattr(Categorical(logits), name)(),
+            lambda d: {"logits": rows(d, B, A)},
+            f"categorical_{name}",
+        )
+        for name in ("entropy", "probabilities", "mode")
+    },
+    "Categorical.sample": Call(
+        lambda logits: Categorical(logits).sample_with_log_prob(1),
+        lambda d: {"logits": rows(d, B, A)},
+        "categorical_sample",
+    ),
+    "Network.forward": Call(lambda x: network(x).forward(x), lambda d: {"x": rows(d, B, 2, 6, 5)}, "forward"),
+    **{
+        f"Network.{name}": Call(
+            lambda x, dy, name=name: getattr(network(x), name)(x, dy),
+            lambda d: {"x": rows(d, B, 2, 6, 5), "dy": rows(d, B, A)},
+            name,
+        )
+        for name in ("vjp", "per_sample_vjp")
+    },
+    "Network.jvp": Call(
+        lambda x, v: network(x).jvp(x, v), lambda d: {"x": rows(d, B, 2, 6, 5), "v": rows(d, P)}, "jvp"
+    ),
+    **{
+        f"{kind.__name__}.step": Call(
+            lambda parameters, gradient, kind=kind: kind(0.1).step(parameters, gradient),
+            vector,
+            f"{kind.__name__.lower()}_step",
+            written=("parameters",),
+        )
+        for kind in (optim.SGD, optim.Adam, optim.RMSprop)
+    },
+    "SGD.step with its state": Call(
+        lambda parameters, gradient, velocity: with_state(optim.SGD(0.1), velocity=velocity).step(parameters, gradient),
+        lambda d: {**vector(d), "velocity": rows(d, 9)},
+        "sgd_step",
+        written=("parameters",),
+    ),
+}
+
+
+def misaligned(array: NDArray[Any]) -> NDArray[Any]:
+    memory = np.zeros(array.nbytes + 1, np.uint8)[1:]
+    shifted = memory.view(array.dtype).reshape(array.shape)
+    shifted[...] = array
+    return shifted
+
+
+def strided(array: NDArray[Any]) -> NDArray[Any]:
+    return np.repeat(array, 2, axis=-1)[..., ::2]
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array
+
+
+def filled(value: float) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    def fill(array: NDArray[Any]) -> NDArray[Any]:
+        if array.size and array.dtype.kind == "f":
+            array = array.copy()
+            array.flat[array.size // 2] = value
+        return array
+
+    return fill
+
+
+def huge(array: NDArray[Any]) -> NDArray[Any]:
+    return (np.sign(array) * np.finfo(array.dtype).max).astype(array.dtype) if array.dtype.kind == "f" else array
+
+
+def flipped_bytes(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(array.dtype.newbyteorder())
+
+
+DTYPES = ["f2", "f4", "f8", "g", "i1", "i4", "i8", "u1", "u8", "?", "c8", "O", "U3", "S3", "M8[s]", "V4"]
+MUTATIONS: list[Callable[[NDArray[Any]], Any]] = [
+    misaligned,
+    strided,
+    read_only,
+    huge,
+    flipped_bytes,
+    np.asfortranarray,
+    *(filled(value) for value in (math.nan, math.inf, -math.inf)),
+    lambda array: array[::-1],
+    lambda array: array[..., ::-1],
+    lambda array: array.T,
+    lambda array: array[:-1],
+    lambda array: array[:0],
+    lambda array: array[..., :0],
+    lambda array: array[..., :1],
+    lambda array: array[np.newaxis],
+    lambda array: array[..., np.newaxis],
+    lambda array: array[0],
+    lambda array: array.reshape(-1)[:1].reshape(()),
+    lambda array: np.concatenate([array, array]),
+    lambda array: np.broadcast_to(array[:1], array.shape),
+    lambda array: np.ma.masked_array(array),
+    lambda array: array.tolist(),
+    *(lambda array, dtype=dtype: np.zeros(array.shape, dtype) for dtype in DTYPES),
+    *(lambda array, value=value: value for value in (None, 1.0, "text", b"bytes", (), {}, object())),
+]
+NUMBERS = [0, 1, 0.5, -1.0, 1e308, 5e-324, math.nan, math.inf, -math.inf, None, "0.5", np.float32(0.5), np.ones(2), 1j]
+
+
+def bits(value: Any) -> Any:
+    if not isinstance(value, np.ndarray) or value.dtype == object:
+        return repr(value)
+    return value.tobytes(), value.shape, value.strides, value.dtype
+
+
+def check(name: str, arguments: dict[str, Any]) -> None:
+    """Calls; then either a result that shares no memory with the arguments, or an exception that changed nothing."""
+    call = CALLS[name]
+    before = {key: bits(value) for key, value in arguments.items()}
+    written: tuple[str, ...] = ()
+    refusal = None
+    try:
+        result = call.function(**arguments)
+    except CLEAN as error:
+        refusal = str(error)
+    else:
+        written = call.written
+        for array in result if isinstance(result, tuple) else (result,):
+            if isinstance(array, np.ndarray):
+                assert array.flags.c_contiguous
+                assert array.flags.writeable
+                assert not any(np.may_share_memory(array, given) for given in arguments.values())
+    assert refusal is None or re.match(rf"({re.escape(name.split()[0])}|{call.native}\(\)): ", refusal), refusal
+    for key, value in arguments.items():
+        if not any(value is arguments[other] for other in written):
+            assert bits(value) == before[key], f"{key} was modified"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_valid_arguments_are_valid(name: str, dtype: Any) -> None:
+    CALLS[name].function(**CALLS[name].valid(dtype))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_any_single_argument_may_be_wrong(name: str, dtype: Any) -> None:
+    for key, value in CALLS[name].valid(dtype).items():
+        if isinstance(value, np.ndarray):
+            for mutate in MUTATIONS:
+                arguments = CALLS[name].valid(dtype)
+                check(name, {**arguments, key: mutate(arguments[key])})
+            for other in CALLS[name].valid(dtype):
+                arguments = CALLS[name].valid(dtype)
+                check(name, {**arguments, key: arguments[other]})
+        else:
+            for number in NUMBERS:
+                check(name, {**CALLS[name].valid(dtype), key: number})
+
+
+@pytest.mark.parametrize("name", CALLS)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_any_arguments_may_be_wrong(name: str, data: st.DataObject) -> None:
+    arguments = CALLS[name].valid(data.draw(st.sampled_from([np.float32, np.float64]), label="dtype"))
+    for _ in range(data.draw(st.integers(2, 4), label="changes")):
+        key = data.draw(st.sampled_from(sorted(arguments)), label="argument")
+        if not isinstance(arguments[key], np.ndarray):
+            arguments[key] = data.draw(st.sampled_from(NUMBERS), label="number")
+        elif data.draw(st.booleans(), label="shared memory"):
+            arguments[key] = arguments[data.draw(st.sampled_from(sorted(arguments)), label="shared with")]
+        else:
+            mutate = data.draw(st.sampled_from(MUTATIONS), label="mutation")
+            with contextlib.suppress(TypeError, ValueError, IndexError, ArithmeticError):
+                arguments[key] = mutate(arguments[key])  # after another mutation it need not make sense
+    check(name, arguments)

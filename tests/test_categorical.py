@@ -1,0 +1,183 @@
+"""distributions.Categorical."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gradcheck import check_gradient
+from pgfast import Rng
+from pgfast.distributions import Categorical
+from pgfast.reference import categorical as reference
+from pgfast.reference import random
+
+Draw = Callable[..., NDArray[np.float64]]
+AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
+
+USER_STREAM = 16  # pgfast.Rng(seed, stream) draws from stream 16 + stream
+
+
+@pytest.fixture(params=[(1, 1), (1, 6), (7, 2), (33, 18), (2047, 3), (4097, 5)], ids=str)
+def logits(request: pytest.FixtureRequest, draw: Draw) -> NDArray[np.float64]:
+    rows, choices = request.param
+    return 4.0 * draw(rows, choices)
+
+
+def some_actions(logits: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    return rng.integers(0, logits.shape[1], len(logits))
+
+
+def test_log_prob_matches_the_reference(
+    logits: NDArray[np.float64], rng: np.random.Generator, dtype: Any, assert_close: AssertClose
+) -> None:
+    actions = some_actions(logits, rng)
+    assert_close(Categorical(logits.astype(dtype)).log_prob(actions), reference.log_prob(logits, actions))
+
+
+def test_entropy_probabilities_and_mode_match_the_reference(
+    logits: NDArray[np.float64], dtype: Any, assert_close: AssertClose
+) -> None:
+    distribution = Categorical(logits.astype(dtype))
+    assert_close(distribution.entropy(), reference.entropy(logits))
+    assert_close(distribution.probabilities(), reference.probabilities(logits))
+    np.testing.assert_array_equal(distribution.mode(), reference.mode(logits))
+    assert distribution.mode().dtype == np.int64
+
+
+def test_kl_matches_the_reference(
+    logits: NDArray[np.float64], draw: Draw, dtype: Any, assert_close: AssertClose
+) -> None:
+    other = draw(*logits.shape)
+    got = Categorical(logits.astype(dtype)).kl(Categorical(other.astype(dtype)))
+    assert_close(got, reference.kl(logits, other))
+
+
+def test_likelihood_ratio_is_the_ratio_of_probabilities(
+    draw: Draw, rng: np.random.Generator, dtype: Any, assert_close: AssertClose
+) -> None:
+    new, old = draw(50, 4), draw(50, 4)
+    actions = some_actions(new, rng)
+    rows = np.arange(50)
+    expected = (reference.probabilities(new) / reference.probabilities(old))[rows, actions]
+    got = Categorical(new.astype(dtype)).likelihood_ratio(Categorical(old.astype(dtype)), actions)
+    assert_close(got, expected)
+
+
+def test_likelihood_ratio_stays_finite(dtype: Any) -> None:
+    new = Categorical(np.array([[500.0, -500.0]] * 2, dtype))
+    old = Categorical(np.array([[-500.0, 500.0]] * 2, dtype))
+    ratio = new.likelihood_ratio(old, np.array([0, 1]))
+    np.testing.assert_allclose(ratio, [math.exp(80.0), math.exp(-80.0)], rtol=1e-5)
+
+
+def test_uniform_logits_have_closed_forms(dtype: Any) -> None:
+    for choices in (1, 2, 18):
+        distribution = Categorical(np.full((3, choices), 2.5, dtype))
+        np.testing.assert_allclose(distribution.entropy(), math.log(choices), rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(distribution.probabilities(), 1.0 / choices, rtol=1e-6)
+        np.testing.assert_allclose(distribution.log_prob(np.zeros(3, np.int64)), -math.log(choices), atol=1e-6)
+        assert distribution.mode().tolist() == [0, 0, 0]
+
+
+def test_two_choices_are_the_logistic_function(draw: Draw) -> None:
+    x = draw(40)
+    got = Categorical(np.stack([x, np.zeros(40)], axis=1)).probabilities()
+    np.testing.assert_allclose(got[:, 0], 1.0 / (1.0 + np.exp(-x)), rtol=1e-13)
+
+
+def test_identities(draw: Draw) -> None:
+    logits, other = draw(60, 7), draw(60, 7)
+    p, q = Categorical(logits), Categorical(other)
+    np.testing.assert_allclose(p.probabilities().sum(axis=1), 1.0, rtol=1e-14)
+    # Adding a constant to a row changes nothing; KL(p, p) is 0, and KL is never negative.
+    shifted = Categorical(logits + draw(60, 1))
+    np.testing.assert_allclose(shifted.probabilities(), p.probabilities(), rtol=1e-12)
+    assert p.kl(p).tolist() == [0.0] * 60
+    assert (p.kl(q) > 0.0).all()
+    # H(p) + KL(p, q) is the cross entropy, and KL from the uniform distribution is what entropy lacks of its maximum.
+    every = [q.log_prob(np.full(60, action)) for action in range(7)]
+    np.testing.assert_allclose(p.entropy() + p.kl(q), -np.sum(p.probabilities() * np.transpose(every), axis=1))
+    np.testing.assert_allclose(p.kl(Categorical(np.zeros((60, 7)))), math.log(7) - p.entropy(), rtol=1e-11, atol=1e-14)
+
+
+def test_kl_of_nearly_equal_rows_is_not_negative(draw: Draw, dtype: Any) -> None:
+    logits = draw(2000, 6).astype(dtype)
+    nearby = logits + np.finfo(dtype).eps * draw(2000, 6).astype(dtype)
+    assert (Categorical(logits).kl(Categorical(nearby)) >= 0.0).all()
+
+
+def test_huge_logits_are_exact(dtype: Any) -> None:
+    logits = np.array([[1e38, 0.0, -1e38], [-1e38, -1e38, -1e38], [1e38, 1e38, 0.0], [1000.0, 1001.0, -1e38]], dtype)
+    distribution = Categorical(logits)
+    log_prob = np.stack([distribution.log_prob(np.full(4, action)) for action in range(3)], axis=1)
+    odds = math.log(1.0 + math.e)
+    expected = np.array(
+        [
+            [0.0, -1e38, -2e38],
+            [-math.log(3.0)] * 3,
+            [-math.log(2.0), -math.log(2.0), -1e38],
+            [-odds, 1.0 - odds, -1e38],
+        ]
+    )
+    np.testing.assert_allclose(log_prob, expected, rtol=1e-6, atol=1e-7)
+    p = 1.0 / (1.0 + math.e)
+    spread = -p * math.log(p) - (1.0 - p) * math.log(1.0 - p)
+    np.testing.assert_allclose(distribution.entropy(), [0.0, math.log(3.0), math.log(2.0), spread], rtol=1e-6)
+    assert distribution.mode().tolist() == [0, 0, 0, 1]
+    assert distribution.kl(distribution).tolist() == [0.0] * 4
+
+
+def test_reference_gradient_is_that_of_log_prob_and_entropy(draw: Draw, rng: np.random.Generator) -> None:
+    # The native one is reached through a2c_gradient; see test_losses.py.
+    logits, weights = draw(4, 5), draw(2, 4)
+    actions = some_actions(logits, rng)
+
+    def weighted_sum(at: NDArray[np.float64]) -> float:
+        return float(weights[0] @ Categorical(at).log_prob(actions) + weights[1] @ Categorical(at).entropy())
+
+    check_gradient(weighted_sum, logits, reference.gradient(logits, actions, *weights))
+
+
+def test_sample_matches_the_reference(logits: NDArray[np.float64], dtype: Any, assert_close: AssertClose) -> None:
+    logits = logits[:300]
+    generator = Rng(77, stream=3)
+    generator.position = 5
+    actions, log_prob = Categorical(logits.astype(dtype)).sample_with_log_prob(generator)
+    numbers = [random.uniform(random.block_of(77, USER_STREAM + 3, row, 5)) for row in range(len(logits))]
+    np.testing.assert_array_equal(actions, reference.sample(logits, np.array(numbers)))
+    assert actions.dtype == np.int64
+    assert_close(log_prob, reference.log_prob(logits, actions))
+
+
+def test_sample_frequencies_are_the_probabilities(dtype: Any) -> None:
+    probabilities = np.array([0.5, 0.3, 0.15, 0.05])
+    rows = 100_000
+    logits = np.tile(np.log(probabilities), (rows, 1)).astype(dtype)
+    counts = np.bincount(Categorical(logits).sample(3), minlength=4)
+    chi_square = np.sum((counts - rows * probabilities) ** 2 / (rows * probabilities))
+    assert chi_square < 16.3  # the 99.9 % quantile of 3 degrees of freedom
+
+
+def test_sample_never_takes_an_action_without_probability(dtype: Any) -> None:
+    logits = np.tile(np.array([-1e38, 0.0, -1e38, 0.0, -1e38], dtype), (5000, 1))
+    assert set(Categorical(logits).sample(0).tolist()) == {1, 3}
+
+
+def test_sample_is_a_function_of_the_generator_alone(draw: Draw) -> None:
+    distribution = Categorical(draw(200, 6))
+    first, second = Rng(4), Rng(4)
+    one = [distribution.sample(first) for _ in range(3)]
+    other = [distribution.sample(second) for _ in range(3)]
+    np.testing.assert_array_equal(one, other)
+    assert first.position == 3
+    assert not np.array_equal(one[0], one[1])  # the generator moved on
+    np.testing.assert_array_equal(distribution.sample(4), one[0])  # an int is a fresh generator
+    assert not np.array_equal(distribution.sample(Rng(4, stream=1)), one[0])
+    # A row's draw does not depend on how many rows follow it.
+    few = Categorical(np.ascontiguousarray(distribution.logits[:50]))
+    np.testing.assert_array_equal(few.sample(4), one[0][:50])

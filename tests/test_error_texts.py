@@ -1,0 +1,213 @@
+"""What the exceptions say: the function, the argument, what was expected by symbol and number, and what was given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pgfast import kernels, losses, nn, optim
+from pgfast.distributions import Categorical
+from pgfast.nn import Layer
+
+F4, F8 = np.float32, np.float64
+WIDE, NARROW, LAST, FLAGS = np.zeros((128, 8)), np.zeros((128, 9)), np.zeros(8), np.zeros((128, 8), bool)
+LOGITS, ROW, ACTIONS = np.zeros((5, 3)), np.zeros(5), np.zeros(5, np.int64)
+NETWORK = nn.mlp(3, 2, (4,))
+X = np.zeros((6, 3), F4)
+SHARED = np.zeros(10)
+FROZEN = np.zeros(4)
+FROZEN.flags.writeable = False
+SHIFTED = np.zeros(41, np.uint8)[1:].view(F8)
+
+
+def gae(values: Any = WIDE, next_values: Any = LAST, terminated: Any = FLAGS, truncated: Any = None) -> Any:
+    return kernels.gae(WIDE, values, next_values, terminated, truncated, 0.99, 0.95)
+
+
+def a2c_gradient(actions: Any = ACTIONS, valid: Any = None, logits: Any = LOGITS) -> Any:
+    return losses.a2c_gradient(logits, ROW, actions, ROW, ROW, 0.01, 0.5, valid)
+
+
+def sgd(parameters: Any, gradient: Any) -> None:
+    optim.SGD(0.1).step(parameters, gradient)
+
+
+CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (lambda: gae(NARROW), ValueError, "gae: values must have shape (T, N) = (128, 8), got (128, 9)"),
+    (lambda: gae(WIDE[0]), ValueError, "gae: values must have shape (T, N) = (128, 8), got (8,)"),
+    (lambda: gae(next_values=np.zeros(9)), ValueError, "gae: next_values must have shape (N,) = (8,), got (9,)"),
+    (
+        lambda: gae(next_values=NARROW),
+        ValueError,
+        "gae: next_values must have shape (T, N) = (128, 8), got (128, 9)",
+    ),
+    (lambda: gae(WIDE.astype(F4)), TypeError, "gae: values must be float64 as rewards, got float32"),
+    (lambda: gae(terminated=WIDE), TypeError, "gae: terminated must be bool, got float64"),
+    (lambda: gae(truncated=[True]), TypeError, "gae: truncated must be a NumPy array, got list"),
+    (lambda: gae(np.asfortranarray(WIDE)), ValueError, "gae: values must be C-contiguous; use np.ascontiguousarray"),
+    (lambda: gae(WIDE[::-1]), ValueError, "gae: values must be C-contiguous; use np.ascontiguousarray"),
+    (
+        lambda: kernels.gae(WIDE, WIDE, LAST, FLAGS, None, 0.99, 1.5),
+        ValueError,
+        "gae: gae_lambda must be in [0.0, 1.0], got 1.5",
+    ),
+    (
+        lambda: kernels.discounted_returns(WIDE, FLAGS, LAST, float("nan")),
+        ValueError,
+        "discounted_returns: discount must be in [0.0, 1.0], got nan",
+    ),
+    (
+        lambda: kernels.discounted_returns(WIDE[:0], FLAGS[:0], LAST, 0.9),
+        ValueError,
+        "discounted_returns: rewards must not be empty, got shape (0, 8)",
+    ),
+    (
+        lambda: kernels.discounted_returns(FLAGS, FLAGS, LAST, 0.9),
+        TypeError,
+        "discounted_returns: rewards must be float32 or float64, got bool",
+    ),
+    (
+        lambda: kernels.clip_by_global_norm(SHIFTED, 1.0),
+        ValueError,
+        'clip_by_global_norm: gradient must be aligned in memory; use np.require(..., requirements="CA")',
+    ),
+    (
+        lambda: kernels.clip_by_global_norm(np.array([1.0, np.inf]), 1.0),
+        ValueError,
+        "clip_by_global_norm: gradient must be finite, got inf at flat index 1",
+    ),
+    (
+        lambda: kernels.clip_by_global_norm(np.full(2, 1e200), 1.0),
+        ValueError,
+        "clip_by_global_norm: gradient has a norm that overflows",
+    ),
+    (
+        lambda: kernels.clip_by_global_norm(ROW, 0.0),
+        ValueError,
+        "clip_by_global_norm: max_norm must be positive and finite, got 0.0",
+    ),
+    (
+        lambda: Categorical(LOGITS).log_prob(np.full(5, 3)),
+        ValueError,
+        "Categorical.log_prob: actions must be in [0, 3), got 3 at row 0",
+    ),
+    (
+        lambda: Categorical(LOGITS).log_prob(ACTIONS.astype(np.int32)),
+        TypeError,
+        "Categorical.log_prob: actions must be int64, got int32",
+    ),
+    (
+        lambda: Categorical(np.array([[0.0, np.nan]])).entropy(),
+        ValueError,
+        "Categorical.entropy: logits must be finite, got nan at flat index 1",
+    ),
+    (
+        lambda: Categorical(LOGITS).kl(Categorical(np.zeros((5, 4)))),
+        ValueError,
+        "Categorical.kl: other must have shape (B, A) = (5, 3), got (5, 4)",
+    ),
+    (
+        lambda: losses.a2c(ROW, ROW, ROW, ROW, ROW, -0.1, 0.5),
+        ValueError,
+        "a2c: entropy_coef must be at least 0 and finite, got -0.1",
+    ),
+    (lambda: a2c_gradient(valid=ROW > 1.0), ValueError, "a2c_gradient: valid must mark at least one row"),
+    (lambda: a2c_gradient(-1 - ACTIONS), ValueError, "a2c_gradient: actions must be in [0, 3), got -1 at row 0"),
+    (lambda: NETWORK.forward(X[:, :2]), ValueError, "Network.forward: x must have shape (B, 3), got (6, 2)"),
+    (lambda: NETWORK.forward(X[:0]), ValueError, "Network.forward: x must not be empty"),
+    (lambda: NETWORK.forward(X.astype(F8)), TypeError, "Network.forward: x must be float32 or uint8, got float64"),
+    (lambda: NETWORK.vjp(X, X), ValueError, "Network.vjp: dy must have shape (B, out) = (6, 2), got (6, 3)"),
+    (lambda: NETWORK.jvp(X, X[0]), ValueError, "Network.jvp: v must have shape (P,) = (26,), got (3,)"),
+    (lambda: NETWORK.vjp(X, ROW), TypeError, "Network.vjp: dy must be float32, got float64"),
+    (lambda: nn.mlp(3, 2, dtype=np.float16), TypeError, "Network: dtype must be float32 or float64, got float16"),
+    (
+        lambda: nn.mlp(3, 2, activation="gelu"),  # type: ignore[arg-type]
+        ValueError,
+        'Network: activation must be "tanh" or "relu", got "gelu"',
+    ),
+    (lambda: sgd(ROW, LAST), ValueError, "SGD.step: gradient must have shape (P,) = (5,), got (8,)"),
+    (lambda: sgd(SHARED, SHARED), ValueError, "SGD.step: parameters must not share memory with gradient"),
+    (lambda: sgd(SHARED[1:], SHARED[:-1]), ValueError, "SGD.step: parameters must not share memory with gradient"),
+    (lambda: sgd(FROZEN, ROW[:4]), ValueError, "SGD.step: parameters must be writable, it is read-only"),
+    (
+        lambda: sgd(ROW, np.array([0.0, 0.0, np.nan, 0.0, np.inf])),
+        ValueError,
+        "SGD.step: gradient must be finite, got nan at flat index 2",
+    ),
+    (lambda: optim.SGD(-1.0), ValueError, "SGD: learning_rate must be at least 0 and finite, got -1.0"),
+    (lambda: optim.SGD(0.1, 1.0), ValueError, "SGD: momentum must be in [0, 1), got 1.0"),
+    (lambda: optim.Adam(0.1, beta2=-0.5), ValueError, "Adam: beta2 must be in [0, 1), got -0.5"),
+    (lambda: optim.Adam(0.1, epsilon=0.0), ValueError, "Adam: epsilon must be positive and finite, got 0.0"),
+    (
+        lambda: optim.RMSprop(0.1, form="keras"),  # type: ignore[arg-type]
+        ValueError,
+        'RMSprop: form must be "pytorch" or "tensorflow", got "keras"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), CASES, ids=[text for _, _, text in CASES])
+def test_the_text(call: Callable[[], Any], kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=f"^{re.escape(text)}$"):
+        call()
+
+
+def test_neighbours_in_one_buffer_do_not_share_memory() -> None:
+    buffer = np.arange(10.0)
+    sgd(buffer[:5], buffer[5:])
+    np.testing.assert_allclose(buffer[:5], np.arange(5.0) - 0.1 * np.arange(5.0, 10.0))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: nn.mlp(0, 3),
+        lambda: nn.mlp(3, 0),
+        lambda: nn.mlp(3, 2, (0,)),
+        lambda: nn.Network((3,), []),
+        lambda: nn.Network((4, 84), [Layer("conv2d", 8, 3)]),
+        lambda: nn.Network((4, 5, 9), [Layer("conv2d", 8, 6)]),
+        lambda: nn.Network((4, 9, 9), [Layer("conv2d", 8, 3, 0)]),
+        lambda: nn.Network((4, 9, 9), [Layer("dense", 8), Layer("conv2d", 8, 3)]),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused_in_the_networks_name(build: Callable[[], nn.Network]) -> None:
+    with pytest.raises(ValueError, match=r"^Network: "):
+        build()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: nn.mlp(3.5, 2),  # type: ignore[arg-type]
+        lambda: nn.mlp(3, 2, (4.5,)),  # type: ignore[arg-type]
+    ],
+)
+def test_sizes_are_never_rounded(build: Callable[[], nn.Network]) -> None:
+    with pytest.raises(TypeError):
+        build()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda array: kernels.clip_by_global_norm(array, 1.0),
+        lambda array: sgd(array, array),
+        lambda array: losses.a2c(array, array, array, array, array, 0.0, 0.0),
+        lambda array: Categorical(array[:, np.newaxis]).entropy(),
+    ],
+)
+def test_a_refused_array_costs_no_memory(call: Callable[[Any], Any]) -> None:
+    with pytest.raises(ValueError, match=r"must be C-contiguous; use np.ascontiguousarray$"):
+        call(np.broadcast_to(np.zeros(1), (1 << 44,)))  # 128 TiB, if it were copied
+
+
+def test_two_distributions_of_different_precision_do_not_mix() -> None:
+    with pytest.raises(TypeError, match=r"^Categorical.kl: other must be float64 as logits, got float32$"):
+        Categorical(LOGITS).kl(Categorical(LOGITS.astype(F4)))
+    with pytest.raises(TypeError, match=r"^Categorical.likelihood_ratio: "):
+        Categorical(LOGITS).likelihood_ratio(Categorical(LOGITS.astype(F4)), ACTIONS)

@@ -1,0 +1,125 @@
+"""Which native module is imported, and what happens where none fits."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pgfast
+from pgfast import _native
+
+RunPython = Callable[..., subprocess.CompletedProcess[str]]
+
+# Some of every kernel, written to a file: the same code runs in this process and in one that forces a variant.
+COMPUTE = """
+import numpy as np, pgfast
+from pgfast import kernels, losses, nn, optim
+from pgfast.distributions import Categorical
+
+rng = np.random.default_rng(0)
+results = {}
+for dtype in (np.float32, np.float64):
+    network = nn.origin_cnn((4, 36, 44), 5, dtype=dtype)
+    x = rng.integers(0, 256, (9, 4, 36, 44), np.uint8)
+    dy = rng.standard_normal((9, 5)).astype(dtype)
+    outputs = network.forward(x)
+    gradient = network.vjp(x, dy)
+    tangent = network.jvp(x, gradient)
+    policy = Categorical(np.ascontiguousarray(outputs[:, :4]))
+    parameters = network.parameters.copy()
+    norm = kernels.clip_by_global_norm(gradient, 0.5)
+    optim.RMSprop(0.01).step(parameters, gradient)
+    values = rng.standard_normal((6, 7)).astype(dtype)
+    ends = rng.random((6, 7)) < 0.2
+    advantages, _ = kernels.gae(values, values, values[0], ends, None, 0.99, 0.95)
+    for name in ("outputs", "gradient", "tangent", "parameters", "norm", "advantages"):
+        results[name + dtype.__name__] = globals()[name]
+    results["entropy" + dtype.__name__] = policy.entropy()
+    results["sample" + dtype.__name__] = policy.sample(1)
+"""
+
+
+def test_native_info_describes_the_module() -> None:
+    info = pgfast.native_info()
+    assert set(info) == {"isa", "supported", "vector_bytes", "compiler", "eigen", "num_threads"}
+    assert info["isa"] in info["supported"]
+    assert info["vector_bytes"] in (16, 32)
+    assert info["eigen"].count(".") == 2
+    assert info["num_threads"] >= 1
+
+
+@pytest.mark.parametrize("variant", pgfast.native_info()["supported"])
+def test_every_variant_gives_close_results(variant: str, run_python: RunPython, tmp_path: Path) -> None:
+    file = tmp_path / "results.npz"
+    code = f"{COMPUTE}\nnp.savez({str(file)!r}, isa=pgfast.native_info()['isa'], **results)"
+    finished = run_python(code, PGFAST_ISA=variant)
+    assert finished.stderr == ""
+    here: dict[str, object] = {}
+    exec(COMPUTE, here)
+    results = here["results"]
+    assert isinstance(results, dict)
+    with np.load(file) as there:
+        assert there["isa"] == variant
+        for name, expected in results.items():
+            tolerance = 1e-5 if "float32" in name else 1e-12
+            scale = max(1.0, float(np.abs(expected).max()))
+            np.testing.assert_allclose(there[name], expected, rtol=tolerance, atol=tolerance * scale, err_msg=name)
+
+
+def test_the_best_variant_is_the_default(run_python: RunPython) -> None:
+    finished = run_python("import pgfast; print(pgfast.native_info()['isa'])", PGFAST_ISA=None)
+    assert finished.stdout.strip() == pgfast.native_info()["supported"][0]
+
+
+def test_an_unknown_variant_is_an_import_error(run_python: RunPython) -> None:
+    supported = ", ".join(pgfast.native_info()["supported"])
+    finished = run_python("import pgfast", PGFAST_ISA="v9")
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines()[-1] == f"ImportError: PGFAST_ISA=v9: this machine supports {supported}"
+
+
+def test_a_module_that_cannot_be_imported_explains_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise ImportError(f"{name} is missing")
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    with pytest.raises(ImportError, match=r"^pgfast: the native module _core_v2 .*\(pgfast._core_v2 is missing\)"):
+        _native._import_variant("v2")
+
+
+class FakeCpu:
+    def __init__(self, level: int) -> None:
+        self.level = level
+
+    def x86_64_level(self) -> int:
+        return self.level
+
+
+@pytest.mark.parametrize(("level", "variants"), [(3, ["v3", "v2"]), (2, ["v2"])])
+def test_a_processor_gets_the_variants_it_supports(
+    level: int, variants: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "AMD64")
+    monkeypatch.setattr(importlib, "import_module", lambda name: FakeCpu(level))
+    monkeypatch.delenv("PGFAST_ISA", raising=False)
+    assert _native._supported_variants() == variants
+    assert _native._choose_variant() == variants[0]
+    monkeypatch.setenv("PGFAST_ISA", "v2")
+    assert _native._choose_variant() == "v2"
+
+
+def test_a_processor_that_is_too_old_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(importlib, "import_module", lambda name: FakeCpu(1))
+    with pytest.raises(ImportError, match=r"^pgfast: this CPU lacks SSE4.2"):
+        _native._supported_variants()
+
+
+def test_other_processors_have_one_variant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert _native._supported_variants() == ["generic"]

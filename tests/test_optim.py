@@ -1,0 +1,223 @@
+"""The optimizers, global-norm clipping and the learning-rate schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pgfast import kernels, optim
+from pgfast.reference import optim as reference
+
+Draw = Callable[..., NDArray[np.float64]]
+AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
+Make = Callable[[], optim.Optimizer]
+
+BLOCK = 1 << 15  # entries that one thread updates at a time
+SIZES = [1, 7, 1000, BLOCK, BLOCK + 1]
+OPTIMIZERS: dict[str, Make] = {
+    "sgd": lambda: optim.SGD(0.05, momentum=0.9),
+    "adam": lambda: optim.Adam(0.01, beta1=0.8, beta2=0.95, epsilon=1e-6),
+    "rmsprop-pytorch": lambda: optim.RMSprop(0.01, decay=0.9, epsilon=1e-4, form="pytorch"),
+    "rmsprop-tensorflow": lambda: optim.RMSprop(0.01, decay=0.9, epsilon=1e-4, form="tensorflow"),
+}
+
+
+@pytest.fixture(params=OPTIMIZERS)
+def make(request: pytest.FixtureRequest) -> Make:
+    return OPTIMIZERS[request.param]
+
+
+def reference_steps(
+    optimizer: optim.Optimizer, parameters: NDArray[np.float64], gradients: list[NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], ...]:
+    """Parameters and state after one step for each gradient."""
+    zero = np.zeros_like(parameters)
+    match optimizer:
+        case optim.SGD():
+            velocity = zero
+            for g in gradients:
+                parameters, velocity = reference.sgd(parameters, g, velocity, 0.05, 0.9)
+            return parameters, velocity
+        case optim.Adam():
+            mean, square = zero, zero
+            for step, g in enumerate(gradients, start=1):
+                parameters, mean, square = reference.adam(parameters, g, mean, square, step, 0.01, 0.8, 0.95, 1e-6)
+            return parameters, mean, square
+        case optim.RMSprop():
+            square = zero if optimizer.form == "pytorch" else zero + 1.0
+            for g in gradients:
+                parameters, square = reference.rmsprop(parameters, g, square, 0.01, 0.9, 1e-4, optimizer.form)
+            return parameters, square
+    raise TypeError(optimizer)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_steps_match_the_reference(make: Make, size: int, draw: Draw, dtype: Any, assert_close: AssertClose) -> None:
+    optimizer = make()
+    start, gradients = draw(size), [draw(size) for _ in range(4)]
+    parameters = start.astype(dtype)
+    for gradient in gradients:
+        optimizer.step(parameters, gradient.astype(dtype))
+    state = optimizer.state_dict()
+    assert state.pop("steps") == 4
+    assert state.pop("learning_rate") == optimizer.learning_rate
+    expected_arrays = reference_steps(optimizer, start, gradients)
+    for native, expected in zip((parameters, *state.values()), expected_arrays, strict=True):
+        assert_close(native, expected)
+
+
+def test_momentum_with_a_constant_gradient_is_a_geometric_series() -> None:
+    optimizer, parameters, gradient = optim.SGD(0.1, momentum=0.5), np.zeros(3), np.array([1.0, -2.0, 0.0])
+    for _ in range(5):
+        optimizer.step(parameters, gradient)
+    velocities = [(1.0 - 0.5**k) / 0.5 for k in range(1, 6)]
+    np.testing.assert_allclose(parameters, -0.1 * sum(velocities) * gradient, rtol=1e-14)
+
+
+def test_sgd_without_momentum_is_gradient_descent() -> None:
+    parameters = np.array([1.0, 2.0])
+    optim.SGD(0.25).step(parameters, np.array([4.0, -4.0]))
+    assert parameters.tolist() == [0.0, 3.0]
+
+
+def test_adam_with_a_constant_gradient_moves_by_the_learning_rate() -> None:
+    # Both bias corrections are exact: mean g, mean square g^2, so each step is learning_rate g / (|g| + epsilon).
+    optimizer, parameters, gradient = optim.Adam(0.01, epsilon=1e-3), np.zeros(4), np.array([5.0, -3.0, 1e-3, 0.0])
+    for _ in range(7):
+        optimizer.step(parameters, gradient)
+    np.testing.assert_allclose(parameters, -0.07 * gradient / (np.abs(gradient) + 1e-3), rtol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["pytorch", "tensorflow"])
+def test_rmsprop_with_a_constant_gradient(form: optim.RmspropForm) -> None:
+    optimizer = optim.RMSprop(0.1, decay=0.9, epsilon=1e-2, form=form)
+    parameters, gradient, expected = np.zeros(3), np.array([2.0, -0.5, 0.0]), np.zeros(3)
+    for k in range(1, 6):
+        optimizer.step(parameters, gradient)
+        start = 0.0 if form == "pytorch" else 1.0
+        mean_square = 0.9**k * start + (1.0 - 0.9**k) * gradient**2
+        divisor = np.sqrt(mean_square) + 1e-2 if form == "pytorch" else np.sqrt(mean_square + 1e-2)
+        expected -= 0.1 * gradient / divisor
+    np.testing.assert_allclose(parameters, expected, rtol=1e-12)
+
+
+def test_every_optimizer_descends_a_quadratic(make: Make, dtype: Any) -> None:
+    optimizer, parameters = make(), np.array([1.0, -1.0, 0.5], dtype)
+    for _ in range(400):
+        optimizer.step(parameters, 2.0 * parameters)
+    assert np.abs(parameters).max() < 0.05
+
+
+def test_learning_rate_may_change_between_steps() -> None:
+    optimizer, parameters = optim.SGD(1.0), np.zeros(1)
+    optimizer.step(parameters, np.ones(1))
+    optimizer.learning_rate = 0.125
+    optimizer.step(parameters, np.ones(1))
+    assert parameters[0] == -1.125
+
+
+def test_state_dict_continues_bit_for_bit(make: Make, draw: Draw, dtype: Any) -> None:
+    gradients = draw(6, 50).astype(dtype)
+    whole, parameters = make(), draw(50).astype(dtype)
+    for gradient in gradients[:3]:
+        whole.step(parameters, gradient)
+    resumed, copy = make(), parameters.copy()
+    state = whole.state_dict()
+    resumed.load_state_dict(state)
+    for array in (value for value in state.values() if isinstance(value, np.ndarray)):
+        array[:] = np.nan  # neither side shares memory with the dict
+    for gradient in gradients[3:]:
+        whole.step(parameters, gradient)
+        resumed.step(copy, gradient)
+    np.testing.assert_array_equal(parameters, copy)
+    assert resumed.steps == whole.steps == 6
+
+
+def test_load_state_dict_refuses_another_optimizers_state() -> None:
+    adam = optim.Adam(0.1)
+    adam.step(np.zeros(2), np.ones(2))
+    with pytest.raises(ValueError, match=r"^SGD.load_state_dict: expected"):
+        optim.SGD(0.1).load_state_dict(adam.state_dict())
+    with pytest.raises(ValueError, match=r"^Adam.load_state_dict: expected"):
+        adam.load_state_dict({"steps": 1, "learning_rate": 0.1, "mean": np.zeros(2)})
+
+
+def test_a_step_that_would_not_be_finite_changes_nothing(make: Make, draw: Draw, dtype: Any) -> None:
+    optimizer = make()
+    parameters = draw(2 * BLOCK).astype(dtype)
+    optimizer.step(parameters, draw(2 * BLOCK).astype(dtype))
+    # The last entry alone is to blame: the blocks before it, already computed, must not be written either.
+    parameters[-1] = np.inf
+    before, state = parameters.copy(), optimizer.state_dict()
+    with pytest.raises(FloatingPointError, match=r"\.step: the step would write .* nothing was changed$"):
+        optimizer.step(parameters, draw(2 * BLOCK).astype(dtype))
+    np.testing.assert_array_equal(parameters, before)
+    for name, value in optimizer.state_dict().items():
+        np.testing.assert_array_equal(value, state[name])
+
+
+def test_overflow_of_the_state_is_refused_too(dtype: Any) -> None:
+    for optimizer in (optim.Adam(0.1), optim.RMSprop(0.1)):
+        parameters = np.zeros(2, dtype)
+        with pytest.raises(FloatingPointError):
+            optimizer.step(parameters, np.array([0.0, np.finfo(dtype).max], dtype))  # its square is infinite
+        assert not parameters.any()
+
+
+def test_an_optimizer_survives_a_refused_first_step(make: Make) -> None:
+    optimizer, parameters = make(), np.zeros(3)
+    with pytest.raises(ValueError, match="gradient must have shape"):
+        optimizer.step(np.zeros(2), np.ones(3))
+    with pytest.raises(TypeError, match="parameters must be float32 or float64"):
+        optimizer.step(np.zeros(3, np.int64), np.ones(3))
+    optimizer.step(parameters, np.ones(3))
+    assert (parameters < 0.0).all()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_clip_by_global_norm_matches_the_reference(
+    size: int, draw: Draw, dtype: Any, assert_close: AssertClose
+) -> None:
+    for max_norm in (0.5, 1e9):
+        gradient = draw(size)
+        native = gradient.astype(dtype)
+        norm = kernels.clip_by_global_norm(native, max_norm)
+        expected, expected_norm = reference.clip_by_global_norm(gradient, max_norm)
+        assert norm == pytest.approx(expected_norm, rel=1e-12)
+        assert_close(native, expected)
+
+
+def test_clip_by_global_norm_by_hand(dtype: Any) -> None:
+    gradient = np.array([3.0, -4.0], dtype)
+    assert kernels.clip_by_global_norm(gradient, 5.0) == 5.0
+    assert gradient.tolist() == [3.0, -4.0]  # at the bound: untouched
+    assert kernels.clip_by_global_norm(gradient, 2.5) == 5.0
+    assert gradient.tolist() == [1.5, -2.0]
+    zero = np.zeros(3, dtype)
+    assert kernels.clip_by_global_norm(zero, 1.0) == 0.0
+    assert not zero.any()
+
+
+def test_clip_by_global_norm_does_not_overflow_in_float32() -> None:
+    gradient = np.full(4, 1e30, np.float32)
+    assert kernels.clip_by_global_norm(gradient, 1.0) == pytest.approx(2e30, rel=1e-6)
+    np.testing.assert_allclose(gradient, 0.5, rtol=1e-6)
+
+
+def test_clip_by_global_norm_does_not_depend_on_where_the_gradient_lies(draw: Draw, dtype: Any) -> None:
+    values = draw(BLOCK + 1001).astype(dtype)
+    norms = set()
+    for offset in range(8):
+        buffer = np.zeros(len(values) + 8, dtype)
+        gradient = buffer[offset : offset + len(values)]
+        gradient[:] = values
+        norms.add(kernels.clip_by_global_norm(gradient, 1e9))
+    assert len(norms) == 1
+
+
+def test_linear_schedule() -> None:
+    assert [optim.linear_schedule(0.5, t, 100) for t in (0, 25, 50, 100, 150)] == [0.5, 0.375, 0.25, 0.0, 0.0]

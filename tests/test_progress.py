@@ -1,0 +1,161 @@
+"""What a person sees: plain lines in a pipe, one live line on a terminal, nothing where nothing is wanted."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import timeit
+from pathlib import Path
+
+import pytest
+
+from pgfast.training import progress
+from pgfast.training.progress import make_reporter
+
+ROW = {"timesteps": 5000, "return_mean": 12.34, "return_max": 21.0, "policy_loss": -0.01236, "entropy": None}
+LIVE = """
+import sys
+from pgfast.training import progress
+reporter = progress.make_reporter(1_000_000, 250_000, enabled=True)
+progress._REFRESH_SECONDS = 0.0
+reporter.message("resumed [/b] \\u00e9")
+for timesteps in (250_000, 300_000, 500_000):
+    reporter.update(timesteps, {"return_mean": 12.34, "return_max": 21.0} if timesteps == 300_000 else None)
+print("a line from elsewhere")
+reporter.update(1_000_000, None)
+reporter.close()
+reporter.close()
+reporter.update(1_000_000, None)
+"""
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that the reporters see: clock[0]."""
+    now = [100.0]
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    return now
+
+
+def run_on_terminal(code: str, columns: int, **variables: str) -> str:
+    """What the code writes to a pseudo-terminal."""
+    controller, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), **variables}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=terminal, stdout=terminal, stderr=terminal, env=environment
+    )
+    os.close(terminal)
+    output = b""
+    while True:
+        try:
+            data = os.read(controller, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not data:
+            break
+        output += data
+    os.close(controller)
+    assert process.wait(timeout=30) == 0, output.decode()
+    return output.decode()
+
+
+def test_a_pipe_gets_a_line_for_each_row(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+    with make_reporter(10_000, 1000, enabled=True) as reporter:
+        reporter.message("resuming")
+        clock[0] += 2.0
+        reporter.update(4000, None)
+        reporter.update(5000, ROW)
+        clock[0] += 1.0
+        reporter.update(10_000, {"return_mean": None, "value_loss": 0.5, "kl": float("nan")})
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert output.out.splitlines() == [
+        "resuming",
+        " 5,000 / 10,000  return 12.3 (max 21)  2,000 steps/s  ETA 0:03  policy_loss -0.01236",
+        "10,000 / 10,000  return -  3,000 steps/s  ETA 0:00  value_loss 0.5",
+    ]
+
+
+def test_the_speed_is_that_of_the_last_seconds(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+    reporter = make_reporter(1_000_000, 0, enabled=True)
+    for second in range(1, 101):
+        clock[0] += 1.0
+        reporter.update(second * 10 if second <= 50 else 500 + (second - 50) * 1000, {})
+    assert "50,500 / 1,000,000  return -  1,000 steps/s  ETA 15:50" in capsys.readouterr().out
+
+
+def test_silence_where_nothing_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    with make_reporter(10_000, 0, enabled=False) as reporter:
+        reporter.message("text")
+        reporter.update(5000, ROW)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (59.1, "1:00"), (3599, "59:59"), (3600, "1:00:00"), (86399, "23:59:59"), (90061, "1d 01:01:01")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert progress._duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("timesteps", "text"),
+    [(0, "0"), (999, "999"), (1000, "1.00k"), (99_999, "99.9k"), (999_999, "999k"), (10**7, "10.0M"), (10**9, "1.00G")],
+)
+def test_compact_numbers(timesteps: int, text: str) -> None:
+    assert progress._compact(timesteps) == text
+
+
+@pytest.mark.parametrize(("columns", "shortest"), [(90, 4), (140, 40)])
+def test_a_terminal_gets_one_live_line(columns: int, shortest: int) -> None:
+    output = run_on_terminal(LIVE, columns)
+    lines = output.replace("\x1b[2K", "\r").split("\n")
+    assert "resumed [/b] \u00e9" in output
+    assert any(line.rstrip("\r").endswith("a line from elsewhere") for line in lines)
+    last = lines[-2].rstrip("\r").split("\r")[-1]
+    assert "100 %" in last
+    assert "1.00M / 1.00M" in last
+    assert "return 12.3 (max 21)" in last
+    assert "ETA 0:00" in last
+    assert shortest <= last.count("\u2501") <= 40
+    assert len(re.sub(r"\x1b\[[0-9;]*m", "", last)) <= columns - 3  # room for a typed ^C
+    assert " 25 %" in output
+    assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")  # the cursor is shown
+
+
+def test_a_dumb_terminal_gets_plain_lines() -> None:
+    output = run_on_terminal(LIVE, 80, TERM="dumb")
+    assert "\x1b" not in output
+    assert "300,000 / 1,000,000  return 12.3 (max 21)" in output
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from pgfast.training.progress import make_reporter
+reporter = make_reporter(10**6, 0, enabled=True)
+for n in range(20_000):
+    reporter.update(n, {{}})
+Path({str(tmp_path / "end")!r}).touch()
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=30) == 0
+    assert (tmp_path / "end").exists()
+
+
+def test_an_update_between_two_refreshes_costs_next_to_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = progress._LiveReporter(10**6, 0)
+    reporter._next_refresh = float("inf")
+    seconds = min(timeit.repeat(lambda: reporter.update(5, None), number=1000, repeat=20)) / 1000
+    reporter.close()
+    assert seconds < 5e-6

@@ -1,0 +1,162 @@
+"""Run directories: names, refusals in one sentence, the lock."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from pgfast.training.files import CheckpointError
+from pgfast.training.run_directory import RunDirectory
+
+RunPython = Callable[..., CompletedProcess[str]]
+OPEN = "import sys, pathlib; from pgfast.training.run_directory import RunDirectory as R; R.open(pathlib.Path({!r}))"
+
+
+def create(path: Path | None, root: Path = Path("runs"), env_id: str = "ALE/Breakout-v5") -> RunDirectory:
+    return RunDirectory.create(path, algo="a2c", env_id=env_id, seed=3, root=root)
+
+
+def test_automatic_names_are_numbered(tmp_path: Path) -> None:
+    runs = [create(None, tmp_path / "deep" / "runs") for _ in range(3)]
+    names = ["a2c-ALE_Breakout-v5-3", "a2c-ALE_Breakout-v5-3-2", "a2c-ALE_Breakout-v5-3-3"]
+    assert [run.path for run in runs] == [tmp_path / "deep" / "runs" / name for name in names]
+    for run in runs:
+        run.close()
+
+
+@pytest.mark.parametrize("env_id", ["../../etc", "module:Env-v0", "a b\n\0", "\u00e9"])
+def test_a_name_stays_in_its_root(tmp_path: Path, env_id: str) -> None:
+    with create(None, tmp_path, env_id) as run:
+        assert run.path.parent == tmp_path
+        assert run.path.name.isascii()
+        assert run.path.name.isprintable()
+
+
+def test_the_places_in_it(tmp_path: Path) -> None:
+    with create(tmp_path / "some" / "run") as run:
+        assert run.path == tmp_path / "some" / "run"
+        places = [run.config_path, run.progress_path, run.checkpoints, run.videos, run.model_path]
+    assert [place.name for place in places] == [
+        "config.json",
+        "progress.csv",
+        "checkpoints",
+        "videos",
+        "model.safetensors",
+    ]
+    assert all(place.parent == run.path for place in places)
+
+
+def test_an_existing_path_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(FileExistsError, match=f"^the run directory {path} exists already; name another"):
+            create(path)
+
+
+def test_where_nothing_can_be_made_a_sentence_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    below = tmp_path / "file" / "run"
+    with pytest.raises(NotADirectoryError, match=f"^cannot make the run directory {below}: Not a directory$"):
+        create(below)
+    with pytest.raises(OSError, match=f"^cannot make the run directory {tmp_path / 'file'}/a2c-.*: File exists$"):
+        create(None, tmp_path / "file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permission bits do not bind root")
+def test_a_read_only_parent_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError, match=r"^cannot make the run directory .*: Permission denied$"):
+        create(None, tmp_path)
+
+
+def test_config_comes_back(tmp_path: Path) -> None:
+    with create(tmp_path / "run") as run:
+        run.write_config({"seed": 3, "settings": {"discount": 0.99}})
+    with RunDirectory.open(tmp_path / "run") as run:
+        assert run.read_config() == {"seed": 3, "settings": {"discount": 0.99}}
+        run.config_path.write_text("{")
+        with pytest.raises(CheckpointError, match=r"config\.json: content is not valid JSON"):
+            run.read_config()
+
+
+def test_opening_wants_a_run_directory(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(FileNotFoundError, match=rf"^{path} is not a run directory: it has no config\.json$"):
+            RunDirectory.open(path)
+
+
+def test_opening_removes_leftovers(tmp_path: Path) -> None:
+    with create(tmp_path / "run") as run:
+        run.write_config({})
+        (run.checkpoints / ".new-000000000005").mkdir(parents=True)
+    with RunDirectory.open(run.path):
+        assert list(run.checkpoints.iterdir()) == []
+
+
+def test_a_second_process_is_refused_until_the_first_closes(tmp_path: Path, run_python: RunPython) -> None:
+    with create(tmp_path / "run") as run:
+        run.write_config({})
+        second = run_python(OPEN.format(str(run.path)))
+        assert second.returncode == 1
+        assert f"BlockingIOError: the run directory {run.path} is in use by process {os.getpid()}\n" in second.stderr
+        with pytest.raises(BlockingIOError, match="is in use by process"):
+            RunDirectory.open(run.path)
+    run.close()  # a second time
+    third = run_python("import warnings; warnings.simplefilter('ignore');" + OPEN.format(str(run.path)))
+    assert (third.returncode, third.stderr) == (0, "")
+    RunDirectory.open(run.path).close()
+
+
+# Forking tests run in a process of their own: the tests' own process may have threads.
+FORK = """
+import os, pathlib, signal, time
+from pgfast.training.run_directory import RunDirectory
+run = RunDirectory.open(pathlib.Path(os.environ["RUN"]))
+worker = os.fork()
+"""
+KILLED = """
+if worker == 0:
+    for descriptor in (0, 1, 2):
+        os.close(descriptor)
+    time.sleep(60)
+    os._exit(0)
+time.sleep(0.2)
+print(worker, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+WORKER_CLOSES = """
+if worker == 0:
+    run.close()
+    os._exit(0)
+os.waitpid(worker, 0)
+try:
+    RunDirectory.open(run.path)
+except BlockingIOError:
+    print("still locked")
+run.close()
+"""
+
+
+def test_a_killed_process_holds_no_lock_even_where_its_workers_live_on(tmp_path: Path, run_python: RunPython) -> None:
+    with create(tmp_path / "run") as run:
+        run.write_config({})
+    killed = run_python(FORK + KILLED, RUN=str(run.path))
+    assert killed.returncode == -signal.SIGKILL
+    worker = int(killed.stdout)
+    os.kill(worker, 0)  # it lives
+    try:
+        RunDirectory.open(run.path).close()
+    finally:
+        os.kill(worker, signal.SIGKILL)
+
+
+def test_a_worker_that_closes_leaves_the_lock_to_its_parent(tmp_path: Path, run_python: RunPython) -> None:
+    with create(tmp_path / "run") as run:
+        run.write_config({})
+    result = run_python(FORK + WORKER_CLOSES, RUN=str(run.path))
+    assert (result.stdout, result.returncode) == ("still locked\n", 0)

@@ -1,0 +1,195 @@
+"""One pool of threads: the same bits for any number of them, from any thread, and in a child process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pgfast
+from pgfast import kernels, losses, nn, optim
+from pgfast.distributions import Categorical
+
+RunPython = Callable[..., subprocess.CompletedProcess[str]]
+COUNT = "import pgfast; print(pgfast.native_info()['num_threads'])"
+
+
+def digest(*arrays: Any) -> str:
+    return hashlib.sha256(b"".join(np.asarray(array).tobytes() for array in arrays)).hexdigest()
+
+
+def network_bits() -> str:
+    """All products of the convolutional network of the course, B = 40."""
+    rng = np.random.default_rng(1)
+    network = NETWORK
+    x = rng.integers(0, 256, (40, 4, 84, 84), np.uint8)
+    dy = rng.standard_normal((40, 19), dtype=np.float32)
+    v = rng.standard_normal(network.parameters.size, dtype=np.float32)
+    per_sample = network.per_sample_vjp(x[:5], dy[:5])
+    return digest(network.forward(x), network.vjp(x, dy), network.jvp(x, v), per_sample)
+
+
+def mlp_bits() -> str:
+    rng = np.random.default_rng(2)
+    network = nn.mlp(17, 6, (64, 64), dtype=np.float64)
+    x, dy = rng.standard_normal((3000, 17)), rng.standard_normal((3000, 6))
+    return digest(network.forward(x), network.vjp(x, dy))
+
+
+def optimizer_bits() -> str:
+    """Four steps on 150,001 parameters, and the norm of the gradient."""
+    results: list[Any] = []
+    dtypes: list[Any] = [np.float32, np.float64]
+    for dtype in dtypes:
+        optimizers = [optim.SGD(0.1, 0.9), optim.Adam(0.1), optim.RMSprop(0.1), optim.RMSprop(0.1, form="tensorflow")]
+        for optimizer in optimizers:
+            rng = np.random.default_rng(3)
+            parameters = rng.standard_normal(150_001).astype(dtype)
+            for _ in range(4):
+                gradient = rng.standard_normal(150_001).astype(dtype)
+                results.append(kernels.clip_by_global_norm(gradient, 0.5))
+                optimizer.step(parameters, gradient)
+            results.append(parameters)
+    return digest(*results)
+
+
+def rollout_bits() -> str:
+    rng = np.random.default_rng(4)
+    rewards, values = rng.standard_normal((2, 10, 1000))
+    ends = rng.random((10, 1000)) < 0.1
+    advantages, returns = kernels.gae(rewards, values, values[0], ends, None, 0.99, 0.95)
+    logits, actions = rng.standard_normal((10_000, 6)), rng.integers(0, 6, 10_000)
+    policy = Categorical(logits)
+    gradient = losses.a2c_gradient(logits, values.ravel(), actions, advantages.ravel(), returns.ravel(), 0.01, 0.5)
+    return digest(returns, *gradient, policy.entropy(), policy.sample(5), policy.probabilities())
+
+
+NETWORK = nn.origin_cnn((4, 84, 84), 19)
+WORKLOADS = [network_bits, mlp_bits, optimizer_bits, rollout_bits]
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_the_number_of_threads_does_not_change_a_bit(
+    workload: Callable[[], str], num_threads: Callable[[int], None]
+) -> None:
+    results = set()
+    for threads in (1, 2, 3, 8):
+        num_threads(threads)
+        assert pgfast.native_info()["num_threads"] == threads
+        results.add(workload())
+    assert len(results) == 1
+
+
+def test_python_threads_may_call_kernels_at_once(num_threads: Callable[[int], None]) -> None:
+    num_threads(3)
+    expected = [workload() for workload in WORKLOADS]
+    with ThreadPoolExecutor(4) as executor:
+        for _ in range(3):
+            pending = [executor.submit(workload) for workload in WORKLOADS]
+            assert [future.result(timeout=60) for future in pending] == expected
+
+
+def test_the_pool_may_be_resized_while_it_works(num_threads: Callable[[int], None]) -> None:
+    expected, stop = mlp_bits(), threading.Event()
+
+    def resize() -> int:
+        rounds = 0
+        while not stop.is_set():
+            num_threads(1 + rounds % 4)
+            rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor(3) as executor:
+        resizing = executor.submit(resize)
+        try:
+            pending = [executor.submit(mlp_bits) for _ in range(40)]
+            assert {future.result(timeout=60) for future in pending} == {expected}
+        finally:
+            stop.set()
+        assert resizing.result(timeout=60) >= 1
+
+
+def wait_for(child: int, seconds: float) -> int:
+    """The exit code of a child process, which is ended if it hangs."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid == child:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    pytest.fail(f"the child of fork still ran after {seconds} s")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_child_of_fork_computes(busy: bool, num_threads: Callable[[int], None]) -> None:
+    num_threads(3)
+    expected, stop = mlp_bits(), threading.Event()
+
+    def keep_the_pool_busy() -> None:
+        while not stop.is_set():
+            mlp_bits()
+
+    worker = threading.Thread(target=keep_the_pool_busy)
+    if busy:
+        worker.start()
+    try:
+        for _ in range(5):
+            with warnings.catch_warnings():
+                # Python 3.12 and later warn of fork beside threads: just what is tested here.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    same = pgfast.native_info()["num_threads"] == 3 and mlp_bits() == expected
+                    pgfast.set_num_threads(2)
+                    code = 0 if same and mlp_bits() == expected else 2
+                finally:
+                    os._exit(code)
+            assert wait_for(child, 60.0) == 0
+    finally:
+        stop.set()
+        if busy:
+            worker.join()
+    assert mlp_bits() == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"PGFAST_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
+        ({"PGFAST_NUM_THREADS": None, "OMP_NUM_THREADS": "5"}, 5),
+        ({"PGFAST_NUM_THREADS": None, "OMP_NUM_THREADS": None}, None),
+    ],
+    ids=["pgfast", "openmp", "neither"],
+)
+def test_the_environment_sets_the_number_of_threads(
+    variables: dict[str, str | None], expected: int | None, run_python: RunPython
+) -> None:
+    finished = run_python(COUNT, **variables)
+    assert finished.stderr == ""
+    if expected is None:
+        expected = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert int(finished.stdout) == expected
+
+
+@pytest.mark.parametrize("n", [0, -1, 1025])
+def test_set_num_threads_has_bounds(n: int) -> None:
+    before = pgfast.native_info()["num_threads"]
+    with pytest.raises(ValueError, match=rf"^set_num_threads: n must be in \[1, 1024\], got {n}$"):
+        pgfast.set_num_threads(n)
+    assert pgfast.native_info()["num_threads"] == before
