@@ -16,7 +16,7 @@ from pgfast._native import core
 
 STUB = Path(__file__).parents[1] / "python" / "pgfast" / "_core.pyi"
 
-# What pybind11 accepts is wider than what pgfast's own modules pass, and bare containers are not allowed by strict mypy.
+# pybind11 accepts more than what pgfast's own modules pass, and strict mypy refuses bare containers.
 SIMPLER = {
     r"typing\.SupportsInt \| typing\.SupportsIndex": "int",
     r"typing\.SupportsFloat \| typing\.SupportsIndex": "float",

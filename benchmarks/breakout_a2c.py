@@ -9,8 +9,9 @@ import argparse
 import statistics
 import time
 
-import pgfast
 from peers.torch_a2c import TorchA2C
+
+import pgfast
 
 GOAL = 1.5  # times the peer's speed
 

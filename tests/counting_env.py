@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -12,7 +12,7 @@ from gymnasium import spaces
 class CountingEnv(gymnasium.Env):
     """Observes (episode, steps since reset); ends after ``length`` steps, by truncation or termination."""
 
-    metadata = {"render_modes": []}
+    metadata: ClassVar = {"render_modes": []}
 
     def __init__(self, length: int = 3, truncate: bool = True, start: int = 0) -> None:
         self.observation_space = spaces.Box(-1e6, 1e6, (2,), np.float32)

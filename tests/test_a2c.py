@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from counting_env import CountingEnv
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import pgfast
+from counting_env import CountingEnv
 from pgfast import reference
 from pgfast.training.agent import Agent
 
@@ -127,9 +127,7 @@ def test_threads_change_no_bit_of_breakout(num_threads) -> None:
 
 
 def test_threads_change_no_bit_of_a_short_breakout_run(num_threads) -> None:
-    first, second = (
-        trained("BreakoutNoFrameskip-v4", threads, 6 * 40, num_envs=8, n_steps=5) for threads in (1, 2)
-    )
+    first, second = (trained("BreakoutNoFrameskip-v4", threads, 6 * 40, num_envs=8, n_steps=5) for threads in (1, 2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -148,9 +146,7 @@ def test_cartpole_improves_quickly() -> None:
 
 
 def test_a_linear_schedule_reaches_zero() -> None:
-    agent = pgfast.A2C(
-        "CartPole-v1", optimizer="sgd", learning_rate_schedule="linear", schedule_timesteps=40, **SMALL
-    )
+    agent = pgfast.A2C("CartPole-v1", optimizer="sgd", learning_rate_schedule="linear", schedule_timesteps=40, **SMALL)
     agent.learn(40)
     assert agent.optimizer.learning_rate == pytest.approx(1e-3 / 2)
     before = agent.policy.parameters.copy()

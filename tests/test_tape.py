@@ -44,7 +44,7 @@ def test_rows_recorded_in_pieces_are_the_forward_pass(network: nn.Network, x: ND
     tape = make_tape(network, 104)
     for rows in (slice(0, 1), slice(30, 100), slice(1, 30)):
         network.native.record(network.parameters, x[rows], tape, rows.start)
-    np.testing.assert_array_equal(tape.output(network.output_size)[:100], network.forward(x))
+    np.testing.assert_array_equal(tape.output()[:100], network.forward(x))
 
 
 def test_replay_gives_the_bits_of_vjp(network: nn.Network, x: NDArray[Any], rng: np.random.Generator) -> None:
@@ -73,7 +73,7 @@ def test_act_samples_from_all_outputs_but_the_last(network: nn.Network, x: NDArr
     tape, actions = make_tape(network, 100), np.full(40, -1)
     network.native.act(network.parameters, x[:40], tape, 60, 12, 2, 7, 1 << 40, actions)
     outputs = network.forward(x[:40])
-    np.testing.assert_array_equal(tape.output(network.output_size)[60:], outputs)
+    np.testing.assert_array_equal(tape.output()[60:], outputs)
     cumulative = Categorical(np.ascontiguousarray(outputs[:, :-1]).astype(np.float64)).probabilities().cumsum(axis=1)
     numbers = [random.uniform(random.block_of(12, 2, 7 + row, 1 << 40)) for row in range(40)]
     np.testing.assert_array_equal(actions, (np.array(numbers)[:, np.newaxis] >= cumulative).sum(axis=1))
@@ -93,7 +93,7 @@ def test_rows_that_do_not_fit_the_tape_are_refused(network: nn.Network, x: NDArr
         text = rf"^Network.record: x has {rows} rows from row {first}, the tape holds 8$"
         with pytest.raises(ValueError, match=text):
             network.native.record(network.parameters, x[:rows], tape, first)
-    with pytest.raises(ValueError, match=r"^Tape: capacity must be at least 1"):
+    with pytest.raises(ValueError, match=r"^Tape: capacity must be in "):
         make_tape(network, 0)
 
 
@@ -103,7 +103,7 @@ def test_rows_that_do_not_fit_the_tape_are_refused(network: nn.Network, x: NDArr
         "large.record(parameters, x, core.TapeFloat32(small, 64), 0)",
         "large.replay_vjp(parameters, x, core.TapeFloat32(small, 64), np.ones((64, 3), np.float32), 0 * parameters)",
         "large.record(parameters, x, core.TapeFloat32(large, 64), 2**63 - 1)",
-        "core.TapeFloat32(small, 1).output(10**8).sum()",
+        "core.TapeFloat32(small, 2**60)",
     ],
     ids=["record", "replay", "row", "output"],
 )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from counting_env import CountingEnv
 
 import pgfast
+from counting_env import CountingEnv
 from pgfast.training.checkpoints import list_checkpoints, read_checkpoint
 from pgfast.training.loop import FIELDS
 from pgfast.training.models import read_model, write_model
@@ -112,7 +112,7 @@ def test_a_model_without_an_id(tmp_path: Path) -> None:
     assert loaded.predict(np.zeros(2)) in (0, 1, 2)
     with pytest.raises(ValueError, match="give one as env="):
         loaded.evaluate(1)
-    with pytest.raises(ValueError, match="give one to pgfast.load as env="):
+    with pytest.raises(ValueError, match=r"give one to pgfast\.load as env="):
         loaded.learn(20)
     assert pgfast.load(tmp_path / "m.safetensors", env=CountingEnv).evaluate(2).return_mean == 6.0
 

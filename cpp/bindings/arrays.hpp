@@ -55,7 +55,8 @@ class Arguments {
 
   /// A C-contiguous array of T with the shape that the symbols name.
   template <typename T>
-  const T* input(const char* name, const py::array& array, std::initializer_list<const char*> shape) {
+  const T* input(const char* name, const py::object& object, std::initializer_list<const char*> shape) {
+    const py::array array = as_array(name, object);
     check_dtype<T>(name, array);
     check_layout(name, array, shape);
     return static_cast<const T*>(array.data());
@@ -64,12 +65,13 @@ class Arguments {
   /// The same, nullptr for None.
   template <typename T>
   const T* optional_input(const char* name, const py::object& object, std::initializer_list<const char*> shape) {
-    return object.is_none() ? nullptr : input<T>(name, as_array(name, object), shape);
+    return object.is_none() ? nullptr : input<T>(name, object, shape);
   }
 
   /// An array that the call writes to.
   template <typename T>
-  T* output(const char* name, py::array& array, std::initializer_list<const char*> shape) {
+  T* output(const char* name, const py::object& object, std::initializer_list<const char*> shape) {
+    py::array array = as_array(name, object);
     check_dtype<T>(name, array);
     check_layout(name, array, shape);
     if (!array.writeable()) fail(name, "must be writable, it is read-only");
@@ -86,7 +88,8 @@ class Arguments {
 
   /// Calls body with a float or double tag, by the dtype of the array that decides it.
   template <typename Body>
-  auto dispatch(const char* name, const py::array& array, Body&& body) {
+  auto dispatch(const char* name, const py::object& object, Body&& body) {
+    const py::array array = as_array(name, object);
     deciding_name_ = name;
     if (array.dtype().equal(py::dtype::of<float>())) return body(float{});
     if (array.dtype().equal(py::dtype::of<double>())) return body(double{});
@@ -136,7 +139,9 @@ class Arguments {
   }
 
   /// Two arguments that must not share memory.
-  void distinct(const char* first, const py::array& a, const char* second, const py::array& b) const {
+  void distinct(const char* first, const py::object& object_a, const char* second, const py::object& object_b) const {
+    const py::array a = as_array(first, object_a);
+    const py::array b = as_array(second, object_b);
     const auto* a0 = static_cast<const char*>(a.data());
     const auto* b0 = static_cast<const char*>(b.data());
     if (a0 < b0 + b.nbytes() && b0 < a0 + a.nbytes()) fail(first, std::string("must not share memory with ") + second);

@@ -6,7 +6,7 @@ namespace {
 
 /// Checks logits [B, A] and hands them to body(rows, check) in their own precision.
 template <typename Body>
-auto with_logits(const char* function, const py::array& logits, Body&& body) {
+auto with_logits(const char* function, const py::object& logits, Body&& body) {
   Arguments check(function);
   return check.dispatch("logits", logits, [&](auto tag) {
     using Scalar = decltype(tag);
@@ -19,13 +19,13 @@ auto with_logits(const char* function, const py::array& logits, Body&& body) {
 }
 
 template <typename Scalar>
-const std::int64_t* checked_actions(const LogitRows<Scalar>& rows, Arguments& check, const py::array& actions) {
+const std::int64_t* checked_actions(const LogitRows<Scalar>& rows, Arguments& check, const py::object& actions) {
   const auto* data = check.template input<std::int64_t>("actions", actions, {"B"});
   check.actions_in_range("actions", data, rows.rows, rows.choices);
   return data;
 }
 
-py::array bind_log_prob(const py::array& logits, const py::array& actions) {
+py::array bind_log_prob(const py::object& logits, const py::object& actions) {
   return with_logits("Categorical.log_prob", logits, [&]<typename Scalar>(LogitRows<Scalar> rows, Arguments& check) {
     const auto* acts = checked_actions(rows, check, actions);
     auto result = check.template result<Scalar>({"B"});
@@ -35,7 +35,7 @@ py::array bind_log_prob(const py::array& logits, const py::array& actions) {
   });
 }
 
-py::array bind_entropy(const py::array& logits) {
+py::array bind_entropy(const py::object& logits) {
   return with_logits("Categorical.entropy", logits, [&]<typename Scalar>(LogitRows<Scalar> rows, Arguments& check) {
     auto result = check.template result<Scalar>({"B"});
     Scalar* to = result.mutable_data();
@@ -44,7 +44,7 @@ py::array bind_entropy(const py::array& logits) {
   });
 }
 
-py::array bind_kl(const py::array& logits, const py::array& other) {
+py::array bind_kl(const py::object& logits, const py::object& other) {
   return with_logits("Categorical.kl", logits, [&]<typename Scalar>(LogitRows<Scalar> rows, Arguments& check) {
     const auto* q = check.template input<Scalar>("other", other, {"B", "A"});
     check.finite("other", q, rows.rows * rows.choices);
@@ -55,7 +55,7 @@ py::array bind_kl(const py::array& logits, const py::array& other) {
   });
 }
 
-py::array bind_probabilities(const py::array& logits) {
+py::array bind_probabilities(const py::object& logits) {
   return with_logits("Categorical.probabilities", logits,
                      [&]<typename Scalar>(LogitRows<Scalar> rows, Arguments& check) {
                        auto result = check.template result<Scalar>({"B", "A"});
@@ -65,7 +65,7 @@ py::array bind_probabilities(const py::array& logits) {
                      });
 }
 
-py::array bind_mode(const py::array& logits) {
+py::array bind_mode(const py::object& logits) {
   return with_logits("Categorical.mode", logits, [&]<typename Scalar>(LogitRows<Scalar> rows, Arguments& check) {
     auto result = check.template result<std::int64_t>({"B"});
     std::int64_t* to = result.mutable_data();
@@ -74,7 +74,7 @@ py::array bind_mode(const py::array& logits) {
   });
 }
 
-py::tuple bind_sample(const py::array& logits, std::uint64_t seed, std::uint16_t stream, std::uint32_t environment,
+py::tuple bind_sample(const py::object& logits, std::uint64_t seed, std::uint16_t stream, std::uint32_t environment,
                       std::uint64_t step) {
   return with_logits("Categorical.sample", logits, [&]<typename Scalar>(LogitRows<Scalar> rows,
                                                                         Arguments& check) -> py::tuple {

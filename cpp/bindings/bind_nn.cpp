@@ -48,9 +48,10 @@ struct NetworkCall {
   Inputs x;
   Index rows;
 
-  NetworkCall(const char* function, const Network<Scalar>& net, const py::array& parameter_array,
-              const py::array& x_array)
+  NetworkCall(const char* function, const Network<Scalar>& net, const py::object& parameter_array,
+              const py::object& x_object)
       : check(function), network(net) {
+    const py::array x_array = check.as_array("x", x_object);
     check.extent("P", net.parameter_count()).extent("out", net.output_size());
     parameters = check.input<Scalar>("parameters", parameter_array, {"P"});
     x = {nullptr, x_array.dtype().equal(py::dtype::of<std::uint8_t>())};
@@ -85,7 +86,7 @@ struct NetworkCall {
 };
 
 template <typename Scalar>
-py::array forward(const Network<Scalar>& network, const py::array& parameters, const py::array& x) {
+py::array forward(const Network<Scalar>& network, const py::object& parameters, const py::object& x) {
   NetworkCall<Scalar> call("Network.forward", network, parameters, x);
   auto y = call.check.template result<Scalar>({"B", "out"});
   Scalar* to = y.mutable_data();
@@ -98,7 +99,7 @@ py::array forward(const Network<Scalar>& network, const py::array& parameters, c
 }
 
 template <typename Scalar>
-py::array vjp(const Network<Scalar>& network, const py::array& parameters, const py::array& x, const py::array& dy) {
+py::array vjp(const Network<Scalar>& network, const py::object& parameters, const py::object& x, const py::object& dy) {
   NetworkCall<Scalar> call("Network.vjp", network, parameters, x);
   const auto* cotangent = call.check.template input<Scalar>("dy", dy, {"B", "out"});
   auto gradient = call.check.template result<Scalar>({"P"});
@@ -112,7 +113,7 @@ py::array vjp(const Network<Scalar>& network, const py::array& parameters, const
 }
 
 template <typename Scalar>
-py::array jvp(const Network<Scalar>& network, const py::array& parameters, const py::array& x, const py::array& v) {
+py::array jvp(const Network<Scalar>& network, const py::object& parameters, const py::object& x, const py::object& v) {
   NetworkCall<Scalar> call("Network.jvp", network, parameters, x);
   const auto* tangent = call.check.template input<Scalar>("v", v, {"P"});
   auto dy = call.check.template result<Scalar>({"B", "out"});
@@ -126,8 +127,8 @@ py::array jvp(const Network<Scalar>& network, const py::array& parameters, const
 }
 
 template <typename Scalar>
-py::array per_sample_vjp(const Network<Scalar>& network, const py::array& parameters, const py::array& x,
-                         const py::array& dy) {
+py::array per_sample_vjp(const Network<Scalar>& network, const py::object& parameters, const py::object& x,
+                         const py::object& dy) {
   NetworkCall<Scalar> call("Network.per_sample_vjp", network, parameters, x);
   const auto* cotangent = call.check.template input<Scalar>("dy", dy, {"B", "out"});
   auto gradients = call.check.template result<Scalar>({"B", "P"});
@@ -142,7 +143,7 @@ py::array per_sample_vjp(const Network<Scalar>& network, const py::array& parame
 
 /// Forward pass of rows [first_row, first_row + B) onto a tape.
 template <typename Scalar>
-void record(const Network<Scalar>& network, const py::array& parameters, const py::array& x, Tape<Scalar>& tape,
+void record(const Network<Scalar>& network, const py::object& parameters, const py::object& x, Tape<Scalar>& tape,
             Index first_row) {
   NetworkCall<Scalar> call("Network.record", network, parameters, x);
   call.fits(tape, first_row);
@@ -151,8 +152,8 @@ void record(const Network<Scalar>& network, const py::array& parameters, const p
 
 /// vjp of rows 0 to B of a tape, into `gradient`.
 template <typename Scalar>
-void replay_vjp(const Network<Scalar>& network, const py::array& parameters, const py::array& x, Tape<Scalar>& tape,
-                const py::array& dy, py::array gradient) {
+void replay_vjp(const Network<Scalar>& network, const py::object& parameters, const py::object& x, Tape<Scalar>& tape,
+                const py::object& dy, const py::object& gradient) {
   NetworkCall<Scalar> call("Network.replay_vjp", network, parameters, x);
   call.fits(tape, 0);
   const auto* cotangent = call.check.template input<Scalar>("dy", dy, {"B", "out"});
@@ -164,9 +165,9 @@ void replay_vjp(const Network<Scalar>& network, const py::array& parameters, con
 
 /// One decision of an actor-critic: records the rows, then samples from all output columns but the last.
 template <typename Scalar>
-void act(const Network<Scalar>& network, const py::array& parameters, const py::array& x, Tape<Scalar>& tape,
+void act(const Network<Scalar>& network, const py::object& parameters, const py::object& x, Tape<Scalar>& tape,
          Index first_row, std::uint64_t seed, std::uint16_t stream, std::uint32_t environment, std::uint64_t step,
-         py::array actions) {
+         const py::object& actions) {
   NetworkCall<Scalar> call("ActorCritic.act", network, parameters, x);
   call.fits(tape, first_row);
   auto* chosen = call.check.template output<std::int64_t>("actions", actions, {"B"});

@@ -7,7 +7,7 @@
 namespace pgfast::bindings {
 namespace {
 
-double bind_clip(py::array gradient, double max_norm) {
+double bind_clip(const py::object& gradient, double max_norm) {
   Arguments check("clip_by_global_norm");
   return check.dispatch("gradient", gradient, [&](auto tag) -> double {
     using Scalar = decltype(tag);
@@ -25,8 +25,8 @@ double bind_clip(py::array gradient, double max_norm) {
 
 /// What all steps share: parameters and gradient checked, state arrays of the same size, the step run without the GIL.
 template <typename Step>
-bool run_step(const char* name, py::array& parameters, const py::array& gradient,
-              std::initializer_list<std::pair<const char*, py::array*>> state, Step&& step) {
+bool run_step(const char* name, const py::object& parameters, const py::object& gradient,
+              std::initializer_list<std::pair<const char*, py::object>> state, Step&& step) {
   Arguments check(name);
   return check.dispatch("parameters", parameters, [&](auto tag) -> bool {
     using Scalar = decltype(tag);
@@ -35,9 +35,9 @@ bool run_step(const char* name, py::array& parameters, const py::array& gradient
     check.distinct("parameters", parameters, "gradient", gradient);
     std::vector<Scalar*> arrays;
     for (const auto& [state_name, array] : state) {
-      arrays.push_back(check.output<Scalar>(state_name, *array, {"P"}));
-      check.distinct(state_name, *array, "parameters", parameters);
-      check.distinct(state_name, *array, "gradient", gradient);
+      arrays.push_back(check.output<Scalar>(state_name, array, {"P"}));
+      check.distinct(state_name, array, "parameters", parameters);
+      check.distinct(state_name, array, "gradient", gradient);
     }
     const Index size = check.extent("P");
     check.finite("gradient", g, size);
@@ -46,32 +46,32 @@ bool run_step(const char* name, py::array& parameters, const py::array& gradient
 }
 
 /// What every step demands of its first two arguments, before anything is allocated for the third.
-void bind_check_step(const std::string& name, py::array parameters, const py::array& gradient) {
+void bind_check_step(const std::string& name, const py::object& parameters, const py::object& gradient) {
   run_step(name.c_str(), parameters, gradient, {}, [](auto*, auto*, auto&, Index) { return true; });
 }
 
-bool bind_sgd(py::array parameters, const py::array& gradient, py::array velocity, double learning_rate,
+bool bind_sgd(const py::object& parameters, const py::object& gradient, const py::object& velocity, double learning_rate,
               double momentum) {
-  return run_step("SGD.step", parameters, gradient, {{"velocity", &velocity}}, [&](auto* p, auto* g, auto& s, Index n) {
+  return run_step("SGD.step", parameters, gradient, {{"velocity", velocity}}, [&](auto* p, auto* g, auto& s, Index n) {
     return sgd_step(p, g, s[0], n, learning_rate, momentum);
   });
 }
 
-bool bind_adam(py::array parameters, const py::array& gradient, py::array mean, py::array mean_square,
+bool bind_adam(const py::object& parameters, const py::object& gradient, const py::object& mean, const py::object& mean_square,
                std::int64_t step, double learning_rate, double beta1, double beta2, double epsilon) {
-  return run_step("Adam.step", parameters, gradient, {{"mean", &mean}, {"mean_square", &mean_square}},
+  return run_step("Adam.step", parameters, gradient, {{"mean", mean}, {"mean_square", mean_square}},
                   [&](auto* p, auto* g, auto& s, Index n) {
                     return adam_step(p, g, s[0], s[1], n, static_cast<Index>(step), learning_rate, beta1, beta2,
                                      epsilon);
                   });
 }
 
-bool bind_rmsprop(py::array parameters, const py::array& gradient, py::array mean_square, double learning_rate,
+bool bind_rmsprop(const py::object& parameters, const py::object& gradient, const py::object& mean_square, double learning_rate,
                   double decay, double epsilon, const std::string& form) {
   if (form != "pytorch" && form != "tensorflow")
     throw py::value_error("RMSprop.step: form must be \"pytorch\" or \"tensorflow\", got \"" + form + "\"");
   const RmspropForm where = form == "pytorch" ? RmspropForm::pytorch : RmspropForm::tensorflow;
-  return run_step("RMSprop.step", parameters, gradient, {{"mean_square", &mean_square}},
+  return run_step("RMSprop.step", parameters, gradient, {{"mean_square", mean_square}},
                   [&](auto* p, auto* g, auto& s, Index n) {
                     return rmsprop_step(p, g, s[0], n, learning_rate, decay, epsilon, where);
                   });

@@ -7,7 +7,7 @@
 namespace pgfast::bindings {
 namespace {
 
-py::array bind_discounted_returns(const py::array& rewards, const py::array& dones, const py::array& next_values,
+py::array bind_discounted_returns(const py::object& rewards, const py::object& dones, const py::object& next_values,
                                   double discount) {
   Arguments check("discounted_returns");
   return check.dispatch("rewards", rewards, [&](auto tag) -> py::array {
@@ -23,15 +23,15 @@ py::array bind_discounted_returns(const py::array& rewards, const py::array& don
   });
 }
 
-py::tuple bind_gae(const py::array& rewards, const py::array& values, const py::array& next_values,
-                   const py::array& terminated, const py::object& truncated, double discount, double gae_lambda) {
+py::tuple bind_gae(const py::object& rewards, const py::object& values, const py::object& next_values,
+                   const py::object& terminated, const py::object& truncated, double discount, double gae_lambda) {
   Arguments check("gae");
   return check.dispatch("rewards", rewards, [&](auto tag) -> py::tuple {
     using Scalar = decltype(tag);
     const auto* r = check.input<Scalar>("rewards", rewards, {"T", "N"});
     const auto* v = check.input<Scalar>("values", values, {"T", "N"});
     NextValues<Scalar> next{nullptr, nullptr};
-    if (next_values.ndim() == 2)
+    if (check.as_array("next_values", next_values).ndim() == 2)
       next.all = check.input<Scalar>("next_values", next_values, {"T", "N"});
     else
       next.last = check.input<Scalar>("next_values", next_values, {"N"});
@@ -55,6 +55,8 @@ py::tuple bind_gae(const py::array& rewards, const py::array& values, const py::
 template <typename Scalar>
 A2cCoefficients coefficients(const Arguments& check, double entropy_coef, double value_coef) {
   const double most = static_cast<double>(std::numeric_limits<Scalar>::max()) / 4;
+  check.not_negative("entropy_coef", entropy_coef);
+  check.not_negative("value_coef", value_coef);
   return {check.in_range("entropy_coef", entropy_coef, 0, most), check.in_range("value_coef", value_coef, 0, most)};
 }
 
@@ -67,8 +69,8 @@ void require_valid_row(const Arguments& check, const bool* valid, Index rows) {
 
 py::tuple as_tuple(const A2cLosses& losses) { return py::make_tuple(losses.policy, losses.value, losses.total); }
 
-py::tuple bind_a2c(const py::array& log_prob, const py::array& advantages, const py::array& entropy,
-                   const py::array& returns, const py::array& values, double entropy_coef, double value_coef,
+py::tuple bind_a2c(const py::object& log_prob, const py::object& advantages, const py::object& entropy,
+                   const py::object& returns, const py::object& values, double entropy_coef, double value_coef,
                    const py::object& valid) {
   Arguments check("a2c");
   return check.dispatch("log_prob", log_prob, [&](auto tag) -> py::tuple {
@@ -85,8 +87,8 @@ py::tuple bind_a2c(const py::array& log_prob, const py::array& advantages, const
   });
 }
 
-py::tuple bind_a2c_gradient(const py::array& logits, const py::array& values, const py::array& actions,
-                            const py::array& advantages, const py::array& returns, double entropy_coef,
+py::tuple bind_a2c_gradient(const py::object& logits, const py::object& values, const py::object& actions,
+                            const py::object& advantages, const py::object& returns, double entropy_coef,
                             double value_coef, const py::object& valid) {
   Arguments check("a2c_gradient");
   return check.dispatch("logits", logits, [&](auto tag) -> py::tuple {

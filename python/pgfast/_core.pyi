@@ -25,6 +25,7 @@ __all__ = [
     "categorical_mode",
     "categorical_probabilities",
     "categorical_sample",
+    "check_step",
     "clip_by_global_norm",
     "discounted_returns",
     "gae",
@@ -44,53 +45,27 @@ class NetworkFloat32:
     ) -> None: ...
     def act(
         self,
-        parameters: numpy.typing.NDArray[typing.Any],
-        x: numpy.typing.NDArray[typing.Any],
+        parameters: typing.Any,
+        x: typing.Any,
         tape: TapeFloat32,
         first_row: int,
         seed: int,
         stream: int,
         environment: int,
         step: int,
-        actions: numpy.typing.NDArray[typing.Any],
+        actions: typing.Any,
     ) -> None: ...
-    def forward(
-        self, parameters: numpy.typing.NDArray[typing.Any], x: numpy.typing.NDArray[typing.Any]
-    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def forward(self, parameters: typing.Any, x: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     def initialize(self, seed: int, hidden_gain: float, output_gain: float) -> numpy.typing.NDArray[numpy.float32]: ...
-    def jvp(
-        self,
-        parameters: numpy.typing.NDArray[typing.Any],
-        x: numpy.typing.NDArray[typing.Any],
-        v: numpy.typing.NDArray[typing.Any],
-    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def jvp(self, parameters: typing.Any, x: typing.Any, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     def per_sample_vjp(
-        self,
-        parameters: numpy.typing.NDArray[typing.Any],
-        x: numpy.typing.NDArray[typing.Any],
-        dy: numpy.typing.NDArray[typing.Any],
+        self, parameters: typing.Any, x: typing.Any, dy: typing.Any
     ) -> numpy.typing.NDArray[typing.Any]: ...
-    def record(
-        self,
-        parameters: numpy.typing.NDArray[typing.Any],
-        x: numpy.typing.NDArray[typing.Any],
-        tape: TapeFloat32,
-        first_row: int,
-    ) -> None: ...
+    def record(self, parameters: typing.Any, x: typing.Any, tape: TapeFloat32, first_row: int) -> None: ...
     def replay_vjp(
-        self,
-        parameters: numpy.typing.NDArray[typing.Any],
-        x: numpy.typing.NDArray[typing.Any],
-        tape: TapeFloat32,
-        dy: numpy.typing.NDArray[typing.Any],
-        gradient: numpy.typing.NDArray[typing.Any],
+        self, parameters: typing.Any, x: typing.Any, tape: TapeFloat32, dy: typing.Any, gradient: typing.Any
     ) -> None: ...
-    def vjp(
-        self,
-        parameters: numpy.typing.NDArray[typing.Any],
-        x: numpy.typing.NDArray[typing.Any],
-        dy: numpy.typing.NDArray[typing.Any],
-    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def vjp(self, parameters: typing.Any, x: typing.Any, dy: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     @property
     def input_shape(self) -> list[int]: ...
     @property
@@ -104,7 +79,7 @@ class NetworkFloat32:
 
 class TapeFloat32:
     def __init__(self, network: NetworkFloat32, capacity: int) -> None: ...
-    def output(self, columns: int) -> numpy.typing.NDArray[numpy.float32]: ...
+    def output(self) -> numpy.typing.NDArray[numpy.float32]: ...
     @property
     def capacity(self) -> int: ...
 
@@ -116,53 +91,27 @@ class NetworkFloat64:
     ) -> None: ...
     def act(
         self,
-        parameters: numpy.typing.NDArray[typing.Any],
-        x: numpy.typing.NDArray[typing.Any],
+        parameters: typing.Any,
+        x: typing.Any,
         tape: TapeFloat64,
         first_row: int,
         seed: int,
         stream: int,
         environment: int,
         step: int,
-        actions: numpy.typing.NDArray[typing.Any],
+        actions: typing.Any,
     ) -> None: ...
-    def forward(
-        self, parameters: numpy.typing.NDArray[typing.Any], x: numpy.typing.NDArray[typing.Any]
-    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def forward(self, parameters: typing.Any, x: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     def initialize(self, seed: int, hidden_gain: float, output_gain: float) -> numpy.typing.NDArray[numpy.float64]: ...
-    def jvp(
-        self,
-        parameters: numpy.typing.NDArray[typing.Any],
-        x: numpy.typing.NDArray[typing.Any],
-        v: numpy.typing.NDArray[typing.Any],
-    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def jvp(self, parameters: typing.Any, x: typing.Any, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     def per_sample_vjp(
-        self,
-        parameters: numpy.typing.NDArray[typing.Any],
-        x: numpy.typing.NDArray[typing.Any],
-        dy: numpy.typing.NDArray[typing.Any],
+        self, parameters: typing.Any, x: typing.Any, dy: typing.Any
     ) -> numpy.typing.NDArray[typing.Any]: ...
-    def record(
-        self,
-        parameters: numpy.typing.NDArray[typing.Any],
-        x: numpy.typing.NDArray[typing.Any],
-        tape: TapeFloat64,
-        first_row: int,
-    ) -> None: ...
+    def record(self, parameters: typing.Any, x: typing.Any, tape: TapeFloat64, first_row: int) -> None: ...
     def replay_vjp(
-        self,
-        parameters: numpy.typing.NDArray[typing.Any],
-        x: numpy.typing.NDArray[typing.Any],
-        tape: TapeFloat64,
-        dy: numpy.typing.NDArray[typing.Any],
-        gradient: numpy.typing.NDArray[typing.Any],
+        self, parameters: typing.Any, x: typing.Any, tape: TapeFloat64, dy: typing.Any, gradient: typing.Any
     ) -> None: ...
-    def vjp(
-        self,
-        parameters: numpy.typing.NDArray[typing.Any],
-        x: numpy.typing.NDArray[typing.Any],
-        dy: numpy.typing.NDArray[typing.Any],
-    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def vjp(self, parameters: typing.Any, x: typing.Any, dy: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     @property
     def input_shape(self) -> list[int]: ...
     @property
@@ -176,35 +125,35 @@ class NetworkFloat64:
 
 class TapeFloat64:
     def __init__(self, network: NetworkFloat64, capacity: int) -> None: ...
-    def output(self, columns: int) -> numpy.typing.NDArray[numpy.float64]: ...
+    def output(self) -> numpy.typing.NDArray[numpy.float64]: ...
     @property
     def capacity(self) -> int: ...
 
 def a2c(
-    log_prob: numpy.typing.NDArray[typing.Any],
-    advantages: numpy.typing.NDArray[typing.Any],
-    entropy: numpy.typing.NDArray[typing.Any],
-    returns: numpy.typing.NDArray[typing.Any],
-    values: numpy.typing.NDArray[typing.Any],
+    log_prob: typing.Any,
+    advantages: typing.Any,
+    entropy: typing.Any,
+    returns: typing.Any,
+    values: typing.Any,
     entropy_coef: float,
     value_coef: float,
     valid: typing.Any = None,
 ) -> tuple[typing.Any, ...]: ...
 def a2c_gradient(
-    logits: numpy.typing.NDArray[typing.Any],
-    values: numpy.typing.NDArray[typing.Any],
-    actions: numpy.typing.NDArray[typing.Any],
-    advantages: numpy.typing.NDArray[typing.Any],
-    returns: numpy.typing.NDArray[typing.Any],
+    logits: typing.Any,
+    values: typing.Any,
+    actions: typing.Any,
+    advantages: typing.Any,
+    returns: typing.Any,
     entropy_coef: float,
     value_coef: float,
     valid: typing.Any = None,
 ) -> tuple[typing.Any, ...]: ...
 def adam_step(
-    parameters: numpy.typing.NDArray[typing.Any],
-    gradient: numpy.typing.NDArray[typing.Any],
-    mean: numpy.typing.NDArray[typing.Any],
-    mean_square: numpy.typing.NDArray[typing.Any],
+    parameters: typing.Any,
+    gradient: typing.Any,
+    mean: typing.Any,
+    mean_square: typing.Any,
     step: int,
     learning_rate: float,
     beta1: float,
@@ -212,30 +161,24 @@ def adam_step(
     epsilon: float,
 ) -> bool: ...
 def build_info() -> dict[str, typing.Any]: ...
-def categorical_entropy(logits: numpy.typing.NDArray[typing.Any]) -> numpy.typing.NDArray[typing.Any]: ...
-def categorical_kl(
-    logits: numpy.typing.NDArray[typing.Any], other: numpy.typing.NDArray[typing.Any]
-) -> numpy.typing.NDArray[typing.Any]: ...
-def categorical_log_prob(
-    logits: numpy.typing.NDArray[typing.Any], actions: numpy.typing.NDArray[typing.Any]
-) -> numpy.typing.NDArray[typing.Any]: ...
-def categorical_mode(logits: numpy.typing.NDArray[typing.Any]) -> numpy.typing.NDArray[typing.Any]: ...
-def categorical_probabilities(logits: numpy.typing.NDArray[typing.Any]) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_entropy(logits: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_kl(logits: typing.Any, other: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_log_prob(logits: typing.Any, actions: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_mode(logits: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_probabilities(logits: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_sample(
-    logits: numpy.typing.NDArray[typing.Any], seed: int, stream: int, environment: int, step: int
+    logits: typing.Any, seed: int, stream: int, environment: int, step: int
 ) -> tuple[typing.Any, ...]: ...
-def clip_by_global_norm(gradient: numpy.typing.NDArray[typing.Any], max_norm: float) -> float: ...
+def check_step(name: str, parameters: typing.Any, gradient: typing.Any) -> None: ...
+def clip_by_global_norm(gradient: typing.Any, max_norm: float) -> float: ...
 def discounted_returns(
-    rewards: numpy.typing.NDArray[typing.Any],
-    dones: numpy.typing.NDArray[typing.Any],
-    next_values: numpy.typing.NDArray[typing.Any],
-    discount: float,
+    rewards: typing.Any, dones: typing.Any, next_values: typing.Any, discount: float
 ) -> numpy.typing.NDArray[typing.Any]: ...
 def gae(
-    rewards: numpy.typing.NDArray[typing.Any],
-    values: numpy.typing.NDArray[typing.Any],
-    next_values: numpy.typing.NDArray[typing.Any],
-    terminated: numpy.typing.NDArray[typing.Any],
+    rewards: typing.Any,
+    values: typing.Any,
+    next_values: typing.Any,
+    terminated: typing.Any,
     truncated: typing.Any,
     discount: float,
     gae_lambda: float,
@@ -248,9 +191,9 @@ def random_uniform(
     seed: int, stream: int, environment: int, step: int, count: int
 ) -> numpy.typing.NDArray[numpy.float64]: ...
 def rmsprop_step(
-    parameters: numpy.typing.NDArray[typing.Any],
-    gradient: numpy.typing.NDArray[typing.Any],
-    mean_square: numpy.typing.NDArray[typing.Any],
+    parameters: typing.Any,
+    gradient: typing.Any,
+    mean_square: typing.Any,
     learning_rate: float,
     decay: float,
     epsilon: float,
@@ -258,9 +201,5 @@ def rmsprop_step(
 ) -> bool: ...
 def set_num_threads(n: int) -> None: ...
 def sgd_step(
-    parameters: numpy.typing.NDArray[typing.Any],
-    gradient: numpy.typing.NDArray[typing.Any],
-    velocity: numpy.typing.NDArray[typing.Any],
-    learning_rate: float,
-    momentum: float,
+    parameters: typing.Any, gradient: typing.Any, velocity: typing.Any, learning_rate: float, momentum: float
 ) -> bool: ...

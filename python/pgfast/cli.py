@@ -57,9 +57,12 @@ def train(args: list[str]) -> None:
         algorithm.settings_type, default, preset_timesteps(algo, env_id, preset), flags, f"pgfast train {algo} {env_id}"
     )
 
-    from pgfast.training.loop import Run, train as run_training
+    from pgfast.training.loop import Run
+    from pgfast.training.loop import train as run_training
     from pgfast.training.progress import make_reporter
 
+    if options.total_timesteps < 1:
+        raise ValueError(f"total_timesteps must be at least 1, got {options.total_timesteps}")
     chosen = asdict(settings)
     if options.checkpoint_every is not None:
         chosen["sync_every"] = options.checkpoint_every
@@ -96,7 +99,10 @@ def _parse_train(
     both.__annotations__["settings"] = Annotated[settings_type, tyro.conf.arg(name="")]
     both.__defaults__ = (TrainOptions(total_timesteps=total_timesteps), default)
     return tyro.cli(
-        both, args=flags, prog=prog, description="Train an agent; the defaults shown are the preset's.",
+        both,
+        args=flags,
+        prog=prog,
+        description="Train an agent; the defaults shown are the preset's.",
         config=(tyro.conf.OmitArgPrefixes,),
     )
 
@@ -192,7 +198,10 @@ def video(
 
 
 def plot(
-    run_dirs: tyro.conf.Positional[tuple[Path, ...]], /, out: Path = Path("learning_curve.png"), title: str | None = None
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]],
+    /,
+    out: Path = Path("learning_curve.png"),
+    title: str | None = None,
 ) -> None:
     """Draw the learning curves of one or several runs.
 

@@ -47,7 +47,8 @@ class Categorical:
         # Clamped first: for logits near the largest float both may be -inf, whose difference is not a number.
         lowest = np.finfo(new_log_prob.dtype).min / 2
         log_ratio = np.maximum(new_log_prob, lowest) - np.maximum(old_log_prob, lowest)
-        return np.exp(np.clip(log_ratio, -80.0, 80.0))
+        ratio: FloatArray = np.exp(np.clip(log_ratio, -80.0, 80.0))
+        return ratio
 
     def sample(self, rng: int | Rng) -> IntArray:
         """Actions ``[B]`` int64; row b draws its own number from ``rng`` (a seed, or a generator that advances)."""

@@ -13,9 +13,7 @@ from pgfast._typing import BoolArray, FloatArray
 __all__ = ["clip_by_global_norm", "discounted_returns", "gae"]
 
 
-def discounted_returns(
-    rewards: FloatArray, dones: BoolArray, next_values: FloatArray, discount: float
-) -> FloatArray:
+def discounted_returns(rewards: FloatArray, dones: BoolArray, next_values: FloatArray, discount: float) -> FloatArray:
     """Discounted returns of a rollout.
 
     R_t = r_t + discount (1 - d_t) R_{t+1},  R_T = next_values

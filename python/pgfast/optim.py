@@ -61,9 +61,14 @@ class Optimizer(ABC):
         """Takes over what :meth:`state_dict` gave. Raises ``ValueError`` if a key is missing or unknown."""
         arrays = {name: state[name] for name in self.state_names if name in state}
         known = {"steps", "learning_rate", *self.state_names}
-        if set(state) - known or not {"steps", "learning_rate"} <= set(state) or len(arrays) not in (
-            0,
-            len(self.state_names),
+        if (
+            set(state) - known
+            or not {"steps", "learning_rate"} <= set(state)
+            or len(arrays)
+            not in (
+                0,
+                len(self.state_names),
+            )
         ):
             raise ValueError(f"{type(self).__name__}.load_state_dict: expected {sorted(known)}, got {sorted(state)}")
         steps, learning_rate = int(state["steps"]), float(state["learning_rate"])
@@ -106,9 +111,7 @@ class Adam(Optimizer):
 
     state_names = ("mean", "mean_square")
 
-    def __init__(
-        self, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
-    ) -> None:
+    def __init__(self, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
         super().__init__(learning_rate)
         self.beta1 = _check_fraction("Adam", "beta1", beta1)
         self.beta2 = _check_fraction("Adam", "beta2", beta2)

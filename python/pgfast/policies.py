@@ -81,9 +81,7 @@ class ActorCriticTape:
 
         Environment ``environment + i`` draws the number named by (seed, stream, environment + i, step).
         """
-        self._native.act(
-            self.policy.parameters, obs, self._tape, first_row, seed, stream, environment, step, actions
-        )
+        self._native.act(self.policy.parameters, obs, self._tape, first_row, seed, stream, environment, step, actions)
 
     def record(self, obs: Array, first_row: int) -> None:
         """Records ``obs`` without choosing actions."""

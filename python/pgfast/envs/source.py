@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from pgfast.envs.make import AnyVectorEnv, Vectorization, make_from_factory, make_vec, reset_with_seeds
 from pgfast.envs.seeding import environment_seeds
 
-__all__ = ["EnvironmentSource", "EnvironmentLike"]
+__all__ = ["EnvironmentLike", "EnvironmentSource"]
 
 EnvironmentLike: TypeAlias = str | AnyVectorEnv | Callable[[], gymnasium.Env[Any, Any]]
 
@@ -63,9 +63,7 @@ class EnvironmentSource:
     ) -> AnyVectorEnv:
         """New environments; a vector environment that was given is reset instead, and is the same object."""
         if self._vector is not None:
-            reset_with_seeds(
-                self._vector, environment_seeds(seed, self._vector.num_envs, generation=generation)
-            )
+            reset_with_seeds(self._vector, environment_seeds(seed, self._vector.num_envs, generation=generation))
             return self._vector
         if self.env_id is not None:
             return make_vec(
@@ -77,9 +75,7 @@ class EnvironmentSource:
                 generation=generation,
             )
         assert self._factory is not None
-        return make_from_factory(
-            self._factory, num_envs, seed=seed, vectorization=vectorization, generation=generation
-        )
+        return make_from_factory(self._factory, num_envs, seed=seed, vectorization=vectorization, generation=generation)
 
     def close(self, env: AnyVectorEnv) -> None:
         """Closes what ``make`` gave; a vector environment that was given stays its owner's."""

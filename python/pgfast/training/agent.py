@@ -241,16 +241,12 @@ class Agent(ABC):
         s = self.settings
         self.close()
         self.scores.cut()
-        self._env = self.source.make(
-            s.num_envs, seed=s.seed, generation=self.updates, vectorization=s.vectorization
-        )
+        self._env = self.source.make(s.num_envs, seed=s.seed, generation=self.updates, vectorization=s.vectorization)
         stepper = Stepper(self._env)
         if self._collector is None:
             dtype = np.dtype(np.uint8 if self.space.byte_observations else np.float32)
             rollout = Rollout(s.n_steps, s.num_envs, self.policy.network.input_shape, dtype)
-            self._collector = Collector(
-                self.policy, stepper, rollout, seed=s.seed, on_transition=self.scores.add
-            )
+            self._collector = Collector(self.policy, stepper, rollout, seed=s.seed, on_transition=self.scores.add)
         seeds = environment_seeds(s.seed, s.num_envs, generation=self.updates)
         self._collector.restart(stepper, seeds)
 

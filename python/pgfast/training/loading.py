@@ -50,9 +50,7 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     return read_checkpoint(checkpoint)
 
 
-def restore_agent(
-    path: Path, arrays: dict[str, Array], state: dict[str, Any], *, env: EnvironmentLike | None
-) -> Agent:
+def restore_agent(path: Path, arrays: dict[str, Array], state: dict[str, Any], *, env: EnvironmentLike | None) -> Agent:
     """The agent that a file's content describes; every part of it is checked."""
     try:
         if state["format"] != MODEL_FORMAT:

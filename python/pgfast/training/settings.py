@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields, replace
 from importlib import resources
 from typing import Any, Literal, TypeVar
 
-from pgfast.envs.make import env_spec
 from pgfast.envs.atari import is_atari
+from pgfast.envs.make import env_spec
 
 __all__ = ["Settings", "preset_names", "preset_timesteps", "resolve_settings"]
 
@@ -29,7 +29,7 @@ class Settings:
     seed: int = 0
     """Seed of everything random in the run."""
     sync_every: int = 100_000
-    """Timesteps between synchronisation points: environments start anew and a checkpoint is saved that resumes exactly."""
+    """Timesteps between synchronisation points, where environments start anew and an exact checkpoint is saved."""
     report_every: int = 10_000
     """Timesteps between rows of progress.csv."""
     vectorization: Literal["auto", "sync", "async"] = "auto"

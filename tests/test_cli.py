@@ -1,0 +1,152 @@
+"""The command line as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import pgfast
+from pgfast.training.progress_log import read_progress
+
+TRAIN = ["train", "a2c", "CartPole-v1", "--run-dir", "run"]
+SMALL = ["--num-envs", "4", "--n-steps", "5", "--hidden-sizes", "8", "--report-every", "200"]
+
+
+def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pgfast", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "120", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(tmp_path: Path, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    process = start(tmp_path, *arguments, **environment)
+    out, error = process.communicate(timeout=120)
+    return process.returncode, out, error
+
+
+def test_train_eval_verify_plot_resume(tmp_path: Path) -> None:
+    code, out, error = run(tmp_path, *TRAIN, *SMALL, "--total-timesteps", "1000", "--seed", "3")
+    assert (code, error) == (0, "")
+    assert "preset default" in out
+    assert "seed=3" in out
+    assert "1,000 / 1,000" in out
+    assert "done: 1,000 timesteps" in out
+
+    code, out, _ = run(tmp_path, "eval", "run", "--episodes", "4")
+    assert code == 0
+    assert "4 whole games, stochastic policy, seed 0" in out
+    code, out, _ = run(tmp_path, "eval", "run/model.safetensors", "--episodes", "2", "--deterministic")
+    assert code == 0
+    assert "deterministic" in out
+
+    code, out, _ = run(tmp_path, "verify", "run")
+    assert code == 0
+    assert "whole; a2c on CartPole-v1 at 1,000 timesteps" in out
+    code, out, _ = run(tmp_path, "plot", "run", "--out", "curve.png")
+    assert code == 0
+    assert (tmp_path / "curve.png").stat().st_size > 5000
+
+    code, out, _ = run(tmp_path, "resume", "run", "--total-timesteps", "1400")
+    assert code == 0
+    assert "resuming run at 1,000 timesteps" in out
+    assert read_progress(tmp_path / "run" / "progress.csv")["timesteps"][-1] == 1400
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_exits(tmp_path: Path, number: int, code: int) -> None:
+    process = start(tmp_path, *TRAIN, *SMALL, "--total-timesteps", "100000000")
+    progress = tmp_path / "run" / "progress.csv"
+    deadline = time.monotonic() + 60
+    while not (progress.exists() and progress.read_text().count("\n") > 3):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, error = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "saved; go on with: pgfast resume run" in out
+    assert error == ""
+    stopped = pgfast.load(tmp_path / "run").timesteps
+    assert stopped >= 600
+    total = str(stopped + 200)
+    code_of_resume, out, _ = run(tmp_path, "resume", "run", "--total-timesteps", total)
+    assert code_of_resume == 0
+    assert f"resuming run at {stopped:,} timesteps" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["trian"], 2, 'there is no command "trian"'),
+        (["train"], 2, "train needs an algorithm and an environment"),
+        (["train", "dqn", "CartPole-v1"], 2, 'there is no algorithm "dqn"'),
+        (["train", "a2c", "CartPole-v99"], 1, "not a registered environment"),
+        (["train", "a2c", "os:CartPole-v1"], 1, "is not an environment id"),
+        (["train", "a2c", "Breakout-v4"], 1, "skips (2, 5) frames at random"),
+        (["train", "a2c", "Pendulum-v1"], 1, "action space must be Discrete"),
+        (["train", "a2c", "CartPole-v1", "--preset", "fast"], 1, 'no preset "fast"'),
+        (["train", "a2c", "CartPole-v1", "--lerning-rate", "1"], 2, "--learning-rate"),
+        (["train", "a2c", "CartPole-v1", "--n-steps", "0"], 1, "n_steps must be at least 1, got 0"),
+        (["train", "a2c", "CartPole-v1", "--network", "origin_cnn"], 1, "needs observations (channels, height, width)"),
+        (["train", "a2c", "CartPole-v1", "--run-dir", "."], 1, "exists"),
+        (["train", "a2c", "CartPole-v1", "--run-dir", "file/run"], 1, "file"),
+        (["train", "a2c", "CartPole-v1", "--total-timesteps", "0"], 1, "total_timesteps must be at least 1"),
+        (["resume", "nothing"], 1, "nothing"),
+        (["eval", "nothing"], 1, "nothing: there is no such file"),
+        (["eval", "file"], 1, "file"),
+        (["plot", "nothing"], 1, "nothing"),
+        (["verify", "file"], 1, "file"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path: Path, arguments: list[str], code: int, text: str) -> None:
+    (tmp_path / "file").write_text("not a model")
+    got, _, error = run(tmp_path, *arguments)
+    assert got == code, error
+    assert text in error
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1 or "--lerning-rate" in arguments
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    """ale_py made unimportable, as where it is not installed."""
+    (tmp_path / "ale_py.py").write_text("raise ImportError('not here')")
+    code, _, error = run(tmp_path, "train", "a2c", "BreakoutNoFrameskip-v4", PYTHONPATH=str(tmp_path))
+    assert code == 1
+    assert 'pip install "pgfast[atari]"' in error
+    assert "Traceback" not in error
+
+
+def test_help_list_and_info(tmp_path: Path) -> None:
+    code, out, _ = run(tmp_path, "--help")
+    assert code == 0
+    assert all(name in out for name in ("train", "resume", "eval", "video", "plot", "verify", "list", "info"))
+    code, out, _ = run(tmp_path, "train", "a2c", "CartPole-v1", "--help")
+    assert code == 0
+    assert "--gae-lambda" in out
+    assert "Decay of generalized advantage estimation" in out
+    assert run(tmp_path, "list")[0] == 0
+    code, out, _ = run(tmp_path, "info", PGFAST_NUM_THREADS="3")
+    assert code == 0
+    assert "threads of the kernels: 3" in out
+    assert run(tmp_path)[0] == 2
+
+
+@pytest.mark.slow
+def test_breakout_from_the_command_line(tmp_path: Path) -> None:
+    arguments = ["train", "a2c", "BreakoutNoFrameskip-v4", "--run-dir", "run", "--total-timesteps", "2000"]
+    code, _, error = run(tmp_path, *arguments, "--report-every", "500")
+    assert (code, error) == (0, "")
+    assert read_progress(tmp_path / "run" / "progress.csv")["timesteps"][-1] >= 2000
+    code, _, _ = run(tmp_path, "video", "run", "--out", "game.mp4")
+    assert code == 0
+    assert (tmp_path / "game.mp4").stat().st_size > 10_000

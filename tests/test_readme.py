@@ -1,0 +1,39 @@
+"""README.md keeps its word: its Python runs, and .ci/run finds the commands that it marks.
+
+The ``python`` blocks of a page run one after another, as a reader would type them; one with ``>>>`` must also print
+what it shows. A block that is only to be read has another word after the backticks, such as ``python no-test``.
+"""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = [page for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))) if BLOCK.search(page.read_text())]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # for what they write
+    text, names = page.read_text(), {"__name__": "__main__"}
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for block in BLOCK.finditer(text):
+        line = text.count("\n", 0, block.start(1))
+        if ">>>" in block[1]:
+            example = doctest.DocTestParser().get_doctest(block[1], names, page.name, str(page), line)
+            assert runner.run(example, clear_globs=False).failed == 0
+            names |= example.globs
+        else:
+            exec(compile("\n" * line + block[1], page, "exec"), names)
+
+
+@pytest.mark.parametrize("name", ["test", "train"])
+def test_commands_are_marked(name: str) -> None:
+    (marked,) = re.findall(rf"<!-- {name} -->(.*?)<!-- /{name} -->", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line for line in marked.splitlines() if line and not line.startswith("```")]
+    assert len(lines) == 1
