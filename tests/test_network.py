@@ -257,3 +257,14 @@ def test_a_row_that_is_not_a_number_stays_so() -> None:
         outputs = network.forward(x)
         assert np.isfinite(outputs[[0, 2]]).all()
         assert np.isnan(outputs[1]).all()
+
+
+def test_a_gradient_does_not_depend_on_where_its_arrays_lie(rng: np.random.Generator) -> None:
+    network = nn.mlp(6, 3, (40, 24))
+    values, dy = (rng.standard_normal(shape, dtype=np.float32) for shape in ((90, 6), (90, 3)))
+    results = set()
+    for offset in range(8):
+        x = np.zeros(values.size + 8, np.float32)[offset : offset + values.size].reshape(values.shape)
+        x[:] = values
+        results.add((network.forward(x).tobytes(), network.vjp(x, dy).tobytes()))
+    assert len(results) == 1

@@ -16,7 +16,7 @@ Draw = Callable[..., NDArray[np.float64]]
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
 Make = Callable[[], optim.Optimizer]
 
-BLOCK = 1 << 15  # entries that one thread updates at a time
+BLOCK = 1 << 14  # entries that one thread updates at a time
 SIZES = [1, 7, 1000, BLOCK, BLOCK + 1]
 OPTIMIZERS: dict[str, Make] = {
     "sgd": lambda: optim.SGD(0.05, momentum=0.9),
@@ -217,6 +217,19 @@ def test_clip_by_global_norm_does_not_depend_on_where_the_gradient_lies(draw: Dr
         gradient[:] = values
         norms.add(kernels.clip_by_global_norm(gradient, 1e9))
     assert len(norms) == 1
+
+
+def test_a_step_does_not_depend_on_where_its_arrays_lie(make: Make, draw: Draw, dtype: Any) -> None:
+    values, slope = draw(1003).astype(dtype), draw(1003).astype(dtype)
+    results = set()
+    for offset in range(8):
+        optimizer = make()
+        parameters, gradient = (np.zeros(1011, dtype)[offset : offset + 1003] for _ in range(2))
+        parameters[:], gradient[:] = values, slope
+        for _ in range(3):
+            optimizer.step(parameters, gradient)
+        results.add(parameters.tobytes())
+    assert len(results) == 1
 
 
 def test_linear_schedule() -> None:

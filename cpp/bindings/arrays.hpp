@@ -127,15 +127,15 @@ class Arguments {
     if (sum == T(0)) return;
     for (Index i = 0; i < size; ++i)
       if (!std::isfinite(values[i]))
-        fail(name, "must be finite, got " + number(static_cast<double>(values[i])) + " at flat index " +
-                       std::to_string(i));
+        fail(name,
+             "must be finite, got " + number(static_cast<double>(values[i])) + " at flat index " + std::to_string(i));
   }
 
   void actions_in_range(const char* name, const std::int64_t* actions, Index size, Index choices) const {
     for (Index i = 0; i < size; ++i)
       if (actions[i] < 0 || actions[i] >= choices)
-        fail(name, "must be in [0, " + std::to_string(choices) + "), got " + std::to_string(actions[i]) +
-                       " at row " + std::to_string(i));
+        fail(name, "must be in [0, " + std::to_string(choices) + "), got " + std::to_string(actions[i]) + " at row " +
+                       std::to_string(i));
   }
 
   /// Two arguments that must not share memory.
@@ -147,10 +147,10 @@ class Arguments {
     if (a0 < b0 + b.nbytes() && b0 < a0 + a.nbytes()) fail(first, std::string("must not share memory with ") + second);
   }
 
-  [[noreturn]] void fail(const char* name, const std::string& what) const { throw py::value_error(prefix(name) + what); }
-  [[noreturn]] void fail(const std::string& what) const {
-    throw py::value_error(std::string(function_) + ": " + what);
+  [[noreturn]] void fail(const char* name, const std::string& what) const {
+    throw py::value_error(prefix(name) + what);
   }
+  [[noreturn]] void fail(const std::string& what) const { throw py::value_error(std::string(function_) + ": " + what); }
 
   static std::string number(double value) { return py::str(py::float_(value)); }
 
@@ -199,8 +199,8 @@ class Arguments {
       expected += ",";
     }
     if (!matches)
-      fail(name, "must have shape (" + symbols + ") = (" + expected + "), got " +
-                     std::string(py::str(array.attr("shape"))));
+      fail(name,
+           "must have shape (" + symbols + ") = (" + expected + "), got " + std::string(py::str(array.attr("shape"))));
     if (array.size() == 0) fail(name, "must not be empty, got shape " + std::string(py::str(array.attr("shape"))));
     if ((array.flags() & py::array::c_style) == 0) fail(name, "must be C-contiguous; use np.ascontiguousarray");
     if ((array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0)

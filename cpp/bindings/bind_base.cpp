@@ -1,6 +1,5 @@
-#include <string>
-
 #include <array>
+#include <string>
 
 #include <pybind11/stl.h>
 

@@ -76,15 +76,15 @@ py::array bind_mode(const py::object& logits) {
 
 py::tuple bind_sample(const py::object& logits, std::uint64_t seed, std::uint16_t stream, std::uint32_t environment,
                       std::uint64_t step) {
-  return with_logits("Categorical.sample", logits, [&]<typename Scalar>(LogitRows<Scalar> rows,
-                                                                        Arguments& check) -> py::tuple {
-    auto actions = check.template result<std::int64_t>({"B"});
-    auto log_prob = check.template result<Scalar>({"B"});
-    std::int64_t* actions_to = actions.mutable_data();
-    Scalar* log_prob_to = log_prob.mutable_data();
-    without_gil([&] { categorical_sample(rows, seed, stream, environment, step, actions_to, log_prob_to); });
-    return py::make_tuple(actions, log_prob);
-  });
+  return with_logits(
+      "Categorical.sample", logits, [&]<typename Scalar>(LogitRows<Scalar> rows, Arguments& check) -> py::tuple {
+        auto actions = check.template result<std::int64_t>({"B"});
+        auto log_prob = check.template result<Scalar>({"B"});
+        std::int64_t* actions_to = actions.mutable_data();
+        Scalar* log_prob_to = log_prob.mutable_data();
+        without_gil([&] { categorical_sample(rows, seed, stream, environment, step, actions_to, log_prob_to); });
+        return py::make_tuple(actions, log_prob);
+      });
 }
 
 }  // namespace

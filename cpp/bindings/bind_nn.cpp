@@ -6,12 +6,14 @@
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
+#include "pgfast/base/thread_pool.hpp"
 #include "pgfast/dist/categorical.hpp"
 #include "pgfast/nn/network.hpp"
 
 namespace pgfast::bindings {
 namespace {
 
+constexpr int kMostThreads = 1024;
 constexpr Index kMostRows = Index{1} << 28;
 
 using LayerTuple = std::tuple<std::string, Index, Index, Index, std::string>;
@@ -141,12 +143,13 @@ py::array per_sample_vjp(const Network<Scalar>& network, const py::object& param
   return py::array(std::move(gradients));
 }
 
-/// Forward pass of rows [first_row, first_row + B) onto a tape.
+/// Forward pass of rows [first_row, first_row + B) onto a tape, on at most `max_threads` threads.
 template <typename Scalar>
 void record(const Network<Scalar>& network, const py::object& parameters, const py::object& x, Tape<Scalar>& tape,
-            Index first_row) {
+            Index first_row, int max_threads) {
   NetworkCall<Scalar> call("Network.record", network, parameters, x);
   call.fits(tape, first_row);
+  const ThreadLimit limit(max_threads);
   without_gil([&] { network.forward(call.parameters, call.x, first_row, call.rows, tape); });
 }
 
@@ -167,12 +170,13 @@ void replay_vjp(const Network<Scalar>& network, const py::object& parameters, co
 template <typename Scalar>
 void act(const Network<Scalar>& network, const py::object& parameters, const py::object& x, Tape<Scalar>& tape,
          Index first_row, std::uint64_t seed, std::uint16_t stream, std::uint32_t environment, std::uint64_t step,
-         const py::object& actions) {
+         const py::object& actions, int max_threads) {
   NetworkCall<Scalar> call("ActorCritic.act", network, parameters, x);
   call.fits(tape, first_row);
   auto* chosen = call.check.template output<std::int64_t>("actions", actions, {"B"});
   const Index columns = network.output_size();
   const Scalar* outputs = tape.output() + first_row * columns;
+  const ThreadLimit limit(max_threads);
   without_gil([&] { network.forward(call.parameters, call.x, first_row, call.rows, tape); });
   call.check.finite("network outputs", outputs, call.rows * columns);
   without_gil([&] {
@@ -194,12 +198,10 @@ void register_network(py::module_& module, const char* network_name, const char*
            }),
            py::arg("network"), py::arg("capacity"), py::keep_alive<1, 2>())
       .def_property_readonly("capacity", &Tape<Scalar>::capacity)
-      .def(
-          "output",
-          [](const py::object& self) {
-            auto& tape = self.cast<Tape<Scalar>&>();
-            return py::array_t<Scalar>({tape.capacity(), tape.network().output_size()}, tape.output(), self);
-          });
+      .def("output", [](const py::object& self) {
+        auto& tape = self.cast<Tape<Scalar>&>();
+        return py::array_t<Scalar>({tape.capacity(), tape.network().output_size()}, tape.output(), self);
+      });
   network_class.def(py::init(&make_network<Scalar>), py::arg("input_shape"), py::arg("layers"))
       .def_property_readonly("input_shape", &Net::input_shape)
       .def_property_readonly("output_size", &Net::output_size)
@@ -227,11 +229,13 @@ void register_network(py::module_& module, const char* network_name, const char*
       .def("vjp", &vjp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("dy"))
       .def("jvp", &jvp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("v"))
       .def("per_sample_vjp", &per_sample_vjp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("dy"))
-      .def("record", &record<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("tape"), py::arg("first_row"))
+      .def("record", &record<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("tape"), py::arg("first_row"),
+           py::arg("max_threads") = kMostThreads)
       .def("replay_vjp", &replay_vjp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("tape"), py::arg("dy"),
            py::arg("gradient"))
       .def("act", &act<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("tape"), py::arg("first_row"),
-           py::arg("seed"), py::arg("stream"), py::arg("environment"), py::arg("step"), py::arg("actions"));
+           py::arg("seed"), py::arg("stream"), py::arg("environment"), py::arg("step"), py::arg("actions"),
+           py::arg("max_threads") = kMostThreads);
 }
 
 }  // namespace

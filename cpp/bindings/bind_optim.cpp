@@ -40,8 +40,9 @@ bool run_step(const char* name, const py::object& parameters, const py::object& 
       check.distinct(state_name, array, "gradient", gradient);
     }
     const Index size = check.extent("P");
-    check.finite("gradient", g, size);
-    return without_gil([&] { return step(p, g, arrays, size); });
+    const bool done = without_gil([&] { return step(p, g, arrays, size); });
+    if (!done) check.finite("gradient", g, size);  // a gradient that is not finite is the first reason to refuse a step
+    return done;
   });
 }
 
@@ -50,15 +51,15 @@ void bind_check_step(const std::string& name, const py::object& parameters, cons
   run_step(name.c_str(), parameters, gradient, {}, [](auto*, auto*, auto&, Index) { return true; });
 }
 
-bool bind_sgd(const py::object& parameters, const py::object& gradient, const py::object& velocity, double learning_rate,
-              double momentum) {
-  return run_step("SGD.step", parameters, gradient, {{"velocity", velocity}}, [&](auto* p, auto* g, auto& s, Index n) {
-    return sgd_step(p, g, s[0], n, learning_rate, momentum);
-  });
+bool bind_sgd(const py::object& parameters, const py::object& gradient, const py::object& velocity,
+              double learning_rate, double momentum) {
+  return run_step("SGD.step", parameters, gradient, {{"velocity", velocity}},
+                  [&](auto* p, auto* g, auto& s, Index n) { return sgd_step(p, g, s[0], n, learning_rate, momentum); });
 }
 
-bool bind_adam(const py::object& parameters, const py::object& gradient, const py::object& mean, const py::object& mean_square,
-               std::int64_t step, double learning_rate, double beta1, double beta2, double epsilon) {
+bool bind_adam(const py::object& parameters, const py::object& gradient, const py::object& mean,
+               const py::object& mean_square, std::int64_t step, double learning_rate, double beta1, double beta2,
+               double epsilon) {
   return run_step("Adam.step", parameters, gradient, {{"mean", mean}, {"mean_square", mean_square}},
                   [&](auto* p, auto* g, auto& s, Index n) {
                     return adam_step(p, g, s[0], s[1], n, static_cast<Index>(step), learning_rate, beta1, beta2,
@@ -66,8 +67,8 @@ bool bind_adam(const py::object& parameters, const py::object& gradient, const p
                   });
 }
 
-bool bind_rmsprop(const py::object& parameters, const py::object& gradient, const py::object& mean_square, double learning_rate,
-                  double decay, double epsilon, const std::string& form) {
+bool bind_rmsprop(const py::object& parameters, const py::object& gradient, const py::object& mean_square,
+                  double learning_rate, double decay, double epsilon, const std::string& form) {
   if (form != "pytorch" && form != "tensorflow")
     throw py::value_error("RMSprop.step: form must be \"pytorch\" or \"tensorflow\", got \"" + form + "\"");
   const RmspropForm where = form == "pytorch" ? RmspropForm::pytorch : RmspropForm::tensorflow;

@@ -75,17 +75,38 @@ class ActorCriticTape:
         self.outputs: FloatArray = self._tape.output()
 
     def act(
-        self, obs: Array, first_row: int, actions: IntArray, *, seed: int, stream: int, environment: int, step: int
+        self,
+        obs: Array,
+        first_row: int,
+        actions: IntArray,
+        *,
+        seed: int,
+        stream: int,
+        environment: int,
+        step: int,
+        max_threads: int,
     ) -> None:
         """Records ``obs`` ``[n, ...]`` at rows ``first_row`` on, and writes sampled ``actions`` ``[n]``.
 
         Environment ``environment + i`` draws the number named by (seed, stream, environment + i, step).
+        The forward pass uses at most ``max_threads`` threads.
         """
-        self._native.act(self.policy.parameters, obs, self._tape, first_row, seed, stream, environment, step, actions)
+        self._native.act(
+            self.policy.parameters,
+            obs,
+            self._tape,
+            first_row,
+            seed,
+            stream,
+            environment,
+            step,
+            actions,
+            max_threads,
+        )
 
-    def record(self, obs: Array, first_row: int) -> None:
+    def record(self, obs: Array, first_row: int, *, max_threads: int) -> None:
         """Records ``obs`` without choosing actions."""
-        self._native.record(self.policy.parameters, obs, self._tape, first_row)
+        self._native.record(self.policy.parameters, obs, self._tape, first_row, max_threads)
 
     def vjp(self, obs: Array, doutputs: FloatArray, gradient: FloatArray) -> None:
         """Writes ``gradient`` ``[P]`` for d loss / d outputs ``[B, A + 1]`` at the recorded rows 0 to B.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
+from pgfast._native import core
 from pgfast._streams import ACTIONS
 from pgfast._typing import Array, BoolArray, FloatArray, IntArray
 from pgfast.envs.stepper import Stepper, Transition
@@ -44,8 +46,10 @@ class Rollout:
 class Collector:
     """Fills a rollout with a policy acting in environments.
 
-    The forward passes stay on ``tape`` for the update. Groups of environments take turns: while one is emulated, the
-    network decides for another. ``on_transition(rows, transition)`` sees every step.
+    The forward passes stay on ``tape`` for the update. Groups of environments are collected side by side, each by a
+    thread of its own that decides, then sleeps while its emulator runs: so a core always has one of the two to run.
+    Groups share no rows and no random numbers, so the order in which they advance changes nothing.
+    ``on_transition(rows, transition)`` sees every step, in order of time and group, after the rollout.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Collector:
         self.tape = ActorCriticTape(policy, rollout.rows + rollout.actions.shape[1])
         self._seed = seed
         self._on_transition = on_transition
+        self._threads = ThreadPoolExecutor(max(1, len(stepper.groups) - 1), thread_name_prefix="pgfast-collect")
 
     @property
     def values(self) -> FloatArray:
@@ -80,43 +85,64 @@ class Collector:
         rollout = self.rollout
         steps, num_envs = rollout.actions.shape
         rollout.observations[0] = rollout.observations[-1]
-        corrections: list[tuple[int, int, Array]] = []
-        for t in range(steps):
-            for group, rows in enumerate(self.stepper.groups):
-                if t > 0:
-                    self._receive(group, rows, t - 1, corrections)
-                actions = rollout.actions[t, rows]
-                self.tape.act(
-                    rollout.observations[t, rows],
-                    t * num_envs + rows.start,
-                    actions,
-                    seed=self._seed,
-                    stream=ACTIONS,
-                    environment=rows.start,
-                    step=first_step + t,
-                )
-                self.stepper.send(group, actions)
-        for group, rows in enumerate(self.stepper.groups):
-            self._receive(group, rows, steps - 1, corrections)
-            self.tape.record(rollout.observations[steps, rows], steps * num_envs + rows.start)
-        values = self.tape.outputs[:, -1].reshape(steps + 1, num_envs)
-        rollout.next_values[:] = values[1:]
-        for t, environment, last in corrections:
-            rollout.next_values[t, environment] = self.policy.values(last[None])[0]
+        groups = self.stepper.groups
+        threads = max(1, core.num_threads() // len(groups))
+        if core.num_threads() > 1:
+            others: list[Future[list[Transition]]] = [
+                self._threads.submit(self._collect_group, group, rows, first_step, threads)
+                for group, rows in enumerate(groups)
+                if group > 0
+            ]
+            try:
+                first = self._collect_group(0, groups[0], first_step, threads)
+            finally:
+                wait(others)  # whatever happens to one group, no other is left in the middle of a step
+            transitions = [first, *(future.result() for future in others)]
+        else:
+            transitions = [self._collect_group(group, rows, first_step, 1) for group, rows in enumerate(groups)]
 
-    def _receive(self, group: int, rows: slice, t: int, corrections: list[tuple[int, int, Array]]) -> None:
-        transition = self.stepper.recv(group)
+        rollout.next_values[:] = self.tape.outputs[num_envs:, -1].reshape(steps, num_envs)
+        for t in range(steps):
+            for rows, of_group in zip(groups, transitions, strict=True):
+                self._bootstrap_last(t, rows, of_group[t])
+                self._on_transition(rows, of_group[t])
+
+    def _collect_group(self, group: int, rows: slice, first_step: int, max_threads: int) -> list[Transition]:
         rollout = self.rollout
-        self._store(t + 1, rows, transition.observations)
-        rollout.rewards[t, rows] = transition.rewards
-        rollout.terminated[t, rows] = transition.terminated
-        rollout.truncated[t, rows] = transition.truncated
-        rollout.valid[t, rows] = transition.valid
+        steps, num_envs = rollout.actions.shape
+        transitions = []
+        for t in range(steps):
+            actions = rollout.actions[t, rows]
+            self.tape.act(
+                rollout.observations[t, rows],
+                t * num_envs + rows.start,
+                actions,
+                seed=self._seed,
+                stream=ACTIONS,
+                environment=rows.start,
+                step=first_step + t,
+                max_threads=max_threads,
+            )
+            self.stepper.send(group, actions)
+            transition = self.stepper.recv(group)
+            self._store(t + 1, rows, transition.observations)
+            transition.observations = rollout.observations[t + 1, rows]  # the copy: lets the memory be used again
+            rollout.rewards[t, rows] = transition.rewards
+            rollout.terminated[t, rows] = transition.terminated
+            rollout.truncated[t, rows] = transition.truncated
+            rollout.valid[t, rows] = transition.valid
+            transitions.append(transition)
+        self.tape.record(rollout.observations[steps, rows], steps * num_envs + rows.start, max_threads=max_threads)
+        return transitions
+
+    def _bootstrap_last(self, t: int, rows: slice, transition: Transition) -> None:
+        """V of the last observation of a truncated episode, where the row after it is already a new one."""
+        rollout = self.rollout
         for index, last in transition.final_observations.items():
             if transition.truncated[index] and not transition.terminated[index]:
                 observation = np.asarray(last, rollout.observations.dtype)
-                corrections.append((t, rows.start + index, observation.reshape(rollout.observations.shape[2:])))
-        self._on_transition(rows, transition)
+                value = self.policy.values(observation.reshape(1, *rollout.observations.shape[2:]))
+                rollout.next_values[t, rows.start + index] = value[0]
 
     def _store(self, t: int, rows: slice, observations: Array) -> None:
         """The one place where observations are cast, and flattened where the network wants them flat."""

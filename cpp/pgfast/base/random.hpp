@@ -25,8 +25,8 @@ inline PhiloxBlock philox(std::uint64_t key, PhiloxBlock counter) {
 }
 
 /// Names one block of random bits. `step` has 48 bits; the upper 16 of the last word hold the stream.
-inline PhiloxBlock random_block(std::uint64_t seed, std::uint16_t stream, std::uint32_t environment,
-                                std::uint64_t step, std::uint32_t draw = 0) {
+inline PhiloxBlock random_block(std::uint64_t seed, std::uint16_t stream, std::uint32_t environment, std::uint64_t step,
+                                std::uint32_t draw = 0) {
   return philox(seed, {environment, draw, static_cast<std::uint32_t>(step),
                        (static_cast<std::uint32_t>(step >> 32) & 0xFFFFu) | (std::uint32_t{stream} << 16)});
 }

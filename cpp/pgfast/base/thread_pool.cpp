@@ -23,6 +23,7 @@ using thread_pool_detail::ChunkFunction;
 constexpr int kSpins = 400;
 
 thread_local bool inside_chunk = false;
+thread_local int thread_limit = std::numeric_limits<int>::max();
 
 void pause() {
 #if defined(__x86_64__)
@@ -36,6 +37,7 @@ struct Job {
   ChunkFunction function = nullptr;
   void* context = nullptr;
   Index chunks = 0;
+  int most_workers = 0;
   std::atomic<Index> next{0};
   std::atomic<bool> failed{false};
   std::mutex error_mutex;
@@ -78,7 +80,8 @@ class ThreadPool {
     job.function = function;
     job.context = context;
     job.chunks = chunks;
-    if (chunks > 1 && size() > 1 && !inside_chunk && one_job_at_a_time.try_lock()) {
+    job.most_workers = static_cast<int>(std::min<Index>(chunks, std::min(size(), thread_limit))) - 1;
+    if (job.most_workers > 0 && !inside_chunk && one_job_at_a_time.try_lock()) {
       start_workers();
       publish(&job);
       job.work();
@@ -115,7 +118,7 @@ class ThreadPool {
       job_ = job;
       generation_.fetch_add(1, std::memory_order_release);
     }
-    if (job->chunks > 2)
+    if (job->most_workers > 1)
       wake_.notify_all();
     else
       wake_.notify_one();
@@ -140,6 +143,7 @@ class ThreadPool {
         seen = generation_.load(std::memory_order_acquire);
         if (stopping_) return;
         job = job_;
+        if (job != nullptr && busy_.load(std::memory_order_relaxed) >= job->most_workers) job = nullptr;
         if (job != nullptr) busy_.fetch_add(1, std::memory_order_relaxed);
       }
       if (job == nullptr) continue;
@@ -207,6 +211,10 @@ ThreadPool& pool() {
 }
 
 }  // namespace
+
+ThreadLimit::ThreadLimit(int threads) : before_(thread_limit) { thread_limit = std::min(thread_limit, threads); }
+
+ThreadLimit::~ThreadLimit() { thread_limit = before_; }
 
 int num_threads() { return pool().size(); }
 

@@ -16,14 +16,27 @@ int num_threads();
 /// Sets the size of the pool (>= 1). Running work is finished first. Safe to call from any thread outside a chunk.
 void set_num_threads(int threads);
 
+/// While it lives, calls of parallel_for from this thread use at most `threads` threads: for work that runs beside
+/// emulators, where a worker that waits for a core would hold up the caller.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int threads);
+  ~ThreadLimit();
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+ private:
+  int before_;
+};
+
 namespace thread_pool_detail {
 using ChunkFunction = void (*)(void* context, Index chunk);
 void run(Index chunks, ChunkFunction function, void* context);
 }  // namespace thread_pool_detail
 
 /// Calls function(chunk) once for every chunk in [0, chunks), on up to num_threads() threads, and returns when all are
-/// done. Chunks start in order. If some throw, the exception of the lowest chunk that threw is rethrown here; chunks not
-/// yet started are then skipped. Called from inside a chunk, or while another thread uses the pool, it runs inline.
+/// done. Chunks start in order. If some throw, the exception of the lowest chunk that threw is rethrown here; chunks
+/// not yet started are then skipped. Called from inside a chunk, or while another thread uses the pool, it runs inline.
 /// Does not allocate.
 template <typename Function>
 void parallel_for(Index chunks, Function&& function) {

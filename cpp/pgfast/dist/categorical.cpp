@@ -137,14 +137,14 @@ void categorical_gradient(LogitRows<Scalar> logits, const std::int64_t* actions,
   });
 }
 
-#define PGFAST_INSTANTIATE(Scalar)                                                                                   \
-  template void categorical_log_prob(LogitRows<Scalar>, const std::int64_t*, Scalar*);                               \
-  template void categorical_entropy(LogitRows<Scalar>, Scalar*);                                                     \
-  template void categorical_kl(LogitRows<Scalar>, LogitRows<Scalar>, Scalar*);                                       \
-  template void categorical_probabilities(LogitRows<Scalar>, Scalar*);                                               \
-  template void categorical_mode(LogitRows<Scalar>, std::int64_t*);                                                  \
-  template void categorical_sample(LogitRows<Scalar>, std::uint64_t, std::uint16_t, std::uint32_t, std::uint64_t,    \
-                                   std::int64_t*, Scalar*);                                                          \
+#define PGFAST_INSTANTIATE(Scalar)                                                                                \
+  template void categorical_log_prob(LogitRows<Scalar>, const std::int64_t*, Scalar*);                            \
+  template void categorical_entropy(LogitRows<Scalar>, Scalar*);                                                  \
+  template void categorical_kl(LogitRows<Scalar>, LogitRows<Scalar>, Scalar*);                                    \
+  template void categorical_probabilities(LogitRows<Scalar>, Scalar*);                                            \
+  template void categorical_mode(LogitRows<Scalar>, std::int64_t*);                                               \
+  template void categorical_sample(LogitRows<Scalar>, std::uint64_t, std::uint16_t, std::uint32_t, std::uint64_t, \
+                                   std::int64_t*, Scalar*);                                                       \
   template void categorical_gradient(LogitRows<Scalar>, const std::int64_t*, const Scalar*, const Scalar*, Scalar*);
 PGFAST_INSTANTIATE(float)
 PGFAST_INSTANTIATE(double)

@@ -36,8 +36,9 @@ struct Table {
 
 namespace gemm_detail {
 
-inline constexpr Index kDepthBlock = 256;  // a panel of 256 x 2 vectors of B stays in the first-level cache
-inline constexpr int kMaxRows = 6;         // 6 x 2 accumulators + 2 of B + 1 of A fit 16 vector registers
+inline constexpr Index kDepthBlock = 256;   // a panel of 256 x 2 vectors of B stays in the first-level cache
+inline constexpr Index kPrefetchRows = 24;  // far enough ahead to hide the last-level cache
+inline constexpr int kMaxRows = 6;          // 6 x 2 accumulators + 2 of B + 1 of A fit 16 vector registers
 
 /// One register tile: Rows rows of C by Vectors vectors, added to C row by row (rows of C may overlap).
 /// `columns` of the last vector count; the rest is padding that is not stored.
@@ -51,6 +52,9 @@ inline void tile(const Scalar* const* a, Offsets offset, Index begin, Index end,
   for (int i = 0; i < Rows; ++i) row[i] = a[i];
   for (Index r = begin; r < end; ++r, b += ldb) {
     const Index at = offset[r];
+    // Down a column panel of a large matrix every row is on another cache line, often on another page, where the
+    // hardware's own prefetching does not follow.
+    __builtin_prefetch(b + kPrefetchRows * ldb);
     Pack weights[Vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) weights[v] = load(b + v * lanes);
@@ -140,8 +144,7 @@ void multiply_add(Index m, Index n, Index depth, RowOfA row_of_a, Offsets offset
     if (column < n) {
       // The last columns go through a zero-padded copy, so that they take the same vector instructions.
       alignas(kVectorBytes) Scalar padded[kDepthBlock * lanes] = {};
-      for (Index r = begin; r < end; ++r)
-        std::copy_n(b + r * ldb + column, n - column, padded + (r - begin) * lanes);
+      for (Index r = begin; r < end; ++r) std::copy_n(b + r * ldb + column, n - column, padded + (r - begin) * lanes);
       panel<Scalar, 1>(m, row_of_a, offset, begin, end, padded, lanes, row_of_c, column, static_cast<int>(n - column));
     }
   }

@@ -45,8 +45,8 @@ class Layer {
 
   /// `delta` [rows, output_size] holds dL/dy and is overwritten with dL/d(linear). Adds to `gradient`
   /// [parameter_count]; sets `dx` [rows, input_size] unless null. `wt` is the transposed weight [outputs, fan_in].
-  virtual void backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta,
-                        Scalar* gradient, Scalar* dx) const = 0;
+  virtual void backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta, Scalar* gradient,
+                        Scalar* dx) const = 0;
 
   /// Writes the weight transposed, [outputs, fan_in], as `backward` wants it.
   virtual void transpose_weight(const Scalar* w, Scalar* wt) const = 0;

@@ -67,7 +67,8 @@ Network<Scalar>::Network(std::vector<Index> input_shape, const std::vector<Layer
                                   "], got " + std::to_string(spec.outputs));
     if (spec.kind == LayerSpec::Kind::conv2d) {
       if (!is_image)
-        throw std::invalid_argument("layer " + name + ": a convolution needs inputs of shape (channels, height, width)");
+        throw std::invalid_argument("layer " + name +
+                                    ": a convolution needs inputs of shape (channels, height, width)");
       if (spec.kernel < 1 || spec.stride < 1 || spec.kernel > std::min(image.height, image.width))
         throw std::invalid_argument("layer " + name + ": a kernel of " + std::to_string(spec.kernel) + " with stride " +
                                     std::to_string(spec.stride) + " does not fit an image of " +
@@ -186,9 +187,9 @@ void Network<Scalar>::forward_columns(const Segment& segment, const Scalar* para
                                       Index rows, Tape<Scalar>& tape) const {
   const auto& layer = static_cast<const Dense<Scalar>&>(*layers_[segment.first]);
   const Index outputs = layer.output_size();
-  const Scalar* from = segment.first == 0
-                           ? input_rows(x, 0, rows, tape.inputs_)
-                           : tape.outputs_[segment.first - 1].data() + first_row * layer.input_size();
+  thread_local Buffer<Scalar> scratch;
+  const Scalar* from = segment.first == 0 ? input_rows(x, 0, rows, scratch)
+                                          : tape.outputs_[segment.first - 1].data() + first_row * layer.input_size();
   Scalar* to = tape.outputs_[segment.first].data() + first_row * outputs;
   const Index column_tasks = ceil_divide(outputs, kForwardColumns);
   parallel_for(column_tasks * ceil_divide(rows, kForwardRows), [&](Index task) {
@@ -307,8 +308,8 @@ void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Inputs x, Index r
     for (Index row = chunk * chunk_rows; row < end; ++row) {
       Scalar* gradient = gradients + row * parameter_count_;
       std::fill_n(gradient, parameter_count_, Scalar(0));
-      backward_block(0, layer_count(), segment_input(whole, x, row, 1, tape), row, 1, tape,
-                     delta + row * output_size(), gradient, nullptr);
+      backward_block(0, layer_count(), segment_input(whole, x, row, 1, tape), row, 1, tape, delta + row * output_size(),
+                     gradient, nullptr);
     }
   });
 }
@@ -329,8 +330,8 @@ void Network<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, Input
       for (Index i = 0; i < layer_count(); ++i) {
         const Layer<Scalar>& layer = *layers_[i];
         const Scalar* output = tape.outputs_[i].data() + row * layer.output_size();
-        Scalar* to = i + 1 == layer_count() ? dy + row * output_size()
-                                            : scratch[i % 2].reserve(count * layer.output_size());
+        Scalar* to =
+            i + 1 == layer_count() ? dy + row * output_size() : scratch[i % 2].reserve(count * layer.output_size());
         layer.jvp(parameters + offsets_[i], tangent + offsets_[i], from, dx, output, count, to);
         from = output;
         dx = to;

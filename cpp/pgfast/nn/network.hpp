@@ -30,7 +30,7 @@ class Network;
 
 /// What a forward pass leaves behind for the products that follow it: every layer's output for `capacity` rows, and
 /// the working memory of the backward pass, reused from call to call. For the one network it was made for, which must
-/// outlive it; one thread at a time.
+/// outlive it. Several threads may record different rows at once; all else is for one thread at a time.
 template <typename Scalar>
 class Tape {
  public:
@@ -44,11 +44,11 @@ class Tape {
   friend class Network<Scalar>;
   const Network<Scalar>& network_;
   Index capacity_;
-  std::vector<Buffer<Scalar>> outputs_;      // per layer [capacity, its output size]
-  Buffer<Scalar> inputs_;                    // bytes as scalars, where the first layer wants all rows at once
-  Buffer<Scalar> deltas_[2];                 // dL/dy of one segment and of the one below it
-  Buffer<Scalar> transposed_;                // the weights transposed, where the parameters have them
-  Buffer<Scalar> partials_;                  // the gradients of the chunks of rows
+  std::vector<Buffer<Scalar>> outputs_;  // per layer [capacity, its output size]
+  Buffer<Scalar> inputs_;                // bytes as scalars, where the first layer wants all rows at once
+  Buffer<Scalar> deltas_[2];             // dL/dy of one segment and of the one below it
+  Buffer<Scalar> transposed_;            // the weights transposed, where the parameters have them
+  Buffer<Scalar> partials_;              // the gradients of the chunks of rows
 };
 
 template <typename Scalar>
@@ -83,8 +83,7 @@ class Network {
   void per_sample_vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape, const Scalar* dy,
                       Scalar* gradients) const;
   /// dy [rows, output_size] = d output / d parameters . tangent.
-  void jvp(const Scalar* parameters, const Scalar* tangent, Inputs x, Index rows, Tape<Scalar>& tape,
-           Scalar* dy) const;
+  void jvp(const Scalar* parameters, const Scalar* tangent, Inputs x, Index rows, Tape<Scalar>& tape, Scalar* dy) const;
 
  private:
   /// A run of layers that is computed chunk of rows by chunk of rows, or one layer split by columns.

@@ -8,7 +8,8 @@
 
 namespace pgfast {
 
-inline constexpr Index kUpdateBlock = 1 << 15;
+// Three arrays of it and their scratch copies fit the second-level cache.
+inline constexpr Index kUpdateBlock = 1 << 14;
 
 /// function(block, begin, count) for consecutive blocks of at most kUpdateBlock entries.
 template <typename Function>

@@ -11,24 +11,29 @@
 namespace pgfast {
 namespace {
 
-/// Runs `change(begin, count, updated)`, which writes the new values of a block of every target to `updated`, and
-/// copies them to the targets (parameters and state) if all are finite: all blocks of all targets, or none.
+/// Runs `change(begin, count, updated)`, which computes the new values of a block of every target from the old ones:
+/// once to see that all are finite, then, if they are, to keep them. All blocks of all targets, or none. Computing twice
+/// is cheaper than keeping everything: the step is bound by memory. Values are always written to aligned scratch memory
+/// first, because which elements Eigen takes one by one, and how those round, depends on where it writes.
 template <typename Scalar, std::size_t Targets, typename Change>
 bool apply(const std::array<Scalar*, Targets>& targets, Index size, Change&& change) {
-  thread_local Buffer<Scalar> storage;
-  Scalar* scratch = storage.reserve(static_cast<Index>(Targets) * size);
+  const auto computed = [&](Index begin, Index count) {
+    thread_local Buffer<Scalar> storage;
+    Scalar* scratch = storage.reserve(static_cast<Index>(Targets) * kUpdateBlock);
+    std::array<Scalar*, Targets> updated;
+    for (std::size_t i = 0; i < Targets; ++i) updated[i] = scratch + static_cast<Index>(i) * kUpdateBlock;
+    change(begin, count, updated);
+    return updated;
+  };
   std::atomic<bool> finite{true};
   for_each_block(size, [&](Index, Index begin, Index count) {
-    std::array<Scalar*, Targets> updated;
-    for (std::size_t i = 0; i < Targets; ++i) updated[i] = scratch + static_cast<Index>(i) * size + begin;
-    change(begin, count, updated);
-    for (const Scalar* values : updated)
+    for (const Scalar* values : computed(begin, count))
       if (!all_finite(values, count)) finite.store(false, std::memory_order_relaxed);
   });
   if (!finite.load(std::memory_order_relaxed)) return false;
   for_each_block(size, [&](Index, Index begin, Index count) {
-    for (std::size_t i = 0; i < Targets; ++i)
-      std::copy_n(scratch + static_cast<Index>(i) * size + begin, count, targets[i] + begin);
+    const std::array<Scalar*, Targets> updated = computed(begin, count);
+    for (std::size_t i = 0; i < Targets; ++i) std::copy_n(updated[i], count, targets[i] + begin);
   });
   return true;
 }

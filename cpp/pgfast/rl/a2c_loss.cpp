@@ -35,8 +35,8 @@ A2cLosses a2c_losses(Index rows, const Scalar* log_prob, const Scalar* advantage
 
 template <typename Scalar>
 A2cLosses a2c_gradient(LogitRows<Scalar> logits, const Scalar* values, const std::int64_t* actions,
-                       const Scalar* advantages, const Scalar* returns, A2cCoefficients coefficients,
-                       const bool* valid, Scalar* dlogits, Scalar* dvalues) {
+                       const Scalar* advantages, const Scalar* returns, A2cCoefficients coefficients, const bool* valid,
+                       Scalar* dlogits, Scalar* dvalues) {
   const Index rows = logits.rows;
   thread_local std::vector<Scalar> storage;
   storage.resize(static_cast<std::size_t>(4 * rows));

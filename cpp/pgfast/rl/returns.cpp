@@ -12,9 +12,8 @@ constexpr Index kBlock = 128;
 
 template <typename Function>
 void for_each_block_of_environments(Index environments, Function&& function) {
-  parallel_for(ceil_divide(environments, kBlock), [&](Index block) {
-    function(block * kBlock, std::min(environments, (block + 1) * kBlock));
-  });
+  parallel_for(ceil_divide(environments, kBlock),
+               [&](Index block) { function(block * kBlock, std::min(environments, (block + 1) * kBlock)); });
 }
 
 }  // namespace
