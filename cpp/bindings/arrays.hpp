@@ -195,8 +195,8 @@ class Arguments {
       ++axis;
     }
     if (shape.size() == 1) {
-      symbols += ",";
-      expected += ",";
+      symbols += ',';
+      expected += ',';
     }
     if (!matches)
       fail(name,

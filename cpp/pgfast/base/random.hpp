@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 
 namespace pgfast {
@@ -32,7 +33,7 @@ inline PhiloxBlock random_block(std::uint64_t seed, std::uint16_t stream, std::u
 }
 
 /// Uniform in [0, 1) with 53 bits, from words 0 and 1 (half 0) or 2 and 3 (half 1) of a block.
-inline double uniform(const PhiloxBlock& block, int half = 0) {
+inline double uniform(const PhiloxBlock& block, std::size_t half = 0) {
   const std::uint64_t bits = (std::uint64_t{block[2 * half]} << 32) | block[2 * half + 1];
   return static_cast<double>(bits >> 11) * 0x1.0p-53;
 }

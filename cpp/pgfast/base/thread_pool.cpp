@@ -80,7 +80,7 @@ class ThreadPool {
     job.function = function;
     job.context = context;
     job.chunks = chunks;
-    job.most_workers = static_cast<int>(std::min<Index>(chunks, std::min(size(), thread_limit))) - 1;
+    job.most_workers = static_cast<int>(std::min<Index>({chunks, size(), thread_limit})) - 1;
     if (job.most_workers > 0 && !inside_chunk && one_job_at_a_time.try_lock()) {
       start_workers();
       publish(&job);

@@ -27,6 +27,11 @@ constexpr Index kForwardColumns = 64;
 constexpr Index kForwardRows = 96;
 constexpr Index kBackwardInputs = 96;
 
+/// Rows that make a chunk, from the multiply-adds of one.
+Index rows_per_chunk(Index multiply_adds) {
+  return std::max<Index>(1, kChunkMultiplyAdds / std::max<Index>(1, multiply_adds));
+}
+
 template <typename Scalar>
 std::unique_ptr<Layer<Scalar>> make_layer(const LayerSpec& spec, Index inputs, const ConvolutionShape& image) {
   if (spec.kind == LayerSpec::Kind::dense)
@@ -106,7 +111,7 @@ Network<Scalar>::Network(std::vector<Index> input_shape, const std::vector<Layer
   for (Segment& segment : segments_) {
     Index multiply_adds = 0;
     for (Index i = segment.first; i < segment.last; ++i) multiply_adds += layers_[i]->multiply_adds();
-    segment.chunk_rows = std::max<Index>(1, kChunkMultiplyAdds / multiply_adds);
+    segment.chunk_rows = rows_per_chunk(multiply_adds);
   }
 }
 
@@ -301,7 +306,7 @@ void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Inputs x, Index r
   transpose_weights(0, layer_count(), parameters, tape);
   Scalar* delta = tape.deltas_[0].reserve(rows * output_size());
   std::copy_n(dy, rows * output_size(), delta);
-  const Index chunk_rows = std::max<Index>(1, kChunkMultiplyAdds / multiply_adds());
+  const Index chunk_rows = rows_per_chunk(multiply_adds());
   const Segment whole{0, layer_count(), false, chunk_rows, 1};
   parallel_for(ceil_divide(rows, chunk_rows), [&](Index chunk) {
     const Index end = std::min(rows, (chunk + 1) * chunk_rows);
@@ -317,7 +322,7 @@ void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Inputs x, Index r
 template <typename Scalar>
 void Network<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, Inputs x, Index rows, Tape<Scalar>& tape,
                           Scalar* dy) const {
-  const Index chunk_rows = std::max<Index>(1, kChunkMultiplyAdds / multiply_adds());
+  const Index chunk_rows = rows_per_chunk(multiply_adds());
   const Index step = std::min(chunk_rows, kDenseBlockRows);
   const Segment whole{0, layer_count(), false, chunk_rows, step};
   parallel_for(ceil_divide(rows, chunk_rows), [&](Index chunk) {

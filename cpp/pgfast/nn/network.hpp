@@ -56,7 +56,7 @@ class Network {
  public:
   /// `input_shape` is {features} for a dense first layer, {channels, height, width} for a convolution.
   /// Throws std::invalid_argument where the layers do not fit each other, or are larger than offsets can hold.
-  Network(std::vector<Index> input_shape, const std::vector<LayerSpec>& layers);
+  Network(std::vector<Index> input_shape, const std::vector<LayerSpec>& specs);
 
   Index input_size() const { return layers_.front()->input_size(); }
   Index output_size() const { return layers_.back()->output_size(); }

@@ -26,7 +26,7 @@ template <typename Scalar>
 double clip_by_global_norm(Scalar* gradient, Index size, double max_norm) {
   const double norm = global_norm(gradient, size);
   if (!std::isfinite(norm) || norm <= max_norm) return norm;
-  const Scalar scale = static_cast<Scalar>(max_norm / norm);
+  const auto scale = static_cast<Scalar>(max_norm / norm);
   for_each_block(size, [&](Index, Index begin, Index count) { ArrayView<Scalar>(gradient + begin, count) *= scale; });
   return norm;
 }

@@ -12,9 +12,9 @@ namespace pgfast {
 namespace {
 
 /// Runs `change(begin, count, updated)`, which computes the new values of a block of every target from the old ones:
-/// once to see that all are finite, then, if they are, to keep them. All blocks of all targets, or none. Computing twice
-/// is cheaper than keeping everything: the step is bound by memory. Values are always written to aligned scratch memory
-/// first, because which elements Eigen takes one by one, and how those round, depends on where it writes.
+/// once to see that all are finite, then, if they are, to keep them. All blocks of all targets, or none. Computing
+/// twice is cheaper than keeping everything: the step is bound by memory. Values are always written to aligned scratch
+/// memory first, because which elements Eigen takes one by one, and how those round, depends on where it writes.
 template <typename Scalar, std::size_t Targets, typename Change>
 bool apply(const std::array<Scalar*, Targets>& targets, Index size, Change&& change) {
   const auto computed = [&](Index begin, Index count) {
