@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from pgfast.envs.make import env_spec
 from pgfast.envs.stepper import Stepper
 
 BREAKOUT = "BreakoutNoFrameskip-v4"
-FIRE = 1
+TASKS = Path("/proc/self/task")
 
 
 @pytest.fixture
@@ -162,6 +163,36 @@ def test_reset_takes_one_seed_per_environment(breakout: AtariVecEnv) -> None:
     np.testing.assert_array_equal(first, breakout.reset(seed=1)[0])
     with pytest.raises(ValueError, match="seed must have shape"):
         breakout.reset(seed=[1, 2])
+
+
+@pytest.mark.skipif(not TASKS.exists(), reason="threads are counted in /proc")
+def test_closing_ends_the_emulators_threads() -> None:
+    """ale-py's own close() leaves them."""
+    before = len(list(TASKS.iterdir()))
+    env = pgfast.make_vec(BREAKOUT, 4, seed=0, num_threads=4)
+    env.reset()
+    assert len(list(TASKS.iterdir())) >= before + 4
+    env.close()
+    assert len(list(TASKS.iterdir())) == before
+
+
+def test_lives_are_not_episodes() -> None:
+    """The agent's own statistics count whole games, though every lost life is an episode to learn from."""
+    agent = pgfast.A2C(BREAKOUT, num_envs=4, n_steps=10, network="mlp", hidden_sizes=(4,))
+    terminated = 0
+
+    def count() -> dict[str, float]:
+        nonlocal terminated
+        terminated += int(agent.collector.rollout.terminated.sum())
+        return {}
+
+    agent.update = count  # type: ignore[method-assign]
+    agent.learn(4000)
+    agent.close()
+    row = agent.scores.row()
+    assert row["episodes"] >= 10
+    assert terminated >= 5 * row["episodes"]
+    assert row["length_mean"] > 100
 
 
 def test_groups_take_turns(breakout: AtariVecEnv) -> None:

@@ -33,7 +33,8 @@ def env_spec(env_id: str) -> EnvSpec:
         return gymnasium.spec(env_id)
     except gymnasium.error.Error as error:
         hint = "" if has_atari else ' Atari games need the extra: pip install "pgfast[atari]".'
-        raise ValueError(f"{env_id} is not a registered environment: {error}.{hint}".replace("..", ".")) from None
+        reason = str(error).rstrip(".")
+        raise ValueError(f"{env_id} is not a registered environment: {reason}.{hint}") from None
 
 
 def make_vec(
