@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -9,6 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import pgfast
 from counting_env import CountingEnv
 from pgfast import reference
+from pgfast.algos.a2c import normalize
 from pgfast.training.agent import Agent
 
 SMALL = {"num_envs": 4, "n_steps": 5, "hidden_sizes": (16,), "preset": None}
@@ -172,6 +176,8 @@ def test_a_huge_learning_rate_never_writes_a_nan(optimizer: str) -> None:
         ({"network": "origin_cnn"}, ValueError, r"needs observations \(channels, height, width\)"),
         ({"preset": "fast"}, ValueError, 'no preset "fast" of a2c for CartPole-v1; there is: default'),
         ({"hidden_sizes": (0,)}, ValueError, "hidden_sizes must be at least 1 each"),
+        ({"optimizer": "RMSprop"}, ValueError, 'optimizer must be one of "sgd", "adam", "rmsprop", got \'RMSprop\''),
+        ({"network": "orign_cnn"}, ValueError, "network must be one of"),
     ],
 )
 def test_wrong_settings_are_explained(settings: dict, error: type[Exception], text: str) -> None:
@@ -195,6 +201,48 @@ def test_a_factory_of_environments_and_a_callback() -> None:
     assert [row["timesteps"] for row in rows] == [40, 80, 120]
     assert rows[-1]["return_mean"] == 6.0
     assert agent.timesteps == 120
+
+
+def test_a_constant_batch_of_advantages_becomes_zero() -> None:
+    valid = np.ones(320, bool)
+    valid[:3] = False
+    advantages = np.full(320, 0.1, np.float32)
+    np.testing.assert_array_equal(normalize(advantages, valid), 0)
+    advantages[3:] = np.random.default_rng(0).standard_normal(317)
+    used = normalize(advantages, valid)[valid]
+    assert used.dtype == np.float32
+    assert used.mean() == pytest.approx(0, abs=1e-6)
+    assert used.std() == pytest.approx(1, abs=1e-6)
+
+
+def test_an_environment_of_other_spaces_is_refused(tmp_path: Path) -> None:
+    pgfast.A2C("CartPole-v1", **SMALL).save(tmp_path / "m.safetensors")
+    agent = pgfast.load(tmp_path / "m.safetensors", env=CountingEnv)
+    with pytest.raises(ValueError, match="learn: the environment has SpaceInfo"):
+        agent.learn(20)
+    with pytest.raises(ValueError, match="evaluate: the environment has SpaceInfo"):
+        agent.evaluate(1)
+    two = SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * 2)
+    with pytest.raises(ValueError, match="num_envs is 4, the vector environment has 2"):
+        pgfast.load(tmp_path / "m.safetensors", env=two).learn(20)
+
+
+def test_after_an_error_the_next_call_starts_new_games() -> None:
+    class Failing(CountingEnv):
+        fail = True
+
+        def step(self, action: int):
+            if Failing.fail and self.time == 2:
+                raise RuntimeError("broken")
+            return super().step(action)
+
+    agent = pgfast.A2C(Failing, num_envs=2, n_steps=4, hidden_sizes=(4,))
+    with pytest.raises(RuntimeError, match="broken"):
+        agent.learn(16)
+    Failing.fail = False
+    agent.learn(16)
+    assert agent.timesteps == 16
+    assert set(agent.scores.returns) == {6.0}
 
 
 def test_predict_and_evaluate() -> None:

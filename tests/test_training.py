@@ -11,6 +11,7 @@ import pytest
 import pgfast
 from counting_env import CountingEnv
 from pgfast.training.checkpoints import list_checkpoints, read_checkpoint
+from pgfast.training.loading import verify
 from pgfast.training.loop import FIELDS
 from pgfast.training.models import read_model, write_model
 from pgfast.training.progress_log import read_progress
@@ -148,6 +149,28 @@ def test_parameters_of_another_size(tmp_path: Path) -> None:
         pgfast.load(path)
 
 
+def test_verify_reads_everything(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    agent().learn(500, run_dir=path)
+    assert verify(path).timesteps == 500
+    progress = path / "progress.csv"
+    whole = progress.read_bytes()
+    progress.write_bytes(whole[:50])
+    with pytest.raises(pgfast.CheckpointError, match=r"progress\.csv: is shorter"):
+        verify(path)
+    progress.write_bytes(whole)
+    oldest = list_checkpoints(path / "checkpoints")[0] / "arrays.safetensors"
+    oldest.write_bytes(oldest.read_bytes()[:-1])
+    with pytest.raises(pgfast.CheckpointError, match=r"arrays\.safetensors"):
+        verify(path)
+
+
+def test_a_checkpoint_brings_the_optimizer(tmp_path: Path) -> None:
+    trained = agent(optimizer="adam").learn(200, run_dir=tmp_path / "run")
+    loaded = pgfast.load(list_checkpoints(tmp_path / "run" / "checkpoints")[-1])
+    np.testing.assert_array_equal(loaded.optimizer.state_dict()["mean"], trained.optimizer.state_dict()["mean"])
+
+
 def test_a_checkpoint_holds_what_the_rest_depends_on(tmp_path: Path) -> None:
     agent(optimizer="adam").learn(200, run_dir=tmp_path / "run")
     arrays, state = read_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1])
@@ -162,5 +185,6 @@ def test_training_goes_on_where_saving_fails(tmp_path: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pgfast.training.loop.write_checkpoint", fail)
+    monkeypatch.setattr("pgfast.training.loop.ProgressLog.write", fail)
     trained = agent().learn(400, run_dir=tmp_path / "run")
     np.testing.assert_array_equal(trained.policy.parameters, agent().learn(400).policy.parameters)

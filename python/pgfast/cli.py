@@ -9,11 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 
 import pgfast
+from pgfast.training.agent import Agent
 from pgfast.training.files import CheckpointError
 from pgfast.training.loading import ALGORITHMS, load
+from pgfast.training.loading import verify as verify_path
+from pgfast.training.loop import Run
 from pgfast.training.settings import Settings, preset_names, preset_timesteps, resolve_settings
 
 __all__ = ["main"]
@@ -57,7 +61,6 @@ def train(args: list[str]) -> None:
         algorithm.settings_type, default, preset_timesteps(algo, env_id, preset), flags, f"pgfast train {algo} {env_id}"
     )
 
-    from pgfast.training.loop import Run
     from pgfast.training.loop import train as run_training
     from pgfast.training.progress import make_reporter
 
@@ -69,6 +72,7 @@ def train(args: list[str]) -> None:
     if options.num_threads is not None:
         pgfast.set_num_threads(options.num_threads)
     agent = algorithm(env_id, preset=None, **chosen)
+    agent.preset = preset
     run = Run.create(agent, options.run_dir, options.total_timesteps)
     print(f"{algo} on {env_id}, preset {preset}: " + _describe(agent.settings))
     print(f"run directory: {run.directory.path}", flush=True)
@@ -77,7 +81,7 @@ def train(args: list[str]) -> None:
         run_training(agent, options.total_timesteps, run=run, reporter=reporter)
     except (KeyboardInterrupt, SystemExit):
         reporter.close()
-        print(f"stopped at {agent.timesteps:,} timesteps, saved; go on with: pgfast resume {run.directory.path}")
+        print(_describe_stop(agent, run))
         raise
     finally:
         reporter.close()
@@ -105,6 +109,11 @@ def _parse_train(
         description="Train an agent; the defaults shown are the preset's.",
         config=(tyro.conf.OmitArgPrefixes,),
     )
+
+
+def _describe_stop(agent: Agent, run: Run) -> str:
+    saved = "saved" if run.saved_at == agent.timesteps else "NOT saved, the last checkpoint is older"
+    return f"stopped at {agent.timesteps:,} timesteps, {saved}; go on with: pgfast resume {run.directory.path}"
 
 
 def _value_of(flags: list[str], name: str, default: str) -> str:
@@ -145,7 +154,7 @@ def resume(
     try:
         resumption.train()
     except (KeyboardInterrupt, SystemExit):
-        print(f"stopped at {resumption.agent.timesteps:,} timesteps, saved; go on with: pgfast resume {run_dir}")
+        print(_describe_stop(resumption.agent, resumption.run))
         raise
     print(f"done: {resumption.agent.timesteps:,} timesteps; play with: pgfast eval {run_dir}")
 
@@ -167,13 +176,9 @@ def evaluate(
     print(f"{agent.name} on {agent.env_id}: {episodes} whole games, {kind} policy, seed {seed}")
     print(
         f"return {result.return_mean:.1f} +- {result.return_std:.1f}"
-        f" (min {result.returns.min():.1f}, median {_median(result.returns):.1f}, max {result.returns.max():.1f}),"
+        f" (min {result.returns.min():.1f}, median {np.median(result.returns):.1f}, max {result.returns.max():.1f}),"
         f" length {result.lengths.mean():.0f}"
     )
-
-
-def _median(values: Any) -> float:
-    return float(sorted(values)[len(values) // 2])
 
 
 def video(
@@ -224,7 +229,7 @@ def verify(path: tyro.conf.Positional[Path], /) -> None:
     Args:
         path: What to check.
     """
-    agent = load(path)
+    agent = verify_path(path)
     print(f"{path}: whole; {agent.name} on {agent.env_id} at {agent.timesteps:,} timesteps, all parameters finite")
 
 
@@ -239,7 +244,7 @@ def list_presets() -> None:
                 print(f"  {env_id:26s} {error}")
             else:
                 print(f"  {env_id:26s} presets: {', '.join(names)}")
-    print('Any other environment that is registered with Gymnasium works too; Atari games share the preset "atari".')
+    print('Any other environment that is registered with Gymnasium works too; Atari games have the preset "default".')
 
 
 def info() -> None:
@@ -294,7 +299,7 @@ def main(argv: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"pgfast: {error}", file=sys.stderr)
         return 2
-    except (CheckpointError, ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
+    except (CheckpointError, ValueError, TypeError, OSError, ImportError, FloatingPointError, RuntimeError) as error:
         print(f"pgfast: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

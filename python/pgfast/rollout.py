@@ -140,7 +140,7 @@ class Collector:
         rollout = self.rollout
         for index, last in transition.final_observations.items():
             if transition.truncated[index] and not transition.terminated[index]:
-                observation = np.asarray(last, rollout.observations.dtype)
+                observation = np.ascontiguousarray(last, rollout.observations.dtype)
                 value = self.policy.values(observation.reshape(1, *rollout.observations.shape[2:]))
                 rollout.next_values[t, rows.start + index] = value[0]
 

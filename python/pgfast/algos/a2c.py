@@ -135,6 +135,8 @@ class A2C(Agent):
 def normalize(advantages: FloatArray, valid: BoolArray) -> FloatArray:
     """(A - mean) / std over the valid rows, ddof 0; a constant batch becomes zero."""
     used = advantages[valid]
-    mean, std = used.mean(), used.std()
-    centred = advantages - mean
-    return centred / std if std > 0 else np.zeros_like(centred)
+    if used.min() == used.max():  # of which rounding would leave a mean slightly off, and a tiny std
+        return np.zeros_like(advantages)
+    mean, std = used.mean(dtype=np.float64), used.std(dtype=np.float64)
+    normalized: FloatArray = ((advantages - mean) / std).astype(advantages.dtype)
+    return normalized

@@ -93,9 +93,10 @@ class Stepper:
         actions = self._actions + self._first_action if self._first_action else self._actions
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
         self.steps += 1
-        rewards = np.asarray(rewards, np.float64)
-        terminated = np.asarray(terminated, np.bool_)
-        truncated = np.asarray(truncated, np.bool_)
+        # Copies: an environment may use its arrays again before the rollout is looked at.
+        rewards = np.array(rewards, np.float64)
+        terminated = np.array(terminated, np.bool_)
+        truncated = np.array(truncated, np.bool_)
         played = ~self._over if "reset" not in infos else ~np.asarray(infos["reset"], np.bool_)
         ended = (terminated | truncated) & played
         final: dict[int, Array] = {}
@@ -110,12 +111,12 @@ class Stepper:
         return Transition(
             observations,
             rewards,
-            np.asarray(infos.get("score", rewards), np.float64),
+            np.array(infos.get("score", rewards), np.float64),
             terminated & played,
             truncated & played,
-            np.asarray(infos.get("valid", played), np.bool_),
+            np.array(infos.get("valid", played), np.bool_),
             played,
-            np.asarray(infos.get("game_over", ended), np.bool_),
+            np.array(infos.get("game_over", ended), np.bool_),
             final,
         )
 
@@ -126,7 +127,7 @@ class Stepper:
         indices = np.flatnonzero(ended)
         if self._mode is AutoresetMode.SAME_STEP:
             last = infos["final_obs"]
-            return observations, {int(i): np.asarray(last[i]) for i in indices}
+            return observations, {int(i): np.array(last[i]) for i in indices}
         final = {int(i): np.array(observations[i]) for i in indices}
         fresh, _ = self.env.reset(options={"reset_mask": ended})
         return np.asarray(fresh), final

@@ -33,6 +33,8 @@ __all__ = ["Agent", "Callback", "SpaceInfo"]
 Callback: TypeAlias = Callable[["Agent", dict[str, Any]], bool | None]
 
 MODEL_FORMAT = 1
+_LARGEST = 100_000  # of an axis of observations, or actions
+_ACTION_DTYPES = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,28 @@ class SpaceInfo:
 
     @classmethod
     def of(cls, observation: spaces.Space[Any], action: spaces.Space[Any]) -> SpaceInfo:
-        """Raises ``ValueError`` unless observations are a Box and actions Discrete."""
-        return cls(
+        """Raises ``ValueError`` unless observations are a Box and actions Discrete, of sizes within the limits."""
+        info = cls(
             observation_shape=box_observation_shape(observation),
             byte_observations=observation.dtype == np.uint8,
             num_actions=discrete_action_count(action),
             first_action=int(getattr(action, "start", 0)),
             action_dtype=str(action.dtype),
         )
+        info.check()
+        return info
+
+    def check(self) -> None:
+        """Raises ``ValueError`` for what no agent can have; files say the same things as environments."""
+        shape = self.observation_shape
+        if not all(type(size) is int and 1 <= size <= _LARGEST for size in shape) or not 1 <= len(shape) <= 4:
+            raise ValueError(f"observations of shape {shape} are not supported: 1 to 4 axes of 1 to {_LARGEST}")
+        if type(self.num_actions) is not int or not 1 <= self.num_actions <= _LARGEST:
+            raise ValueError(f"{self.num_actions} actions are not supported: 1 to {_LARGEST}")
+        if type(self.first_action) is not int or type(self.byte_observations) is not bool:
+            raise ValueError("first_action must be an integer and byte_observations a bool")
+        if self.action_dtype not in _ACTION_DTYPES:
+            raise ValueError(f"actions of dtype {self.action_dtype!r} are not supported")
 
 
 class Agent(ABC):
@@ -63,6 +79,7 @@ class Agent(ABC):
     name: ClassVar[str]
     settings_type: ClassVar[type[Settings]]
     settings: Any
+    preset: str | None  # the name that the settings came from, where it is known
 
     def __init__(self, env: EnvironmentLike, *, preset: str | None = "default", **settings: Any) -> None:
         source = EnvironmentSource(env)
@@ -70,6 +87,7 @@ class Agent(ABC):
             raise ValueError(f"num_envs is {settings['num_envs']}, the vector environment has {source.num_envs}")
         resolved = resolve_settings(self.settings_type, self.name, source.env_id, preset, settings)
         self._build(source, resolved, SpaceInfo.of(*source.spaces()))
+        self.preset = preset if source.env_id is not None else None
 
     @classmethod
     def restore(
@@ -88,6 +106,7 @@ class Agent(ABC):
 
     def _build(self, source: EnvironmentSource | None, settings: Settings, space: SpaceInfo) -> None:
         self.source = source
+        self.preset = None
         self.settings = settings
         self.space = space
         self.policy = ActorCritic(self._network(), spaces.Discrete(space.num_actions))
@@ -150,7 +169,8 @@ class Agent(ABC):
         """Actions for one observation or a batch of them, of the action space's dtype and shape.
 
         Sampled from the policy, or the most probable ones if ``deterministic``. Raises ``ValueError`` for a shape that
-        is neither, or observations that are not finite.
+        is neither, or observations that are not finite; ``TypeError`` for other than bytes where the agent learned from
+        bytes.
         """
         obs = np.asarray(obs)
         single = obs.shape == self.space.observation_shape
@@ -178,15 +198,13 @@ class Agent(ABC):
         if source is None:
             raise ValueError("evaluate: this agent was loaded without an environment; give one as env=")
         vector = source.make(evaluation_envs(episodes), seed=seed)
-        found = SpaceInfo.of(vector.single_observation_space, vector.single_action_space)
-        if found != self.space:
-            raise ValueError(f"evaluate: the environment has {found}, the agent {self.space}")
         if vector is self._env:
             self._env = None  # the next learn() starts new games
-        seeds = environment_seeds(seed, vector.num_envs, stream=EVALUATION_SEEDS)
-        stepper = Stepper(vector)
-        rng = Rng.internal(seed, EVALUATION_ACTIONS)
         try:
+            self._require_own_spaces("evaluate", vector)
+            seeds = environment_seeds(seed, vector.num_envs, stream=EVALUATION_SEEDS)
+            stepper = Stepper(vector)
+            rng = Rng.internal(seed, EVALUATION_ACTIONS)
             return play(
                 stepper,
                 stepper.reset(seeds),
@@ -242,6 +260,9 @@ class Agent(ABC):
         self.close()
         self.scores.cut()
         self._env = self.source.make(s.num_envs, seed=s.seed, generation=self.updates, vectorization=s.vectorization)
+        self._require_own_spaces("learn", self._env)
+        if self._env.num_envs != s.num_envs:
+            raise ValueError(f"learn: num_envs is {s.num_envs}, the vector environment has {self._env.num_envs}")
         stepper = Stepper(self._env)
         if self._collector is None:
             dtype = np.dtype(np.uint8 if self.space.byte_observations else np.float32)
@@ -261,11 +282,18 @@ class Agent(ABC):
             self.source.close(self._env)
         self._env = None
 
+    def _require_own_spaces(self, caller: str, env: AnyVectorEnv) -> None:
+        found = SpaceInfo.of(env.single_observation_space, env.single_action_space)
+        if found != self.space:
+            raise ValueError(f"{caller}: the environment has {found}, the agent {self.space}")
+
     def _choose(self, obs: Array, rng: Rng, deterministic: bool) -> IntArray:
         distribution = self._distribution(obs)
         return distribution.mode() if deterministic else distribution.sample(rng)
 
     def _distribution(self, obs: Array) -> Categorical:
+        if self.space.byte_observations and obs.dtype != np.uint8:
+            raise TypeError(f"predict: obs must be uint8 as the environment's, got {obs.dtype}")
         dtype = np.uint8 if self.space.byte_observations else np.float32
         rows = np.ascontiguousarray(obs, dtype).reshape(len(obs), *self.policy.network.input_shape)
         if not self.space.byte_observations and not np.isfinite(rows).all():

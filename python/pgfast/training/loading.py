@@ -11,12 +11,12 @@ from pgfast.algos import A2C
 from pgfast.envs.make import env_spec
 from pgfast.envs.source import EnvironmentLike, EnvironmentSource
 from pgfast.training.agent import MODEL_FORMAT, Agent, SpaceInfo
-from pgfast.training.checkpoints import latest_checkpoint, read_checkpoint
-from pgfast.training.files import CheckpointError
+from pgfast.training.checkpoints import latest_checkpoint, list_checkpoints, read_checkpoint
+from pgfast.training.files import CheckpointError, read_json
 from pgfast.training.models import read_model
 from pgfast.training.settings import Settings, as_field_types
 
-__all__ = ["ALGORITHMS", "load", "restore_agent"]
+__all__ = ["ALGORITHMS", "load", "restore_agent", "verify"]
 
 ALGORITHMS: dict[str, type[Agent]] = {A2C.name: A2C}
 
@@ -24,15 +24,22 @@ ALGORITHMS: dict[str, type[Agent]] = {A2C.name: A2C}
 def load(path: str | Path, *, env: EnvironmentLike | None = None) -> Agent:
     """An agent from a model file, a checkpoint or a run directory.
 
-    A run directory gives its newest model. ``env`` replaces the environment that the file names; a file that names none
-    gives an agent that can only predict until it is given one. Files are data: nothing in them is executed.
+    A run directory gives its newest model; a checkpoint gives the optimizer's state too. ``env`` replaces the
+    environment that the file names; a file that names none gives an agent that can only predict until it is given one.
+    Files are data: nothing in them is executed.
 
     Raises :class:`pgfast.CheckpointError` for a file that is missing or broken, does not fit this version, or names an
     environment that is not registered.
     """
     path = Path(path)
     arrays, state = _read(path)
-    return restore_agent(path, arrays, state, env=env)
+    agent = restore_agent(path, arrays, state, env=env)
+    if "optimizer" in state:
+        try:
+            agent.load_state(arrays, state)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(path, f"{type(error).__name__}: {error}") from None
+    return agent
 
 
 def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -89,11 +96,24 @@ def _settings(settings_type: type[Settings], values: dict[str, Any]) -> Settings
 
 def _space(values: dict[str, Any]) -> SpaceInfo:
     space = SpaceInfo(**as_field_types(values))
-    shape = space.observation_shape
-    if not all(isinstance(size, int) and 1 <= size <= 10_000 for size in shape) or not 1 <= len(shape) <= 4:
-        raise ValueError(f"observation shape {shape} is out of range")
-    if not isinstance(space.num_actions, int) or not 1 <= space.num_actions <= 10_000:
-        raise ValueError(f"{space.num_actions} actions are out of range")
-    if space.action_dtype not in ("int64", "int32"):
-        raise ValueError(f"action dtype {space.action_dtype} is not supported")
+    space.check()
     return space
+
+
+def verify(path: Path) -> Agent:
+    """Reads everything that a run directory, a checkpoint or a model file holds; gives its agent.
+
+    Of a run directory that is the model, every checkpoint, the settings and the progress, which must be as long as the
+    newest checkpoint says. Raises :class:`pgfast.CheckpointError` at the first that is not whole.
+    """
+    agent = load(path)
+    if not (path / "config.json").exists():
+        return agent
+    read_json(path / "config.json")
+    length = (path / "progress.csv").stat().st_size if (path / "progress.csv").exists() else 0
+    for checkpoint in list_checkpoints(path / "checkpoints"):
+        arrays, state = read_checkpoint(checkpoint)
+        restore_agent(checkpoint, arrays, state, env=None)
+        if int(state.get("progress_bytes", 0)) > length:
+            raise CheckpointError(path / "progress.csv", f"is shorter than {checkpoint.name} says")
+    return agent

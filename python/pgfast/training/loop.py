@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -79,7 +80,7 @@ class Run:
         self.directory = directory
         self._log = log
         self._events = TensorBoardLog(directory.path, purge_step=resumed_at) if tensorboard_available() else None
-        self._saved_at: int | None = None
+        self.saved_at: int | None = None  # timesteps of the last save of this process
 
     @classmethod
     def create(cls, agent: Agent, path: Path | None, total_timesteps: int) -> Run:
@@ -97,14 +98,14 @@ class Run:
 
     def save(self, agent: Agent, extra: dict[str, Any]) -> None:
         """A checkpoint and the model file, unless this state is saved already. Raises ``OSError``."""
-        if self._saved_at == agent.timesteps:
+        if self.saved_at == agent.timesteps:
             return
         arrays, state = agent.state()
         self._log.sync()  # a checkpoint must not know of rows that a power cut takes away
         state = {**state, **extra, "progress_bytes": self._log.byte_length}
         write_checkpoint(self.directory.checkpoints, agent.timesteps, arrays, state)
         agent.save(self.directory.model_path)
-        self._saved_at = agent.timesteps
+        self.saved_at = agent.timesteps
 
     def close(self) -> None:
         """Closes the files and gives the lock back."""
@@ -125,6 +126,7 @@ def describe(agent: Agent, total_timesteps: int) -> dict[str, Any]:
     return {
         "algo": agent.name,
         "env_id": agent.env_id,
+        "preset": agent.preset,
         "settings": asdict(agent.settings),
         "total_timesteps": total_timesteps,
         "packages": packages,
@@ -172,13 +174,15 @@ def train(
     def extra(synchronised: bool) -> dict[str, Any]:
         return {"synchronised": synchronised, "meter": meter.sums, "wall_time": time.perf_counter() - began}
 
-    def save(synchronised: bool) -> None:
-        if run is None:
-            return
+    def attempt(what: str, write: Callable[[], None]) -> None:
         try:
-            run.save(agent, extra(synchronised))
+            write()
         except OSError as error:
-            reporter.message(f"could not save at {agent.timesteps} timesteps: {error}; training goes on")
+            reporter.message(f"could not {what} at {agent.timesteps:,} timesteps: {error}; training goes on")
+
+    def save(synchronised: bool) -> None:
+        if run is not None:
+            attempt("save", lambda: run.save(agent, extra(synchronised)))
 
     def report() -> bool:
         nonlocal last_row_time, last_row_timesteps
@@ -195,7 +199,7 @@ def train(
         }
         last_row_time, last_row_timesteps = now, agent.timesteps
         if run is not None:
-            run.write(row)
+            attempt("write progress.csv", lambda: run.write(row))
         reporter.update(agent.timesteps, row)
         return callback is None or callback(agent, row) is not False
 
@@ -206,8 +210,12 @@ def train(
         going_on = True
         while going_on and agent.timesteps < target and guard.received is None:
             before = agent.timesteps
-            agent.collector.collect(agent.timesteps // s.num_envs)
-            meter.add(agent.update())
+            try:
+                agent.collector.collect(agent.timesteps // s.num_envs)
+                meter.add(agent.update())
+            except BaseException:
+                agent.close()  # in the middle of a rollout: whoever goes on starts new games
+                raise
             agent.timesteps += batch
             agent.updates += 1
             if agent.timesteps // s.report_every > before // s.report_every:

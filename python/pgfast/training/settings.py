@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from dataclasses import dataclass, fields, replace
 from importlib import resources
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pgfast.envs.atari import is_atari
 from pgfast.envs.make import env_spec
@@ -37,6 +37,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal and values[name] not in get_args(kind):
+                choices = ", ".join(f'"{choice}"' for choice in get_args(kind))
+                raise ValueError(f"{name} must be one of {choices}, got {values[name]!r}")
         for name in _AT_LEAST_ONE:
             if values.get(name) is not None and values[name] < 1:
                 raise ValueError(f"{name} must be at least 1, got {values[name]}")

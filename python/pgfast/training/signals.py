@@ -21,6 +21,7 @@ class SignalGuard:
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._process = os.getpid()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> SignalGuard:
@@ -36,6 +37,11 @@ class SignalGuard:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a worker that was forked meanwhile: Ctrl-C is its parent's matter
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            return
         if self.received is not None:
             os._exit(128 + number)
         self.received = number
