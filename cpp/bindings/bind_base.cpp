@@ -17,8 +17,10 @@ py::dict build_info() {
   info["vector_bytes"] = kVectorBytes;
   info["eigen"] = std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
                   std::to_string(EIGEN_MINOR_VERSION);
-#if defined(__VERSION__)
+#if defined(__clang__)
   info["compiler"] = __VERSION__;
+#else
+  info["compiler"] = "GCC " __VERSION__;
 #endif
   return info;
 }
