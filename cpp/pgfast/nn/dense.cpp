@@ -43,15 +43,28 @@ void Dense<Scalar>::forward_columns(const Scalar* w, const Scalar* x, Index rows
 template <typename Scalar>
 void Dense<Scalar>::jvp(const Scalar* w, const Scalar* dw, const Scalar* x, const Scalar* dx, const Scalar* y,
                         Index rows, Scalar* dy) const {
+  jvp_columns(w, dw, x, dx, y, rows, 0, outputs_, dy);
+}
+
+template <typename Scalar>
+void Dense<Scalar>::jvp_columns(const Scalar* w, const Scalar* dw, const Scalar* x, const Scalar* dx, const Scalar* y,
+                                Index rows, Index begin, Index end, Scalar* dy) const {
   const Scalar* dbias = dw + weight_size();
-  for (Index row = 0; row < rows; ++row) std::copy_n(dbias, outputs_, dy + row * outputs_);
-  const auto row_of_dy = [=, this](Index i) { return dy + i * outputs_; };
+  for (Index row = 0; row < rows; ++row) std::copy(dbias + begin, dbias + end, dy + row * outputs_ + begin);
+  const auto row_of_dy = [=, this](Index i) { return dy + i * outputs_ + begin; };
   multiply_add<Scalar>(
-      rows, outputs_, inputs_, [=, this](Index i) { return x + i * inputs_; }, Contiguous{}, dw, outputs_, row_of_dy);
+      rows, end - begin, inputs_, [=, this](Index i) { return x + i * inputs_; }, Contiguous{}, dw + begin, outputs_,
+      row_of_dy);
   if (dx != nullptr)
     multiply_add<Scalar>(
-        rows, outputs_, inputs_, [=, this](Index i) { return dx + i * inputs_; }, Contiguous{}, w, outputs_, row_of_dy);
-  multiply_by_derivative(this->activation_, y, dy, rows * outputs_);
+        rows, end - begin, inputs_, [=, this](Index i) { return dx + i * inputs_; }, Contiguous{}, w + begin, outputs_,
+        row_of_dy);
+  if (begin == 0 && end == outputs_) {
+    multiply_by_derivative(this->activation_, y, dy, rows * outputs_);
+  } else {
+    for (Index row = 0; row < rows; ++row)
+      multiply_by_derivative(this->activation_, y + row * outputs_ + begin, dy + row * outputs_ + begin, end - begin);
+  }
 }
 
 template <typename Scalar>

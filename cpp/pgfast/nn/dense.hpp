@@ -30,6 +30,9 @@ class Dense final : public Layer<Scalar> {
 
   /// Columns [begin, end) of y.
   void forward_columns(const Scalar* w, const Scalar* x, Index rows, Index begin, Index end, Scalar* y) const;
+  /// Columns [begin, end) of dy.
+  void jvp_columns(const Scalar* w, const Scalar* dw, const Scalar* x, const Scalar* dx, const Scalar* y, Index rows,
+                   Index begin, Index end, Scalar* dy) const;
   /// From delta = dL/d(linear): rows [begin, end) of the weight gradient (set, not added), and those columns of dx.
   void backward_inputs(const Scalar* w, const Scalar* x, const Scalar* delta, Index rows, Index begin, Index end,
                        Scalar* gradient, Scalar* dx) const;

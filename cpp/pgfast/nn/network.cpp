@@ -1,11 +1,11 @@
 #include "pgfast/nn/network.hpp"
 
 #include <algorithm>
-#include <array>
 #include <stdexcept>
 #include <string>
 
 #include "pgfast/base/thread_pool.hpp"
+#include "pgfast/nn/chunks.hpp"
 #include "pgfast/nn/conv2d.hpp"
 #include "pgfast/nn/dense.hpp"
 #include "pgfast/nn/initialization.hpp"
@@ -13,24 +13,12 @@
 namespace pgfast {
 namespace {
 
-// A chunk of this many multiply-adds takes some microseconds, several times what handing it to a thread costs.
-constexpr Index kChunkMultiplyAdds = 250'000;
-// More partial gradients than this cost more to add up than further threads gain.
-constexpr Index kMostGradientChunks = 16;
-// Rows of a dense segment taken through its layers at a time.
-constexpr Index kDenseBlockRows = 64;
 // Far beyond any policy, and far below where 32-bit offsets or the products of sizes overflow.
 constexpr Index kMostOutputs = Index{1} << 26;
 constexpr Index kMostParameters = Index{1} << 32;
-// Split layers: columns of the output, and rows of the weight, per task.
+// Split layers: columns and rows of the output per task.
 constexpr Index kForwardColumns = 64;
 constexpr Index kForwardRows = 96;
-constexpr Index kBackwardInputs = 96;
-
-/// Rows that make a chunk, from the multiply-adds of one.
-Index rows_per_chunk(Index multiply_adds) {
-  return std::max<Index>(1, kChunkMultiplyAdds / std::max<Index>(1, multiply_adds));
-}
 
 template <typename Scalar>
 std::unique_ptr<Layer<Scalar>> make_layer(const LayerSpec& spec, Index inputs, const ConvolutionShape& image) {
@@ -203,145 +191,6 @@ void Network<Scalar>::forward_columns(const Segment& segment, const Scalar* para
     layer.forward_columns(parameters + offsets_[segment.first], from + row * layer.input_size(),
                           std::min(kForwardRows, rows - row), column, std::min(outputs, column + kForwardColumns),
                           to + row * outputs);
-  });
-}
-
-template <typename Scalar>
-void Network<Scalar>::transpose_weights(Index first, Index last, const Scalar* parameters, Tape<Scalar>& tape) const {
-  Scalar* transposed = tape.transposed_.reserve(parameter_count_);
-  for (Index i = std::max<Index>(1, first); i < last; ++i)
-    layers_[i]->transpose_weight(parameters + offsets_[i], transposed + offsets_[i]);
-}
-
-/// Layers [first, last) for rows [row, row + rows) of the tape: consumes `delta` = dL/dy of layer last - 1 for these
-/// rows, adds to `gradient` (of layer `first` on), and sets `dx` unless null. `x` is the input of layer `first`.
-template <typename Scalar>
-void Network<Scalar>::backward_block(Index first, Index last, const Scalar* x, Index row, Index rows,
-                                     Tape<Scalar>& tape, Scalar* delta, Scalar* gradient, Scalar* dx) const {
-  thread_local std::array<Buffer<Scalar>, 2> scratch;
-  for (Index i = last - 1; i >= first; --i) {
-    const Layer<Scalar>& layer = *layers_[i];
-    const Scalar* from = i == first ? x : tape.outputs_[i - 1].data() + row * layer.input_size();
-    Scalar* below = i == first ? dx : scratch[i % 2].reserve(rows * layer.input_size());
-    layer.backward(tape.transposed_.data() + offsets_[i], from, tape.outputs_[i].data() + row * layer.output_size(),
-                   rows, delta, gradient + offsets_[i] - offsets_[first], below);
-    delta = below;
-  }
-}
-
-template <typename Scalar>
-void Network<Scalar>::backward_rows(const Segment& segment, Inputs x, Index rows, Tape<Scalar>& tape, Scalar* delta,
-                                    Scalar* gradient, Scalar* dx) const {
-  const Index inputs = layers_[segment.first]->input_size();
-  const Index outputs = layers_[segment.last - 1]->output_size();
-  const Index size = offsets_[segment.last] - offsets_[segment.first];
-  const Index chunk_rows = std::max(segment.chunk_rows, ceil_divide(rows, kMostGradientChunks));
-  const Index chunks = ceil_divide(rows, chunk_rows);
-  Scalar* target = gradient + offsets_[segment.first];
-  Scalar* partials = chunks > 1 ? tape.partials_.reserve(chunks * size) : target;
-  parallel_for(chunks, [&](Index chunk) {
-    Scalar* partial = partials + chunk * size;
-    std::fill_n(partial, size, Scalar(0));
-    const Index end = std::min(rows, (chunk + 1) * chunk_rows);
-    for (Index row = chunk * chunk_rows; row < end; row += segment.block_rows) {
-      const Index count = std::min(segment.block_rows, end - row);
-      backward_block(segment.first, segment.last, segment_input(segment, x, row, count, tape), row, count, tape,
-                     delta + row * outputs, partial, dx == nullptr ? nullptr : dx + row * inputs);
-    }
-  });
-  if (chunks == 1) return;
-  constexpr Index block = 4096;
-  parallel_for(ceil_divide(size, block), [&](Index task) {
-    const Index begin = task * block;
-    const Index count = std::min(block, size - begin);
-    ArrayView<Scalar> sum(target + begin, count);
-    sum = ConstArrayView<Scalar>(partials + begin, count);
-    for (Index chunk = 1; chunk < chunks; ++chunk)
-      sum += ConstArrayView<Scalar>(partials + chunk * size + begin, count);
-  });
-}
-
-template <typename Scalar>
-void Network<Scalar>::backward_columns(const Segment& segment, const Scalar* parameters, Inputs x, Index rows,
-                                       Tape<Scalar>& tape, Scalar* delta, Scalar* gradient, Scalar* dx) const {
-  const auto& layer = static_cast<const Dense<Scalar>&>(*layers_[segment.first]);
-  const Scalar* weight = parameters + offsets_[segment.first];
-  Scalar* target = gradient + offsets_[segment.first];
-  const Index outputs = layer.output_size();
-  const Scalar* from =
-      segment.first == 0 ? input_rows(x, 0, rows, tape.inputs_) : tape.outputs_[segment.first - 1].data();
-  multiply_by_derivative(layer.activation(), tape.outputs_[segment.first].data(), delta, rows * outputs);
-  ArrayView<Scalar> bias_gradient(target + layer.weight_size(), outputs);
-  bias_gradient.setZero();
-  for (Index row = 0; row < rows; ++row) bias_gradient += ConstArrayView<Scalar>(delta + row * outputs, outputs);
-  parallel_for(ceil_divide(layer.input_size(), kBackwardInputs), [&](Index task) {
-    const Index begin = task * kBackwardInputs;
-    layer.backward_inputs(weight, from, delta, rows, begin, std::min(layer.input_size(), begin + kBackwardInputs),
-                          target, dx);
-  });
-}
-
-template <typename Scalar>
-void Network<Scalar>::vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape, const Scalar* dy,
-                          Scalar* gradient) const {
-  Scalar* delta = tape.deltas_[0].reserve(rows * output_size());
-  std::copy_n(dy, rows * output_size(), delta);
-  for (Index s = static_cast<Index>(segments_.size()) - 1; s >= 0; --s) {
-    const Segment& segment = segments_[s];
-    const Index flip = static_cast<Index>(segments_.size()) - s;
-    Scalar* dx = s == 0 ? nullptr : tape.deltas_[flip % 2].reserve(rows * layers_[segment.first]->input_size());
-    if (segment.split_columns) {
-      backward_columns(segment, parameters, x, rows, tape, delta, gradient, dx);
-    } else {
-      transpose_weights(segment.first, segment.last, parameters, tape);
-      backward_rows(segment, x, rows, tape, delta, gradient, dx);
-    }
-    delta = dx;
-  }
-}
-
-template <typename Scalar>
-void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape,
-                                     const Scalar* dy, Scalar* gradients) const {
-  transpose_weights(0, layer_count(), parameters, tape);
-  Scalar* delta = tape.deltas_[0].reserve(rows * output_size());
-  std::copy_n(dy, rows * output_size(), delta);
-  const Index chunk_rows = rows_per_chunk(multiply_adds());
-  const Segment whole{0, layer_count(), false, chunk_rows, 1};
-  parallel_for(ceil_divide(rows, chunk_rows), [&](Index chunk) {
-    const Index end = std::min(rows, (chunk + 1) * chunk_rows);
-    for (Index row = chunk * chunk_rows; row < end; ++row) {
-      Scalar* gradient = gradients + row * parameter_count_;
-      std::fill_n(gradient, parameter_count_, Scalar(0));
-      backward_block(0, layer_count(), segment_input(whole, x, row, 1, tape), row, 1, tape, delta + row * output_size(),
-                     gradient, nullptr);
-    }
-  });
-}
-
-template <typename Scalar>
-void Network<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, Inputs x, Index rows, Tape<Scalar>& tape,
-                          Scalar* dy) const {
-  const Index chunk_rows = rows_per_chunk(multiply_adds());
-  const Index step = std::min(chunk_rows, kDenseBlockRows);
-  const Segment whole{0, layer_count(), false, chunk_rows, step};
-  parallel_for(ceil_divide(rows, chunk_rows), [&](Index chunk) {
-    thread_local std::array<Buffer<Scalar>, 2> scratch;
-    const Index end = std::min(rows, (chunk + 1) * chunk_rows);
-    for (Index row = chunk * chunk_rows; row < end; row += step) {
-      const Index count = std::min(step, end - row);
-      const Scalar* from = segment_input(whole, x, row, count, tape);
-      const Scalar* dx = nullptr;
-      for (Index i = 0; i < layer_count(); ++i) {
-        const Layer<Scalar>& layer = *layers_[i];
-        const Scalar* output = tape.outputs_[i].data() + row * layer.output_size();
-        Scalar* to =
-            i + 1 == layer_count() ? dy + row * output_size() : scratch[i % 2].reserve(count * layer.output_size());
-        layer.jvp(parameters + offsets_[i], tangent + offsets_[i], from, dx, output, count, to);
-        from = output;
-        dx = to;
-      }
-    }
   });
 }
 

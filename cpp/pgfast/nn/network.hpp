@@ -28,6 +28,15 @@ struct Inputs {
 template <typename Scalar>
 class Network;
 
+/// A symmetric linear map of each row's output tangent.
+template <typename Scalar>
+class OutputMap {
+ public:
+  virtual ~OutputMap() = default;
+  /// Maps rows [row, row + rows) in place; `dy` points at the first of these rows. Called from several threads.
+  virtual void apply(Index row, Index rows, Scalar* dy) const = 0;
+};
+
 /// What a forward pass leaves behind for the products that follow it: every layer's output for `capacity` rows, and
 /// the working memory of the backward pass, reused from call to call. For the one network it was made for, which must
 /// outlive it. Several threads may record different rows at once; all else is for one thread at a time.
@@ -46,7 +55,8 @@ class Tape {
   Index capacity_;
   std::vector<Buffer<Scalar>> outputs_;  // per layer [capacity, its output size]
   Buffer<Scalar> inputs_;                // bytes as scalars, where the first layer wants all rows at once
-  Buffer<Scalar> deltas_[2];             // dL/dy of one segment and of the one below it
+  Buffer<Scalar> deltas_[2];             // dL/dy, or the tangent, of one segment and of the one below it
+  Buffer<Scalar> tangents_;              // of the outputs, where they are taken for all rows at once
   Buffer<Scalar> transposed_;            // the weights transposed, where the parameters have them
   Buffer<Scalar> partials_;              // the gradients of the chunks of rows
 };
@@ -85,6 +95,12 @@ class Network {
   /// dy [rows, output_size] = d output / d parameters . tangent.
   void jvp(const Scalar* parameters, const Scalar* tangent, Inputs x, Index rows, Tape<Scalar>& tape, Scalar* dy) const;
 
+  /// What many curvature products of one forward pass share.
+  void prepare_products(const Scalar* parameters, Tape<Scalar>& tape) const;
+  /// product [parameter_count] = sum over rows of J' M J tangent: J the Jacobian of the row's output, M the row's map.
+  void curvature_product(const Scalar* parameters, const Scalar* tangent, Inputs x, Index rows, Tape<Scalar>& tape,
+                         const OutputMap<Scalar>& map, Scalar* product) const;
+
  private:
   /// A run of layers that is computed chunk of rows by chunk of rows, or one layer split by columns.
   struct Segment {
@@ -107,6 +123,12 @@ class Network {
                      Scalar* dx) const;
   void backward_columns(const Segment& segment, const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape,
                         Scalar* delta, Scalar* gradient, Scalar* dx) const;
+  void jvp_block(const Segment& segment, const Scalar* parameters, const Scalar* tangent, const Scalar* x,
+                 const Scalar* dx, Index row, Index rows, const Tape<Scalar>& tape, Scalar* dy) const;
+  void jvp_rows(const Segment& segment, const Scalar* parameters, const Scalar* tangent, Inputs x, const Scalar* dx,
+                Index rows, Tape<Scalar>& tape, Scalar* dy) const;
+  void jvp_columns(const Segment& segment, const Scalar* parameters, const Scalar* tangent, Inputs x, const Scalar* dx,
+                   Index rows, Tape<Scalar>& tape, Scalar* dy) const;
   void transpose_weights(Index first, Index last, const Scalar* parameters, Tape<Scalar>& tape) const;
 
   std::vector<Index> input_shape_;
@@ -117,8 +139,7 @@ class Network {
   Index parameter_count_ = 0;
 };
 
-extern template class Network<float>;
-extern template class Network<double>;
+// Network's members are instantiated in the two files that define them.
 extern template class Tape<float>;
 extern template class Tape<double>;
 

@@ -1,0 +1,89 @@
+#include "pgfast/dist/fisher_block.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "pgfast/dist/categorical.hpp"
+
+namespace pgfast {
+
+template <typename Scalar>
+FisherBlock<Scalar>::FisherBlock(const Family& family, const Scalar* outputs, Index rows, Index ld,
+                                 const Scalar* log_std)
+    : family_(family), rows_(rows), ld_(ld), columns_(family.columns()) {
+  const Index components = family.components;
+  if (family.kind == Family::Kind::categorical) {
+    weight_count_ = rows * columns_;
+    Scalar* to = weights_.reserve(weight_count_);
+    Index column = 0;
+    for (const Index choices : family.sizes) {
+      categorical_probabilities<Scalar>({outputs + column, rows, choices, ld}, to + rows * column);
+      column += choices;
+    }
+  } else if (family.log_std_output) {
+    weight_count_ = rows * components;
+    Scalar* to = weights_.reserve(weight_count_);
+    for (Index i = 0; i < rows; ++i)
+      for (Index a = 0; a < components; ++a)
+        to[i * components + a] = std::exp(Scalar(-2) * outputs[i * ld + components + a]);
+  } else {
+    weight_count_ = components;
+    Scalar* to = weights_.reserve(weight_count_);
+    for (Index a = 0; a < components; ++a) to[a] = std::exp(Scalar(-2) * log_std[a]);
+  }
+}
+
+template <typename Scalar>
+void FisherBlock<Scalar>::apply(Index row, Index rows, Scalar scale, Scalar* tangents) const {
+  if (family_.kind == Family::Kind::categorical)
+    apply_categorical(row, rows, scale, tangents);
+  else
+    apply_gaussian(row, rows, scale, tangents);
+  if (columns_ == ld_) return;
+  for (Index i = 0; i < rows; ++i) std::fill(tangents + i * ld_ + columns_, tangents + (i + 1) * ld_, Scalar(0));
+}
+
+template <typename Scalar>
+void FisherBlock<Scalar>::apply_categorical(Index row, Index rows, Scalar scale, Scalar* tangents) const {
+  Index column = 0;
+  for (const Index choices : family_.sizes) {
+    const Scalar* p = weights_.data() + rows_ * column + row * choices;
+    Scalar* t = tangents + column;
+    for (Index i = 0; i < rows; ++i, p += choices, t += ld_) {
+      Scalar mean = 0;
+      for (Index a = 0; a < choices; ++a) mean += p[a] * t[a];
+      for (Index a = 0; a < choices; ++a) t[a] = scale * p[a] * (t[a] - mean);
+    }
+    column += choices;
+  }
+}
+
+template <typename Scalar>
+void FisherBlock<Scalar>::apply_gaussian(Index row, Index rows, Scalar scale, Scalar* tangents) const {
+  const Index components = family_.components;
+  const bool per_row = family_.log_std_output;
+  const Scalar* precision = weights_.data() + (per_row ? row * components : 0);
+  Scalar* t = tangents;
+  for (Index i = 0; i < rows; ++i, t += ld_) {
+    for (Index a = 0; a < components; ++a) t[a] *= scale * precision[a];
+    if (!per_row) continue;
+    for (Index a = 0; a < components; ++a) t[components + a] *= scale * Scalar(2);
+    precision += components;
+  }
+}
+
+template <typename Scalar>
+void FisherBlock<Scalar>::apply_own(const Scalar* tangent, Scalar* own) const {
+  for (Index a = 0; a < family_.own_parameters(); ++a) own[a] = Scalar(2) * tangent[a];
+}
+
+template <typename Scalar>
+bool FisherBlock<Scalar>::finite() const {
+  const Scalar* weights = weights_.data();
+  return std::all_of(weights, weights + weight_count_, [](Scalar weight) { return std::isfinite(weight); });
+}
+
+template class FisherBlock<float>;
+template class FisherBlock<double>;
+
+}  // namespace pgfast
