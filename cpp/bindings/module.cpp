@@ -4,6 +4,7 @@
 namespace pgfast::bindings {
 void register_base(pybind11::module_& module);
 void register_dist(pybind11::module_& module);
+void register_linalg(pybind11::module_& module);
 void register_nn(pybind11::module_& module);
 void register_optim(pybind11::module_& module);
 void register_rl(pybind11::module_& module);
@@ -13,6 +14,7 @@ PYBIND11_MODULE(PGFAST_MODULE, module) {
   module.doc() = "Policy-gradient numerics, compiled for one instruction set. Use it through pgfast's Python modules.";
   pgfast::bindings::register_base(module);
   pgfast::bindings::register_dist(module);
+  pgfast::bindings::register_linalg(module);
   pgfast::bindings::register_nn(module);
   pgfast::bindings::register_optim(module);
   pgfast::bindings::register_rl(module);

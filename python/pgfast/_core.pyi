@@ -11,6 +11,8 @@ import numpy
 import numpy.typing
 
 __all__ = [
+    "LinearOperatorFloat32",
+    "LinearOperatorFloat64",
     "NetworkFloat32",
     "NetworkFloat64",
     "TapeFloat32",
@@ -27,6 +29,7 @@ __all__ = [
     "categorical_sample",
     "check_step",
     "clip_by_global_norm",
+    "conjugate_gradient",
     "discounted_returns",
     "gae",
     "num_threads",
@@ -36,6 +39,16 @@ __all__ = [
     "set_num_threads",
     "sgd_step",
 ]
+
+class LinearOperatorFloat32:
+    def __call__(self, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+    @property
+    def size(self) -> int: ...
+
+class LinearOperatorFloat64:
+    def __call__(self, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+    @property
+    def size(self) -> int: ...
 
 class NetworkFloat32:
     def __init__(
@@ -177,6 +190,9 @@ def categorical_sample(
 ) -> tuple[typing.Any, ...]: ...
 def check_step(name: str, parameters: typing.Any, gradient: typing.Any) -> None: ...
 def clip_by_global_norm(gradient: typing.Any, max_norm: float) -> float: ...
+def conjugate_gradient(
+    matvec: typing.Any, b: typing.Any, max_iterations: int, tolerance: float, damping: float
+) -> tuple[typing.Any, ...]: ...
 def discounted_returns(
     rewards: typing.Any, dones: typing.Any, next_values: typing.Any, discount: float
 ) -> numpy.typing.NDArray[typing.Any]: ...

@@ -7,10 +7,18 @@ Inputs are not modified unless the docstring says so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
 from pgfast._native import core
 from pgfast._typing import BoolArray, FloatArray
 
-__all__ = ["clip_by_global_norm", "discounted_returns", "gae"]
+if TYPE_CHECKING:
+    from pgfast._core import LinearOperatorFloat32, LinearOperatorFloat64
+
+__all__ = ["ConjugateGradientResult", "clip_by_global_norm", "conjugate_gradient", "discounted_returns", "gae"]
+
+LinearMap: TypeAlias = "Callable[[FloatArray], FloatArray] | LinearOperatorFloat32 | LinearOperatorFloat64"
 
 
 def discounted_returns(rewards: FloatArray, dones: BoolArray, next_values: FloatArray, discount: float) -> FloatArray:
@@ -85,3 +93,41 @@ def clip_by_global_norm(gradient: FloatArray, max_norm: float) -> float:
     Source: Pascanu et al. (2013), algorithm 1.
     """
     return core.clip_by_global_norm(gradient, max_norm)
+
+
+class ConjugateGradientResult(NamedTuple):
+    """What :func:`conjugate_gradient` gives; ``status`` is "converged", "max_iterations" or "breakdown"."""
+
+    solution: FloatArray
+    iterations: int
+    residual_norm: float
+    status: Literal["converged", "max_iterations", "breakdown"]
+
+
+def conjugate_gradient(
+    matvec: LinearMap, b: FloatArray, *, max_iterations: int = 10, tolerance: float = 1e-5, damping: float = 0.0
+) -> ConjugateGradientResult:
+    """Solves a symmetric positive definite system that is known by its products, with conjugate gradients from zero.
+
+    (A + damping I) x = b,  until ||b - (A + damping I) x|| <= tolerance ||b||
+
+    Args:
+        matvec: v ``[P]`` -> A v ``[P]`` of the dtype of ``b``: a callable, which gets a new array in every iteration
+            and whose exceptions pass through; or a native operator, applied without the interpreter. An operator
+            serves one thread at a time, others wait for it.
+        b: ``[P]``. ``b = 0`` gives 0, "converged", without a product.
+        max_iterations: at least 0; one product each.
+        tolerance: at least 0, relative to ||b||.
+        damping: at least 0.
+
+    Returns: ``(solution, iterations, residual_norm, status)``. ``solution`` is ``[P]`` and newly allocated.
+    ``residual_norm`` is ||b - (A + damping I) x|| as the recursion r <- r - alpha (A + damping I) p has it, absolute,
+    not relative to ||b||. "breakdown": p'(A + damping I)p <= 0, so that the map is not positive definite, or a number
+    that is not finite came up; ``solution`` is then the last finite iterate. Sums are accumulated in float64. It works
+    in five vectors of ``P``.
+
+    Raises: ``TypeError`` (dtype, not callable), ``ValueError`` (shape, range; also of what ``matvec`` returns).
+
+    Source: Hestenes and Stiefel (1952), section 3; Nocedal and Wright (2006), algorithm 5.2.
+    """
+    return ConjugateGradientResult(*core.conjugate_gradient(matvec, b, max_iterations, tolerance, damping))
