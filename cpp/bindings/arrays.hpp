@@ -68,6 +68,20 @@ class Arguments {
     return object.is_none() ? nullptr : input<T>(name, object, shape);
   }
 
+  /// An array of numbers that must all be finite.
+  template <typename T>
+  const T* finite_input(const char* name, const py::object& object, std::initializer_list<const char*> shape) {
+    const T* values = input<T>(name, object, shape);
+    finite(name, values, py::reinterpret_borrow<py::array>(object).size());
+    return values;
+  }
+
+  /// The same, nullptr for None.
+  template <typename T>
+  const T* optional_finite_input(const char* name, const py::object& object, std::initializer_list<const char*> shape) {
+    return object.is_none() ? nullptr : finite_input<T>(name, object, shape);
+  }
+
   /// An array that the call writes to.
   template <typename T>
   T* output(const char* name, const py::object& object, std::initializer_list<const char*> shape) {
@@ -84,6 +98,15 @@ class Arguments {
     std::vector<py::ssize_t> extents;
     for (const char* symbol : shape) extents.push_back(extent(symbol));
     return py::array_t<T>(extents);
+  }
+
+  /// A freshly allocated result that kernel(to) fills with the GIL released.
+  template <typename T, typename Kernel>
+  py::array filled(std::initializer_list<const char*> shape, Kernel&& kernel) {
+    auto values = result<T>(shape);
+    T* to = values.mutable_data();
+    without_gil([&] { kernel(to); });
+    return py::array(std::move(values));
   }
 
   /// Calls body with a float or double tag, by the dtype of the array that decides it.

@@ -2,6 +2,7 @@
 
 #include "arrays.hpp"
 #include "pgfast/rl/a2c_loss.hpp"
+#include "pgfast/rl/policy_loss.hpp"
 #include "pgfast/rl/returns.hpp"
 
 namespace pgfast::bindings {
@@ -67,6 +68,33 @@ void require_valid_row(const Arguments& check, const bool* valid, Index rows) {
   check.fail("valid", "must mark at least one row");
 }
 
+double bind_policy_gradient(const py::object& log_prob, const py::object& advantages, const py::object& valid) {
+  Arguments check("policy_gradient");
+  return check.dispatch("log_prob", log_prob, [&](auto tag) {
+    using Scalar = decltype(tag);
+    const auto* l = check.input<Scalar>("log_prob", log_prob, {"B"});
+    const auto* a = check.input<Scalar>("advantages", advantages, {"B"});
+    const auto* mask = check.optional_input<bool>("valid", valid, {"B"});
+    const Index rows = check.extent("B");
+    require_valid_row(check, mask, rows);
+    return without_gil([&] { return policy_gradient_loss(rows, l, a, mask); });
+  });
+}
+
+/// `ratio` is what new.likelihood_ratio(old, actions) gave: errors name what the caller passed.
+double bind_trpo_surrogate(const py::object& ratio, const py::object& advantages, const py::object& valid) {
+  Arguments check("trpo_surrogate");
+  return check.dispatch("new", ratio, [&](auto tag) {
+    using Scalar = decltype(tag);
+    const auto* q = check.input<Scalar>("new", ratio, {"B"});
+    const auto* a = check.input<Scalar>("advantages", advantages, {"B"});
+    const auto* mask = check.optional_input<bool>("valid", valid, {"B"});
+    const Index rows = check.extent("B");
+    require_valid_row(check, mask, rows);
+    return without_gil([&] { return trpo_surrogate_loss(rows, q, a, mask); });
+  });
+}
+
 py::tuple as_tuple(const A2cLosses& losses) { return py::make_tuple(losses.policy, losses.value, losses.total); }
 
 py::tuple bind_a2c(const py::object& log_prob, const py::object& advantages, const py::object& entropy,
@@ -123,6 +151,10 @@ void register_rl(py::module_& module) {
              py::arg("next_values"), py::arg("discount"));
   module.def("gae", &bind_gae, py::arg("rewards"), py::arg("values"), py::arg("next_values"), py::arg("terminated"),
              py::arg("truncated"), py::arg("discount"), py::arg("gae_lambda"));
+  module.def("policy_gradient", &bind_policy_gradient, py::arg("log_prob"), py::arg("advantages"),
+             py::arg("valid") = py::none());
+  module.def("trpo_surrogate", &bind_trpo_surrogate, py::arg("ratio"), py::arg("advantages"),
+             py::arg("valid") = py::none());
   module.def("a2c", &bind_a2c, py::arg("log_prob"), py::arg("advantages"), py::arg("entropy"), py::arg("returns"),
              py::arg("values"), py::arg("entropy_coef"), py::arg("value_coef"), py::arg("valid") = py::none());
   module.def("a2c_gradient", &bind_a2c_gradient, py::arg("logits"), py::arg("values"), py::arg("actions"),

@@ -3,8 +3,10 @@
 
 namespace pgfast::bindings {
 void register_base(pybind11::module_& module);
-void register_dist(pybind11::module_& module);
+void register_categorical(pybind11::module_& module);
+void register_diag_gaussian(pybind11::module_& module);
 void register_linalg(pybind11::module_& module);
+void register_multi_categorical(pybind11::module_& module);
 void register_nn(pybind11::module_& module);
 void register_optim(pybind11::module_& module);
 void register_rl(pybind11::module_& module);
@@ -13,7 +15,9 @@ void register_rl(pybind11::module_& module);
 PYBIND11_MODULE(PGFAST_MODULE, module) {
   module.doc() = "Policy-gradient numerics, compiled for one instruction set. Use it through pgfast's Python modules.";
   pgfast::bindings::register_base(module);
-  pgfast::bindings::register_dist(module);
+  pgfast::bindings::register_categorical(module);
+  pgfast::bindings::register_diag_gaussian(module);
+  pgfast::bindings::register_multi_categorical(module);
   pgfast::bindings::register_linalg(module);
   pgfast::bindings::register_nn(module);
   pgfast::bindings::register_optim(module);

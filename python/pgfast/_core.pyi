@@ -11,8 +11,6 @@ import numpy
 import numpy.typing
 
 __all__ = [
-    "LinearOperatorFloat32",
-    "LinearOperatorFloat64",
     "NetworkFloat32",
     "NetworkFloat64",
     "TapeFloat32",
@@ -22,33 +20,40 @@ __all__ = [
     "adam_step",
     "build_info",
     "categorical_entropy",
+    "categorical_gradient",
     "categorical_kl",
+    "categorical_likelihood_ratio",
     "categorical_log_prob",
     "categorical_mode",
     "categorical_probabilities",
     "categorical_sample",
     "check_step",
     "clip_by_global_norm",
-    "conjugate_gradient",
+    "diag_gaussian_entropy",
+    "diag_gaussian_gradient",
+    "diag_gaussian_kl",
+    "diag_gaussian_likelihood_ratio",
+    "diag_gaussian_log_prob",
+    "diag_gaussian_mode",
+    "diag_gaussian_sample",
     "discounted_returns",
     "gae",
+    "multi_categorical_entropy",
+    "multi_categorical_gradient",
+    "multi_categorical_kl",
+    "multi_categorical_likelihood_ratio",
+    "multi_categorical_log_prob",
+    "multi_categorical_mode",
+    "multi_categorical_sample",
     "num_threads",
     "philox",
+    "policy_gradient",
     "random_uniform",
     "rmsprop_step",
     "set_num_threads",
     "sgd_step",
+    "trpo_surrogate",
 ]
-
-class LinearOperatorFloat32:
-    def __call__(self, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
-    @property
-    def size(self) -> int: ...
-
-class LinearOperatorFloat64:
-    def __call__(self, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
-    @property
-    def size(self) -> int: ...
 
 class NetworkFloat32:
     def __init__(
@@ -181,7 +186,13 @@ def adam_step(
 ) -> bool: ...
 def build_info() -> dict[str, typing.Any]: ...
 def categorical_entropy(logits: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_gradient(
+    logits: typing.Any, actions: typing.Any, weight_log_prob: typing.Any, weight_entropy: typing.Any = None
+) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_kl(logits: typing.Any, other: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_likelihood_ratio(
+    logits: typing.Any, old: typing.Any, actions: typing.Any
+) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_log_prob(logits: typing.Any, actions: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_mode(logits: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_probabilities(logits: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
@@ -190,8 +201,26 @@ def categorical_sample(
 ) -> tuple[typing.Any, ...]: ...
 def check_step(name: str, parameters: typing.Any, gradient: typing.Any) -> None: ...
 def clip_by_global_norm(gradient: typing.Any, max_norm: float) -> float: ...
-def conjugate_gradient(
-    matvec: typing.Any, b: typing.Any, max_iterations: int, tolerance: float, damping: float
+def diag_gaussian_entropy(mean: typing.Any, log_std: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def diag_gaussian_gradient(
+    mean: typing.Any,
+    log_std: typing.Any,
+    actions: typing.Any,
+    weight_log_prob: typing.Any,
+    weight_entropy: typing.Any = None,
+) -> tuple[typing.Any, ...]: ...
+def diag_gaussian_kl(
+    mean: typing.Any, log_std: typing.Any, other_mean: typing.Any, other_log_std: typing.Any
+) -> numpy.typing.NDArray[typing.Any]: ...
+def diag_gaussian_likelihood_ratio(
+    mean: typing.Any, log_std: typing.Any, old_mean: typing.Any, old_log_std: typing.Any, actions: typing.Any
+) -> numpy.typing.NDArray[typing.Any]: ...
+def diag_gaussian_log_prob(
+    mean: typing.Any, log_std: typing.Any, actions: typing.Any
+) -> numpy.typing.NDArray[typing.Any]: ...
+def diag_gaussian_mode(mean: typing.Any, log_std: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def diag_gaussian_sample(
+    mean: typing.Any, log_std: typing.Any, seed: int, stream: int, environment: int, step: int
 ) -> tuple[typing.Any, ...]: ...
 def discounted_returns(
     rewards: typing.Any, dones: typing.Any, next_values: typing.Any, discount: float
@@ -205,10 +234,36 @@ def gae(
     discount: float,
     gae_lambda: float,
 ) -> tuple[typing.Any, ...]: ...
+def multi_categorical_entropy(
+    logits: typing.Any, sizes: collections.abc.Sequence[int]
+) -> numpy.typing.NDArray[typing.Any]: ...
+def multi_categorical_gradient(
+    logits: typing.Any,
+    sizes: collections.abc.Sequence[int],
+    actions: typing.Any,
+    weight_log_prob: typing.Any,
+    weight_entropy: typing.Any = None,
+) -> numpy.typing.NDArray[typing.Any]: ...
+def multi_categorical_kl(
+    logits: typing.Any, sizes: collections.abc.Sequence[int], other: typing.Any
+) -> numpy.typing.NDArray[typing.Any]: ...
+def multi_categorical_likelihood_ratio(
+    logits: typing.Any, sizes: collections.abc.Sequence[int], old: typing.Any, actions: typing.Any
+) -> numpy.typing.NDArray[typing.Any]: ...
+def multi_categorical_log_prob(
+    logits: typing.Any, sizes: collections.abc.Sequence[int], actions: typing.Any
+) -> numpy.typing.NDArray[typing.Any]: ...
+def multi_categorical_mode(
+    logits: typing.Any, sizes: collections.abc.Sequence[int]
+) -> numpy.typing.NDArray[typing.Any]: ...
+def multi_categorical_sample(
+    logits: typing.Any, sizes: collections.abc.Sequence[int], seed: int, stream: int, environment: int, step: int
+) -> tuple[typing.Any, ...]: ...
 def num_threads() -> int: ...
 def philox(
     key: int, counter: typing.Annotated[collections.abc.Sequence[int], "FixedSize(4)"]
 ) -> numpy.typing.NDArray[numpy.uint32]: ...
+def policy_gradient(log_prob: typing.Any, advantages: typing.Any, valid: typing.Any = None) -> float: ...
 def random_uniform(
     seed: int, stream: int, environment: int, step: int, count: int
 ) -> numpy.typing.NDArray[numpy.float64]: ...
@@ -225,3 +280,4 @@ def set_num_threads(n: int) -> None: ...
 def sgd_step(
     parameters: typing.Any, gradient: typing.Any, velocity: typing.Any, learning_rate: float, momentum: float
 ) -> bool: ...
+def trpo_surrogate(ratio: typing.Any, advantages: typing.Any, valid: typing.Any = None) -> float: ...

@@ -2,10 +2,59 @@
 
 from __future__ import annotations
 
-from pgfast._native import core
-from pgfast._typing import BoolArray, FloatArray, IntArray
+from typing import TypeVar
 
-__all__ = ["a2c", "a2c_gradient"]
+from pgfast._native import core
+from pgfast._typing import Array, BoolArray, FloatArray, IntArray
+from pgfast.distributions import Distribution
+
+__all__ = ["a2c", "a2c_gradient", "policy_gradient", "trpo_surrogate"]
+
+Actions = TypeVar("Actions", bound=Array)
+
+
+def policy_gradient(log_prob: FloatArray, advantages: FloatArray, valid: BoolArray | None = None) -> float:
+    """The loss whose gradient is the policy gradient.
+
+    loss = -mean(log_prob A)
+
+    Args:
+        log_prob, advantages: ``[B]``, of one float dtype.
+        valid: ``[B]`` bool, the rows that the mean runs over; None for all. What other rows hold is not read.
+
+    Returns: the loss, summed in float64.
+
+    Raises: ``TypeError`` (dtype), ``ValueError`` (shape, no valid row).
+
+    Source: Williams (1992), theorem 1; Schulman et al. (2016), equation 1, with A for their Psi.
+    """
+    return core.policy_gradient(log_prob, advantages, valid)
+
+
+def trpo_surrogate(
+    new: Distribution[Actions],
+    old: Distribution[Actions],
+    actions: Actions,
+    advantages: FloatArray,
+    valid: BoolArray | None = None,
+) -> float:
+    """The surrogate loss of trust-region methods.
+
+    loss = -mean(ratio A),  ratio = new.likelihood_ratio(old, actions)
+
+    Args:
+        new, old: two distributions of one family over B rows, ``old`` the one that ``actions`` were drawn from.
+        actions: as the distributions take them; in rows that are not valid too, they must be actions.
+        advantages: ``[B]``, of the dtype of the distributions.
+        valid: ``[B]`` bool, the rows that the mean runs over; None for all.
+
+    Returns: the loss, summed in float64. The ratio, which is allocated ``[B]``, lies within e^-80 and e^80.
+
+    Raises: ``TypeError`` (dtype, two families), ``ValueError`` (shape, range, no valid row).
+
+    Source: Schulman et al. (2015), equation 14, with A for their Q and the sign of a loss.
+    """
+    return core.trpo_surrogate(new.likelihood_ratio(old, actions), advantages, valid)
 
 
 def a2c(

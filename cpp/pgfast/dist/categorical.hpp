@@ -1,7 +1,8 @@
 // Categorical distributions given by rows of logits.
 //
 // Logits are rows [rows, choices] with leading dimension `ld` (a network's output may carry further columns). Finite
-// logits of any size give finite results: everything goes through l - max(l) and the sum of its exponentials.
+// logits up to 1e38 either way give finite results, any finite ones numbers or infinities: everything goes through
+// l - max(l) and the sum of its exponentials.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +32,11 @@ void categorical_entropy(LogitRows<Scalar> logits, Scalar* entropy);
 template <typename Scalar>
 void categorical_kl(LogitRows<Scalar> logits, LogitRows<Scalar> other, Scalar* kl);
 
+/// ratio[i] = p(actions[i]) / p_old(actions[i]); see likelihood_ratio in rows.hpp.
+template <typename Scalar>
+void categorical_likelihood_ratio(LogitRows<Scalar> logits, LogitRows<Scalar> old, const std::int64_t* actions,
+                                  Scalar* ratio);
+
 /// probabilities [rows, choices] = softmax(logits).
 template <typename Scalar>
 void categorical_probabilities(LogitRows<Scalar> logits, Scalar* probabilities);
@@ -47,6 +53,7 @@ void categorical_sample(LogitRows<Scalar> logits, std::uint64_t seed, std::uint1
 
 /// Gradient of sum_i weight_log_prob[i] log_prob_i + weight_entropy[i] entropy_i with respect to the logits:
 /// dlogits_ia = wl_i ([a = action_i] - p_a) - we_i p_a (log p_a + entropy_i). Writes [rows, choices].
+/// `weight_entropy` may be null: all zero.
 template <typename Scalar>
 void categorical_gradient(LogitRows<Scalar> logits, const std::int64_t* actions, const Scalar* weight_log_prob,
                           const Scalar* weight_entropy, Scalar* dlogits);

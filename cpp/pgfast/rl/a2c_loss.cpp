@@ -2,17 +2,9 @@
 
 #include <vector>
 
+#include "pgfast/rl/valid_rows.hpp"
+
 namespace pgfast {
-namespace {
-
-Index count_valid(const bool* valid, Index rows) {
-  if (valid == nullptr) return rows;
-  Index count = 0;
-  for (Index i = 0; i < rows; ++i) count += valid[i] ? 1 : 0;
-  return count;
-}
-
-}  // namespace
 
 template <typename Scalar>
 A2cLosses a2c_losses(Index rows, const Scalar* log_prob, const Scalar* advantages, const Scalar* entropy,
@@ -22,7 +14,7 @@ A2cLosses a2c_losses(Index rows, const Scalar* log_prob, const Scalar* advantage
   double policy = 0;
   double value = 0;
   for (Index i = 0; i < rows; ++i) {
-    if (valid != nullptr && !valid[i]) continue;
+    if (!is_valid(valid, i)) continue;
     policy += static_cast<double>(log_prob[i]) * static_cast<double>(advantages[i]) +
               coefficients.entropy * static_cast<double>(entropy[i]);
     const double error = static_cast<double>(returns[i]) - static_cast<double>(values[i]);
@@ -50,7 +42,7 @@ A2cLosses a2c_gradient(LogitRows<Scalar> logits, const Scalar* values, const std
   const Index count = count_valid(valid, rows);
   const Scalar scale = count == 0 ? Scalar(0) : Scalar(1) / static_cast<Scalar>(count);
   for (Index i = 0; i < rows; ++i) {
-    const bool used = valid == nullptr || valid[i];
+    const bool used = is_valid(valid, i);
     weight_log_prob[i] = used ? -scale * advantages[i] : Scalar(0);
     weight_entropy[i] = used ? -scale * static_cast<Scalar>(coefficients.entropy) : Scalar(0);
     dvalues[i] =

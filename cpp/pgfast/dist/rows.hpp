@@ -1,0 +1,40 @@
+// What the distributions share: how their rows are split among threads, and the ratio of two likelihoods.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "pgfast/base/thread_pool.hpp"
+#include "pgfast/base/types.hpp"
+
+namespace pgfast {
+
+inline constexpr Index kRowsPerChunk = 2048;
+
+/// function(chunk, begin, end) for consecutive chunks of at most kRowsPerChunk rows.
+template <typename Function>
+void for_each_row_chunk(Index rows, Function&& function) {
+  parallel_for(ceil_divide(rows, kRowsPerChunk), [&](Index chunk) {
+    const Index begin = chunk * kRowsPerChunk;
+    function(chunk, begin, std::min(rows, begin + kRowsPerChunk));
+  });
+}
+
+template <typename Function>
+void for_each_row(Index rows, Function&& function) {
+  for_each_row_chunk(rows, [&](Index, Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) function(i);
+  });
+}
+
+/// exp(new - old), the exponent clamped to +-80 so that the ratio is finite and positive in either precision.
+/// Log-probabilities are clamped first: where both are infinite alike, their difference would not be a number.
+template <typename Scalar>
+Scalar likelihood_ratio(Scalar new_log_prob, Scalar old_log_prob) {
+  constexpr Scalar kMost = std::numeric_limits<Scalar>::max() / 2;
+  const Scalar log_ratio = std::clamp(new_log_prob, -kMost, kMost) - std::clamp(old_log_prob, -kMost, kMost);
+  return std::exp(std::clamp(log_ratio, Scalar(-80), Scalar(80)));
+}
+
+}  // namespace pgfast
