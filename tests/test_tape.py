@@ -69,9 +69,9 @@ def test_replay_of_the_first_rows_alone(network: nn.Network, x: NDArray[Any]) ->
     np.testing.assert_array_equal(gradient, network.vjp(x[:60], dy))
 
 
-def test_act_samples_from_all_outputs_but_the_last(network: nn.Network, x: NDArray[Any]) -> None:
-    tape, actions = make_tape(network, 100), np.full(40, -1)
-    network.native.act(network.parameters, x[:40], tape, 60, 12, 2, 7, 1 << 40, actions)
+def test_act_samples_from_the_first_outputs(network: nn.Network, x: NDArray[Any]) -> None:
+    tape, actions, family = make_tape(network, 100), np.full(40, -1), core.Family("categorical", [4])
+    core.policy_act(network.native, family, network.parameters, x[:40], tape, 60, 12, 2, 7, 1 << 40, actions)
     outputs = network.forward(x[:40])
     np.testing.assert_array_equal(tape.output()[60:], outputs)
     cumulative = Categorical(np.ascontiguousarray(outputs[:, :-1]).astype(np.float64)).probabilities().cumsum(axis=1)
@@ -83,8 +83,10 @@ def test_act_refuses_outputs_that_are_not_finite() -> None:
     network = nn.mlp(3, 4)
     network.parameters[-1] = np.nan
     x, tape, actions = np.zeros((2, 3), np.float32), make_tape(network, 2), np.zeros(2, np.int64)
-    with pytest.raises(ValueError, match=r"^ActorCritic.act: network outputs must be finite, got nan at flat index 3$"):
-        network.native.act(network.parameters, x, tape, 0, 0, 2, 0, 0, actions)
+    with pytest.raises(ValueError, match=r"^Policy.act: network outputs must be finite, got nan at flat index 3$"):
+        core.policy_act(
+            network.native, core.Family("categorical", [3]), network.parameters, x, tape, 0, 0, 2, 0, 0, actions
+        )
 
 
 def test_rows_that_do_not_fit_the_tape_are_refused(network: nn.Network, x: NDArray[Any]) -> None:

@@ -5,15 +5,12 @@
 
 #include <pybind11/stl.h>
 
-#include "arrays.hpp"
+#include "network_call.hpp"
 #include "pgfast/base/thread_pool.hpp"
-#include "pgfast/dist/categorical.hpp"
-#include "pgfast/nn/network.hpp"
 
 namespace pgfast::bindings {
 namespace {
 
-constexpr int kMostThreads = 1024;
 constexpr Index kMostRows = Index{1} << 28;
 
 using LayerTuple = std::tuple<std::string, Index, Index, Index, std::string>;
@@ -40,52 +37,6 @@ std::unique_ptr<Network<Scalar>> make_network(const std::vector<Index>& input_sh
     throw py::value_error(std::string("Network: ") + error.what());
   }
 }
-
-/// The arguments that every call on a network shares.
-template <typename Scalar>
-struct NetworkCall {
-  Arguments check;
-  const Network<Scalar>& network;
-  const Scalar* parameters;
-  Inputs x;
-  Index rows;
-
-  NetworkCall(const char* function, const Network<Scalar>& net, const py::object& parameter_array,
-              const py::object& x_object)
-      : check(function), network(net) {
-    const py::array x_array = check.as_array("x", x_object);
-    check.extent("P", net.parameter_count()).extent("out", net.output_size());
-    parameters = check.input<Scalar>("parameters", parameter_array, {"P"});
-    x = {nullptr, x_array.dtype().equal(py::dtype::of<std::uint8_t>())};
-    if (!x.bytes && !x_array.dtype().equal(py::dtype::of<Scalar>()))
-      throw py::type_error(std::string(function) + ": x must be " + dtype_name<Scalar>() + " or uint8, got " +
-                           std::string(py::str(x_array.dtype())));
-    const std::vector<Index>& shape = net.input_shape();
-    bool matches = x_array.ndim() == static_cast<py::ssize_t>(shape.size()) + 1;
-    std::string expected = "(B";
-    for (std::size_t i = 0; i < shape.size(); ++i) {
-      expected += ", " + std::to_string(shape[i]);
-      matches = matches && x_array.shape(static_cast<py::ssize_t>(i) + 1) == shape[i];
-    }
-    if (!matches)
-      check.fail("x", "must have shape " + expected + "), got " + std::string(py::str(x_array.attr("shape"))));
-    rows = x_array.shape(0);
-    if (rows == 0) check.fail("x", "must not be empty");
-    if ((x_array.flags() & py::array::c_style) == 0) check.fail("x", "must be C-contiguous; use np.ascontiguousarray");
-    if ((x_array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0)
-      check.fail("x", "must be aligned in memory; use np.require(..., requirements=\"CA\")");
-    x.data = x_array.data();
-    check.extent("B", rows);
-  }
-
-  /// Refuses rows that do not fit the tape.
-  void fits(const Tape<Scalar>& tape, Index first_row) const {
-    if (&tape.network() != &network) check.fail("tape", "was made for another network");
-    if (first_row < 0 || first_row > tape.capacity() - rows)
-      check.fail("x", "has " + std::to_string(rows) + " rows from row " + std::to_string(first_row) +
-                          ", the tape holds " + std::to_string(tape.capacity()));
-  }
-};
 
 template <typename Scalar>
 py::array forward(const Network<Scalar>& network, const py::object& parameters, const py::object& x) {
@@ -128,17 +79,23 @@ py::array jvp(const Network<Scalar>& network, const py::object& parameters, cons
   return py::array(std::move(dy));
 }
 
+/// Per-sample gradients, each followed by its row of `own` [B, A], a policy's parameters beside the network's.
 template <typename Scalar>
 py::array per_sample_vjp(const Network<Scalar>& network, const py::object& parameters, const py::object& x,
-                         const py::object& dy) {
+                         const py::object& dy, const py::object& own) {
   NetworkCall<Scalar> call("Network.per_sample_vjp", network, parameters, x);
   const auto* cotangent = call.check.template input<Scalar>("dy", dy, {"B", "out"});
-  auto gradients = call.check.template result<Scalar>({"B", "P"});
+  const auto* own_rows = call.check.template optional_input<Scalar>("own", own, {"B", "A"});
+  const Index own_columns = own_rows == nullptr ? 0 : call.check.extent("A");
+  const Index columns = network.parameter_count() + own_columns;
+  py::array_t<Scalar> gradients({call.rows, columns});
   Scalar* to = gradients.mutable_data();
   without_gil([&] {
     Tape<Scalar> tape(network, call.rows);
     network.forward(call.parameters, call.x, 0, call.rows, tape);
-    network.per_sample_vjp(call.parameters, call.x, call.rows, tape, cotangent, to);
+    network.per_sample_vjp(call.parameters, call.x, call.rows, tape, cotangent, to, columns);
+    for (Index row = 0; row < call.rows; ++row)
+      std::copy_n(own_rows + row * own_columns, own_columns, to + (row + 1) * columns - own_columns);
   });
   return py::array(std::move(gradients));
 }
@@ -164,25 +121,6 @@ void replay_vjp(const Network<Scalar>& network, const py::object& parameters, co
   call.check.distinct("gradient", gradient, "parameters", parameters);
   call.check.distinct("gradient", gradient, "dy", dy);
   without_gil([&] { network.vjp(call.parameters, call.x, call.rows, tape, cotangent, to); });
-}
-
-/// One decision of an actor-critic: records the rows, then samples from all output columns but the last.
-template <typename Scalar>
-void act(const Network<Scalar>& network, const py::object& parameters, const py::object& x, Tape<Scalar>& tape,
-         Index first_row, std::uint64_t seed, std::uint16_t stream, std::uint32_t environment, std::uint64_t step,
-         const py::object& actions, int max_threads) {
-  NetworkCall<Scalar> call("ActorCritic.act", network, parameters, x);
-  call.fits(tape, first_row);
-  auto* chosen = call.check.template output<std::int64_t>("actions", actions, {"B"});
-  const Index columns = network.output_size();
-  const Scalar* outputs = tape.output() + first_row * columns;
-  const ThreadLimit limit(max_threads);
-  without_gil([&] { network.forward(call.parameters, call.x, first_row, call.rows, tape); });
-  call.check.finite("network outputs", outputs, call.rows * columns);
-  without_gil([&] {
-    categorical_sample<Scalar>({outputs, call.rows, columns - 1, columns}, seed, stream, environment, step, chosen,
-                               nullptr);
-  });
 }
 
 template <typename Scalar>
@@ -228,14 +166,12 @@ void register_network(py::module_& module, const char* network_name, const char*
       .def("forward", &forward<Scalar>, py::arg("parameters"), py::arg("x"))
       .def("vjp", &vjp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("dy"))
       .def("jvp", &jvp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("v"))
-      .def("per_sample_vjp", &per_sample_vjp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("dy"))
+      .def("per_sample_vjp", &per_sample_vjp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("dy"),
+           py::arg("own") = py::none())
       .def("record", &record<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("tape"), py::arg("first_row"),
            py::arg("max_threads") = kMostThreads)
       .def("replay_vjp", &replay_vjp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("tape"), py::arg("dy"),
-           py::arg("gradient"))
-      .def("act", &act<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("tape"), py::arg("first_row"),
-           py::arg("seed"), py::arg("stream"), py::arg("environment"), py::arg("step"), py::arg("actions"),
-           py::arg("max_threads") = kMostThreads);
+           py::arg("gradient"));
 }
 
 }  // namespace

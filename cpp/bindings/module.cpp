@@ -9,6 +9,7 @@ void register_linalg(pybind11::module_& module);
 void register_multi_categorical(pybind11::module_& module);
 void register_nn(pybind11::module_& module);
 void register_optim(pybind11::module_& module);
+void register_policy(pybind11::module_& module);
 void register_rl(pybind11::module_& module);
 }  // namespace pgfast::bindings
 
@@ -22,4 +23,5 @@ PYBIND11_MODULE(PGFAST_MODULE, module) {
   pgfast::bindings::register_nn(module);
   pgfast::bindings::register_optim(module);
   pgfast::bindings::register_rl(module);
+  pgfast::bindings::register_policy(module);
 }

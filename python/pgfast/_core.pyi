@@ -11,6 +11,11 @@ import numpy
 import numpy.typing
 
 __all__ = [
+    "Family",
+    "FisherOperatorFloat32",
+    "FisherOperatorFloat64",
+    "LinearOperatorFloat32",
+    "LinearOperatorFloat64",
     "NetworkFloat32",
     "NetworkFloat64",
     "TapeFloat32",
@@ -29,6 +34,7 @@ __all__ = [
     "categorical_sample",
     "check_step",
     "clip_by_global_norm",
+    "conjugate_gradient",
     "diag_gaussian_entropy",
     "diag_gaussian_gradient",
     "diag_gaussian_kl",
@@ -47,6 +53,7 @@ __all__ = [
     "multi_categorical_sample",
     "num_threads",
     "philox",
+    "policy_act",
     "policy_gradient",
     "random_uniform",
     "rmsprop_step",
@@ -55,30 +62,27 @@ __all__ = [
     "trpo_surrogate",
 ]
 
+class LinearOperatorFloat32:
+    def __call__(self, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+    @property
+    def size(self) -> int: ...
+
+class LinearOperatorFloat64:
+    def __call__(self, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+    @property
+    def size(self) -> int: ...
+
 class NetworkFloat32:
     def __init__(
         self,
         input_shape: collections.abc.Sequence[int],
         layers: collections.abc.Sequence[tuple[str, int, int, int, str]],
     ) -> None: ...
-    def act(
-        self,
-        parameters: typing.Any,
-        x: typing.Any,
-        tape: TapeFloat32,
-        first_row: int,
-        seed: int,
-        stream: int,
-        environment: int,
-        step: int,
-        actions: typing.Any,
-        max_threads: int = 1024,
-    ) -> None: ...
     def forward(self, parameters: typing.Any, x: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     def initialize(self, seed: int, hidden_gain: float, output_gain: float) -> numpy.typing.NDArray[numpy.float32]: ...
     def jvp(self, parameters: typing.Any, x: typing.Any, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     def per_sample_vjp(
-        self, parameters: typing.Any, x: typing.Any, dy: typing.Any
+        self, parameters: typing.Any, x: typing.Any, dy: typing.Any, own: typing.Any = None
     ) -> numpy.typing.NDArray[typing.Any]: ...
     def record(
         self, parameters: typing.Any, x: typing.Any, tape: TapeFloat32, first_row: int, max_threads: int = 1024
@@ -110,24 +114,11 @@ class NetworkFloat64:
         input_shape: collections.abc.Sequence[int],
         layers: collections.abc.Sequence[tuple[str, int, int, int, str]],
     ) -> None: ...
-    def act(
-        self,
-        parameters: typing.Any,
-        x: typing.Any,
-        tape: TapeFloat64,
-        first_row: int,
-        seed: int,
-        stream: int,
-        environment: int,
-        step: int,
-        actions: typing.Any,
-        max_threads: int = 1024,
-    ) -> None: ...
     def forward(self, parameters: typing.Any, x: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     def initialize(self, seed: int, hidden_gain: float, output_gain: float) -> numpy.typing.NDArray[numpy.float64]: ...
     def jvp(self, parameters: typing.Any, x: typing.Any, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     def per_sample_vjp(
-        self, parameters: typing.Any, x: typing.Any, dy: typing.Any
+        self, parameters: typing.Any, x: typing.Any, dy: typing.Any, own: typing.Any = None
     ) -> numpy.typing.NDArray[typing.Any]: ...
     def record(
         self, parameters: typing.Any, x: typing.Any, tape: TapeFloat64, first_row: int, max_threads: int = 1024
@@ -152,6 +143,23 @@ class TapeFloat64:
     def output(self) -> numpy.typing.NDArray[numpy.float64]: ...
     @property
     def capacity(self) -> int: ...
+
+class Family:
+    def __init__(self, kind: str, sizes: collections.abc.Sequence[int], log_std_output: bool = False) -> None: ...
+    @property
+    def columns(self) -> int: ...
+    @property
+    def own_parameters(self) -> int: ...
+
+class FisherOperatorFloat32(LinearOperatorFloat32):
+    def __init__(
+        self, network: NetworkFloat32, family: Family, parameters: typing.Any, x: typing.Any, damping: float
+    ) -> None: ...
+
+class FisherOperatorFloat64(LinearOperatorFloat64):
+    def __init__(
+        self, network: NetworkFloat64, family: Family, parameters: typing.Any, x: typing.Any, damping: float
+    ) -> None: ...
 
 def a2c(
     log_prob: typing.Any,
@@ -201,6 +209,9 @@ def categorical_sample(
 ) -> tuple[typing.Any, ...]: ...
 def check_step(name: str, parameters: typing.Any, gradient: typing.Any) -> None: ...
 def clip_by_global_norm(gradient: typing.Any, max_norm: float) -> float: ...
+def conjugate_gradient(
+    matvec: typing.Any, b: typing.Any, max_iterations: int, tolerance: float, damping: float
+) -> tuple[typing.Any, ...]: ...
 def diag_gaussian_entropy(mean: typing.Any, log_std: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
 def diag_gaussian_gradient(
     mean: typing.Any,
@@ -263,6 +274,36 @@ def num_threads() -> int: ...
 def philox(
     key: int, counter: typing.Annotated[collections.abc.Sequence[int], "FixedSize(4)"]
 ) -> numpy.typing.NDArray[numpy.uint32]: ...
+@typing.overload
+def policy_act(
+    network: NetworkFloat32,
+    family: Family,
+    parameters: typing.Any,
+    x: typing.Any,
+    tape: TapeFloat32,
+    first_row: int,
+    seed: int,
+    stream: int,
+    environment: int,
+    step: int,
+    actions: typing.Any,
+    max_threads: int = 1024,
+) -> None: ...
+@typing.overload
+def policy_act(
+    network: NetworkFloat64,
+    family: Family,
+    parameters: typing.Any,
+    x: typing.Any,
+    tape: TapeFloat64,
+    first_row: int,
+    seed: int,
+    stream: int,
+    environment: int,
+    step: int,
+    actions: typing.Any,
+    max_threads: int = 1024,
+) -> None: ...
 def policy_gradient(log_prob: typing.Any, advantages: typing.Any, valid: typing.Any = None) -> float: ...
 def random_uniform(
     seed: int, stream: int, environment: int, step: int, count: int

@@ -74,6 +74,25 @@ class Network:
         """The parameters, a flat writable view ``[P]``."""
         return self._parameters
 
+    def move_parameters(self, memory: FloatArray) -> None:
+        """Copies the parameters into ``memory`` ``[P]``, and uses that from then on.
+
+        For a vector that holds more than one network's parameters: ``memory`` is a slice of it, and ``parameters`` a
+        view. Views taken before are of the old memory.
+
+        Raises ``TypeError`` (dtype), ``ValueError`` (shape, memory that is not contiguous or not writable).
+        """
+        if memory.dtype != self.dtype:
+            raise TypeError(f"Network.move_parameters: memory must be {self.dtype}, got {memory.dtype}")
+        if memory.shape != self._parameters.shape:
+            raise ValueError(
+                f"Network.move_parameters: memory must have shape (P,) = {self._parameters.shape}, got {memory.shape}"
+            )
+        if not (memory.flags.c_contiguous and memory.flags.aligned and memory.flags.writeable):
+            raise ValueError("Network.move_parameters: memory must be C-contiguous, aligned and writable")
+        memory[:] = self._parameters
+        self._parameters = memory
+
     @property
     def layout(self) -> list[ParameterBlock]:
         """Name, shape and slice of each block of ``parameters``, in order."""

@@ -11,7 +11,7 @@ from pgfast._native import core
 from pgfast._streams import ACTIONS
 from pgfast._typing import Array, BoolArray, FloatArray, IntArray
 from pgfast.envs.stepper import Stepper, Transition
-from pgfast.policies import ActorCritic, ActorCriticTape
+from pgfast.policies import ActorCritic, PolicyTape
 
 __all__ = ["Collector", "Rollout"]
 
@@ -64,7 +64,7 @@ class Collector:
         self.policy = policy
         self.stepper = stepper
         self.rollout = rollout
-        self.tape = ActorCriticTape(policy, rollout.rows + rollout.actions.shape[1])
+        self.tape = PolicyTape(policy, rollout.rows + rollout.actions.shape[1])
         self._seed = seed
         self._on_transition = on_transition
         self._threads = ThreadPoolExecutor(max(1, len(stepper.groups) - 1), thread_name_prefix="pgfast-collect")

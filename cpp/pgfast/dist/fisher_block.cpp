@@ -11,8 +11,8 @@ template <typename Scalar>
 FisherBlock<Scalar>::FisherBlock(const Family& family, const Scalar* outputs, Index rows, Index ld,
                                  const Scalar* log_std)
     : family_(family), rows_(rows), ld_(ld), columns_(family.columns()) {
-  const Index components = family.components;
-  if (family.kind == Family::Kind::categorical) {
+  const Index components = family.sizes.front();
+  if (!family.gaussian()) {
     weight_count_ = rows * columns_;
     Scalar* to = weights_.reserve(weight_count_);
     Index column = 0;
@@ -35,7 +35,7 @@ FisherBlock<Scalar>::FisherBlock(const Family& family, const Scalar* outputs, In
 
 template <typename Scalar>
 void FisherBlock<Scalar>::apply(Index row, Index rows, Scalar scale, Scalar* tangents) const {
-  if (family_.kind == Family::Kind::categorical)
+  if (!family_.gaussian())
     apply_categorical(row, rows, scale, tangents);
   else
     apply_gaussian(row, rows, scale, tangents);
@@ -60,7 +60,7 @@ void FisherBlock<Scalar>::apply_categorical(Index row, Index rows, Scalar scale,
 
 template <typename Scalar>
 void FisherBlock<Scalar>::apply_gaussian(Index row, Index rows, Scalar scale, Scalar* tangents) const {
-  const Index components = family_.components;
+  const Index components = family_.sizes.front();
   const bool per_row = family_.log_std_output;
   const Scalar* precision = weights_.data() + (per_row ? row * components : 0);
   Scalar* t = tangents;

@@ -89,9 +89,9 @@ class Network {
   /// gradient [parameter_count] = sum over rows of dy[row] . d output[row] / d parameters.
   void vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape, const Scalar* dy,
            Scalar* gradient) const;
-  /// gradients [rows, parameter_count]: the terms of that sum.
+  /// gradients [rows, parameter_count], leading dimension `ld`: the terms of that sum.
   void per_sample_vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape, const Scalar* dy,
-                      Scalar* gradients) const;
+                      Scalar* gradients, Index ld) const;
   /// dy [rows, output_size] = d output / d parameters . tangent.
   void jvp(const Scalar* parameters, const Scalar* tangent, Inputs x, Index rows, Tape<Scalar>& tape, Scalar* dy) const;
 

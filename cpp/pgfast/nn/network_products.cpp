@@ -122,7 +122,7 @@ void Network<Scalar>::vjp(const Scalar* parameters, Inputs x, Index rows, Tape<S
 
 template <typename Scalar>
 void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape,
-                                     const Scalar* dy, Scalar* gradients) const {
+                                     const Scalar* dy, Scalar* gradients, Index ld) const {
   transpose_weights(0, layer_count(), parameters, tape);
   Scalar* delta = tape.deltas_[0].reserve(rows * output_size());
   std::copy_n(dy, rows * output_size(), delta);
@@ -131,7 +131,7 @@ void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Inputs x, Index r
   parallel_for(ceil_divide(rows, chunk_rows), [&](Index chunk) {
     const Index end = std::min(rows, (chunk + 1) * chunk_rows);
     for (Index row = chunk * chunk_rows; row < end; ++row) {
-      Scalar* gradient = gradients + row * parameter_count_;
+      Scalar* gradient = gradients + row * ld;
       std::fill_n(gradient, parameter_count_, Scalar(0));
       backward_block(0, layer_count(), segment_input(whole, x, row, 1, tape), row, 1, tape, delta + row * output_size(),
                      gradient, nullptr);
@@ -199,9 +199,8 @@ void Network<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, Input
   const Scalar* dx = nullptr;
   for (std::size_t s = 0; s < segments_.size(); ++s) {
     const Segment& segment = segments_[s];
-    Scalar* to = s + 1 == segments_.size()
-                     ? dy
-                     : tape.deltas_[s % 2].reserve(rows * layers_[segment.last - 1]->output_size());
+    Scalar* to =
+        s + 1 == segments_.size() ? dy : tape.deltas_[s % 2].reserve(rows * layers_[segment.last - 1]->output_size());
     if (segment.split_columns)
       jvp_columns(segment, parameters, tangent, x, dx, rows, tape, to);
     else
@@ -242,13 +241,13 @@ void Network<Scalar>::curvature_product(const Scalar* parameters, const Scalar* 
 }
 
 // The rest of the class is instantiated beside its constructor.
-#define PGFAST_INSTANTIATE(Scalar)                                                                                    \
-  template void Network<Scalar>::vjp(const Scalar*, Inputs, Index, Tape<Scalar>&, const Scalar*, Scalar*) const;      \
-  template void Network<Scalar>::per_sample_vjp(const Scalar*, Inputs, Index, Tape<Scalar>&, const Scalar*, Scalar*)  \
-      const;                                                                                                          \
-  template void Network<Scalar>::jvp(const Scalar*, const Scalar*, Inputs, Index, Tape<Scalar>&, Scalar*) const;      \
-  template void Network<Scalar>::prepare_products(const Scalar*, Tape<Scalar>&) const;                                \
-  template void Network<Scalar>::curvature_product(const Scalar*, const Scalar*, Inputs, Index, Tape<Scalar>&,        \
+#define PGFAST_INSTANTIATE(Scalar)                                                                                   \
+  template void Network<Scalar>::vjp(const Scalar*, Inputs, Index, Tape<Scalar>&, const Scalar*, Scalar*) const;     \
+  template void Network<Scalar>::per_sample_vjp(const Scalar*, Inputs, Index, Tape<Scalar>&, const Scalar*, Scalar*, \
+                                                Index) const;                                                        \
+  template void Network<Scalar>::jvp(const Scalar*, const Scalar*, Inputs, Index, Tape<Scalar>&, Scalar*) const;     \
+  template void Network<Scalar>::prepare_products(const Scalar*, Tape<Scalar>&) const;                               \
+  template void Network<Scalar>::curvature_product(const Scalar*, const Scalar*, Inputs, Index, Tape<Scalar>&,       \
                                                    const OutputMap<Scalar>&, Scalar*) const;
 PGFAST_INSTANTIATE(float)
 PGFAST_INSTANTIATE(double)

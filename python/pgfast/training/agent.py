@@ -15,7 +15,7 @@ from gymnasium import spaces
 from pgfast import nn, optim
 from pgfast._streams import EVALUATION_ACTIONS, EVALUATION_SEEDS, PREDICTION
 from pgfast._typing import Array, FloatArray, IntArray
-from pgfast.distributions import Categorical
+from pgfast.distributions import Distribution
 from pgfast.envs.make import AnyVectorEnv
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.source import EnvironmentLike, EnvironmentSource
@@ -289,9 +289,10 @@ class Agent(ABC):
 
     def _choose(self, obs: Array, rng: Rng, deterministic: bool) -> IntArray:
         distribution = self._distribution(obs)
-        return distribution.mode() if deterministic else distribution.sample(rng)
+        actions: IntArray = distribution.mode() if deterministic else distribution.sample(rng)
+        return actions
 
-    def _distribution(self, obs: Array) -> Categorical:
+    def _distribution(self, obs: Array) -> Distribution[Any]:
         if self.space.byte_observations and obs.dtype != np.uint8:
             raise TypeError(f"predict: obs must be uint8 as the environment's, got {obs.dtype}")
         dtype = np.uint8 if self.space.byte_observations else np.float32

@@ -1,0 +1,111 @@
+// Policies: a network, and the family of distributions in its outputs.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <pybind11/stl.h>
+
+#include "network_call.hpp"
+#include "pgfast/base/thread_pool.hpp"
+#include "pgfast/dist/family.hpp"
+#include "pgfast/rl/fisher_operator.hpp"
+
+namespace pgfast::bindings {
+namespace {
+
+constexpr Index kMostColumns = Index{1} << 26;
+
+Family make_family(const std::string& kind, const std::vector<Index>& sizes, bool log_std_output) {
+  Index columns = 0;
+  for (const Index size : sizes) {
+    if (size < 1 || size > kMostColumns - columns)
+      throw py::value_error("Family: sizes must be at least 1, and their sum at most " + std::to_string(kMostColumns) +
+                            ", got " + std::to_string(size));
+    columns += size;
+  }
+  if (sizes.empty()) throw py::value_error("Family: sizes must not be empty");
+  if (kind == "multi_categorical") return {Family::Kind::multi_categorical, sizes, log_std_output};
+  if (sizes.size() != 1) throw py::value_error("Family: a " + kind + " family has one size");
+  if (kind == "categorical") return {Family::Kind::categorical, sizes, log_std_output};
+  if (kind == "gaussian") return {Family::Kind::gaussian, sizes, log_std_output};
+  throw py::value_error("Family: unknown kind \"" + kind + "\"");
+}
+
+void require_columns(const Arguments& check, const Family& family, Index output_size) {
+  if (family.columns() > output_size)
+    check.fail("network", "must have at least " + std::to_string(family.columns()) + " outputs, got " +
+                              std::to_string(output_size));
+}
+
+/// One decision of a policy: records the rows, then samples.
+template <typename Scalar>
+void policy_act(const Network<Scalar>& network, const Family& family, const py::object& parameters, const py::object& x,
+                Tape<Scalar>& tape, Index first_row, std::uint64_t seed, std::uint16_t stream,
+                std::uint32_t environment, std::uint64_t step, const py::object& actions, int max_threads) {
+  NetworkCall<Scalar> call("Policy.act", network, parameters, x, family.own_parameters());
+  Arguments& check = call.check;
+  require_columns(check, family, network.output_size());
+  call.fits(tape, first_row);
+  check.extent("K", static_cast<Index>(family.sizes.size())).extent("A", family.sizes.front());
+  std::int64_t* choices = nullptr;
+  Scalar* components = nullptr;
+  if (family.kind == Family::Kind::gaussian) components = check.template output<Scalar>("actions", actions, {"B", "A"});
+  if (family.kind == Family::Kind::categorical)
+    choices = check.template output<std::int64_t>("actions", actions, {"B"});
+  if (family.kind == Family::Kind::multi_categorical)
+    choices = check.template output<std::int64_t>("actions", actions, {"B", "K"});
+  const Index columns = network.output_size();
+  const Scalar* outputs = tape.output() + first_row * columns;
+  const FamilyRows<Scalar> rows{family, outputs, call.rows, columns, call.parameters + network.parameter_count()};
+  const ThreadLimit limit(max_threads);
+  without_gil([&] { network.forward(call.parameters, call.x, first_row, call.rows, tape); });
+  check.finite("network outputs", outputs, call.rows * columns);
+  check.finite("log_std", rows.log_std, family.own_parameters());
+  without_gil([&] {
+    if (components != nullptr)
+      sample_components(rows, seed, stream, environment, step, components);
+    else
+      sample_choices(rows, seed, stream, environment, step, choices);
+  });
+  if (components != nullptr) check.finite("sampled actions", components, call.rows * family.sizes.front());
+}
+
+template <typename Scalar>
+std::unique_ptr<FisherOperator<Scalar>> make_fisher_operator(const Network<Scalar>& network, const Family& family,
+                                                             const py::object& parameters, const py::object& x,
+                                                             double damping) {
+  NetworkCall<Scalar> call("fisher_operator", network, parameters, x, family.own_parameters());
+  require_columns(call.check, family, network.output_size());
+  call.check.not_negative("damping", damping);
+  auto fisher = without_gil([&] {
+    return std::make_unique<FisherOperator<Scalar>>(network, family, call.parameters, call.x, call.rows,
+                                                    static_cast<Scalar>(damping));
+  });
+  call.check.finite("network outputs", fisher->outputs(), call.rows * network.output_size());
+  if (!fisher->finite()) call.check.fail("log_std", "must be finite, and so must exp(-2 log_std)");
+  return fisher;
+}
+
+template <typename Scalar>
+void register_policy_of(py::module_& module, const char* operator_name) {
+  module.def("policy_act", &policy_act<Scalar>, py::arg("network"), py::arg("family"), py::arg("parameters"),
+             py::arg("x"), py::arg("tape"), py::arg("first_row"), py::arg("seed"), py::arg("stream"),
+             py::arg("environment"), py::arg("step"), py::arg("actions"), py::arg("max_threads") = kMostThreads);
+  // The operator refers to the network and to the memory of x.
+  py::class_<FisherOperator<Scalar>, LinearOperator<Scalar>>(module, operator_name)
+      .def(py::init(&make_fisher_operator<Scalar>), py::arg("network"), py::arg("family"), py::arg("parameters"),
+           py::arg("x"), py::arg("damping"), py::keep_alive<1, 2>(), py::keep_alive<1, 5>());
+}
+
+}  // namespace
+
+void register_policy(py::module_& module) {
+  py::class_<Family>(module, "Family")
+      .def(py::init(&make_family), py::arg("kind"), py::arg("sizes"), py::arg("log_std_output") = false)
+      .def_property_readonly("columns", &Family::columns)
+      .def_property_readonly("own_parameters", &Family::own_parameters);
+  register_policy_of<float>(module, "FisherOperatorFloat32");
+  register_policy_of<double>(module, "FisherOperatorFloat64");
+}
+
+}  // namespace pgfast::bindings
