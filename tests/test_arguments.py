@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pgfast import kernels, losses, nn, optim
+from pgfast import kernels, losses, nn, optim, policies
 from pgfast.distributions import Categorical
 
 T, N, B, A = 4, 3, 5, 3
@@ -24,13 +24,15 @@ CLEAN = (TypeError, ValueError, FloatingPointError)
 class Call(NamedTuple):
     """A public function and arguments that it accepts; ``written`` names those it may change.
 
-    ``native`` is the name of the compiled function, which the text begins with where an argument has no form at all.
+    ``native`` is the name of the compiled function, which the text begins with where an argument has no form at all,
+    ``inner`` are functions that it calls and that check for it.
     """
 
     function: Callable[..., Any]
     valid: Callable[[Any], dict[str, Any]]
     native: str
     written: tuple[str, ...] = ()
+    inner: tuple[str, ...] = ()
 
 
 def rows(dtype: Any, *shape: int) -> NDArray[Any]:
@@ -55,6 +57,21 @@ P = NETWORKS[np.float32].parameters.size
 
 def network(x: Any) -> nn.Network:
     return NETWORKS[np.float64 if getattr(x, "dtype", None) == np.float64 else np.float32]
+
+
+GAUSSIAN = {
+    dtype: policies.GaussianPolicy(nn.Network([2, 6, 5], [nn.Layer("dense", A)], dtype=dtype))
+    for dtype in (np.float32, np.float64)
+}
+
+
+def gaussian(obs: Any) -> policies.GaussianPolicy:
+    return GAUSSIAN[np.float64 if getattr(obs, "dtype", None) == np.float64 else np.float32]
+
+
+def act(obs: Any, actions: Any) -> None:
+    tape = policies.PolicyTape(gaussian(obs), B)
+    tape.act(obs, 0, actions, seed=1, stream=2, environment=3, step=4)
 
 
 def vector(dtype: Any) -> dict[str, Any]:
@@ -137,6 +154,32 @@ CALLS = {
     },
     "Network.jvp": Call(
         lambda x, v: network(x).jvp(x, v), lambda d: {"x": rows(d, B, 2, 6, 5), "v": rows(d, P)}, "jvp"
+    ),
+    "fisher_operator": Call(
+        lambda obs, damping: gaussian(obs).fisher_operator(obs, damping),
+        lambda d: {"obs": rows(d, B, 2, 6, 5), "damping": 0.1},
+        "__init__",
+    ),
+    "LinearOperator": Call(
+        lambda obs, v: gaussian(obs).fisher_vector_product(obs, v),
+        lambda d: {"obs": rows(d, B, 2, 6, 5), "v": rows(d, GAUSSIAN[d].parameters.size)},
+        "__init__",
+        inner=("fisher_operator",),
+    ),
+    "DiagGaussian.gradient of Policy.scores": Call(
+        lambda obs, actions: gaussian(obs).scores(obs, actions),
+        lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A)},
+        "diag_gaussian_gradient",
+        inner=("Network.forward",),
+    ),
+    "DiagGaussian.gradient of Policy.gradient": Call(
+        lambda obs, actions, weights, entropy: gaussian(obs).gradient(obs, actions, weights, entropy),
+        lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A), "weights": rows(d, B), "entropy": rows(d, B)},
+        "diag_gaussian_gradient",
+        inner=("Network.record",),
+    ),
+    "Policy.act": Call(
+        act, lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A)}, "policy_act", written=("actions",)
     ),
     **{
         f"{kind.__name__}.step": Call(
@@ -243,7 +286,8 @@ def check(name: str, arguments: dict[str, Any]) -> None:
                 assert array.flags.c_contiguous
                 assert array.flags.writeable
                 assert not any(np.may_share_memory(array, given) for given in arguments.values())
-    assert refusal is None or re.match(rf"({re.escape(name.split()[0])}|{call.native}\(\)): ", refusal), refusal
+    checkers = "|".join(re.escape(checker) for checker in (name.split()[0], f"{call.native}()", *call.inner))
+    assert refusal is None or re.match(rf"({checkers}): ", refusal), refusal
     for key, value in arguments.items():
         if not any(value is arguments[other] for other in written):
             assert bits(value) == before[key], f"{key} was modified"

@@ -12,6 +12,7 @@ import pytest
 from pgfast import kernels, losses, nn, optim
 from pgfast.distributions import Categorical
 from pgfast.nn import Layer
+from pgfast.policies import CategoricalPolicy
 
 F4, F8 = np.float32, np.float64
 WIDE, NARROW, LAST, FLAGS = np.zeros((128, 8)), np.zeros((128, 9)), np.zeros(8), np.zeros((128, 8), bool)
@@ -36,7 +37,36 @@ def sgd(parameters: Any, gradient: Any) -> None:
     optim.SGD(0.1).step(parameters, gradient)
 
 
+def fisher_operator(obs: Any = X, damping: Any = 0.0) -> Any:
+    return CategoricalPolicy(NETWORK, initialize=False).fisher_operator(obs, damping)
+
+
 CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (
+        lambda: fisher_operator(damping=-1.0),
+        ValueError,
+        "fisher_operator: damping must be at least 0 and finite, got -1.0",
+    ),
+    (
+        lambda: fisher_operator(np.zeros((6, 4), F4)),
+        ValueError,
+        "fisher_operator: x must have shape (B, 3), got (6, 4)",
+    ),
+    (
+        lambda: fisher_operator(np.full((1, 3), np.nan, F4)),
+        ValueError,
+        "fisher_operator: x must be finite, got nan at flat index 0",
+    ),
+    (
+        lambda: fisher_operator()(np.zeros(26)),
+        TypeError,
+        "LinearOperator: v must be float32, got float64",
+    ),
+    (
+        lambda: fisher_operator()(np.zeros(25, F4)),
+        ValueError,
+        "LinearOperator: v must have shape (P,) = (26,), got (25,)",
+    ),
     (lambda: gae(NARROW), ValueError, "gae: values must have shape (T, N) = (128, 8), got (128, 9)"),
     (lambda: gae(WIDE[0]), ValueError, "gae: values must have shape (T, N) = (128, 8), got (8,)"),
     (lambda: gae(next_values=np.zeros(9)), ValueError, "gae: next_values must have shape (N,) = (8,), got (9,)"),

@@ -77,6 +77,7 @@ std::unique_ptr<FisherOperator<Scalar>> make_fisher_operator(const Network<Scala
   NetworkCall<Scalar> call("fisher_operator", network, parameters, x, family.own_parameters());
   require_columns(call.check, family, network.output_size());
   call.check.not_negative("damping", damping);
+  if (!call.x.bytes) call.check.finite("x", static_cast<const Scalar*>(call.x.data), call.rows * network.input_size());
   auto fisher = without_gil([&] {
     return std::make_unique<FisherOperator<Scalar>>(network, family, call.parameters, call.x, call.rows,
                                                     static_cast<Scalar>(damping));

@@ -76,7 +76,8 @@ class Policy(ABC):
 
         Raises ``TypeError`` (dtype), ``ValueError`` (shape, range, outputs, actions or weights that are not finite).
         """
-        tape = PolicyTape(self, max(1, len(obs)))
+        rows = obs.shape[0] if isinstance(obs, np.ndarray) and obs.ndim else 0
+        tape = PolicyTape(self, max(1, rows))  # what is no batch is refused by the next line
         tape.record(obs, 0)
         doutputs, own = self.family.gradient(tape.outputs, self._own, actions, weight_log_prob, weight_entropy)
         gradient = np.empty_like(self.parameters)

@@ -1,0 +1,106 @@
+"""Small policies of every kind, and all their actions with probabilities."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from pgfast.distributions import Categorical, DiagGaussian, MultiCategorical
+from pgfast.nn import Layer, Network
+from pgfast.policies import ActorCritic, CategoricalPolicy, GaussianPolicy, Policy
+
+
+class Entry(NamedTuple):
+    """A network that computes ``outputs`` columns from ``input_shape``, and what makes a policy of it."""
+
+    layers: tuple[Layer, ...]
+    input_shape: tuple[int, ...]
+    policy: Callable[[Network], Policy]
+    sizes: tuple[int, ...] = ()  # of a categorical policy
+    components: int = 0  # of a Gaussian one
+    byte_observations: bool = False
+
+
+def mlp(outputs: int, *hidden: int, activation: Any = "tanh") -> tuple[Layer, ...]:
+    return (*(Layer("dense", size, activation=activation) for size in hidden), Layer("dense", outputs))
+
+
+def cnn(outputs: int) -> tuple[Layer, ...]:
+    return (Layer("conv2d", 3, 3, 2, "relu"), Layer("conv2d", 4, 2, 1, "relu"), *mlp(outputs, 5, activation="relu"))
+
+
+IMAGE = (2, 7, 8)
+ZOO = {
+    "categorical-linear": Entry(mlp(4), (3,), CategoricalPolicy, sizes=(4,)),
+    "categorical-tanh": Entry(mlp(3, 6, 5), (4,), CategoricalPolicy, sizes=(3,)),
+    "categorical-relu": Entry(mlp(3, 9, activation="relu"), (4,), CategoricalPolicy, sizes=(3,)),
+    "categorical-cnn": Entry(cnn(3), IMAGE, CategoricalPolicy, sizes=(3,), byte_observations=True),
+    "multi-categorical": Entry(mlp(6, 7), (3,), lambda n: CategoricalPolicy(n, (2, 3, 1)), sizes=(2, 3, 1)),
+    "multi-binary": Entry(mlp(4, 5), (3,), lambda n: CategoricalPolicy(n, (2, 2)), sizes=(2, 2)),
+    "gaussian-linear": Entry(mlp(2), (3,), lambda n: GaussianPolicy(n, -0.3), components=2),
+    "gaussian-tanh": Entry(mlp(2, 6, 5), (4,), lambda n: GaussianPolicy(n, 0.4), components=2),
+    "gaussian-relu": Entry(mlp(3, 9, activation="relu"), (4,), GaussianPolicy, components=3),
+    "gaussian-cnn": Entry(cnn(2), IMAGE, GaussianPolicy, components=2, byte_observations=True),
+    "state-std-linear": Entry(mlp(4), (3,), lambda n: GaussianPolicy(n, -0.5, state_dependent_std=True), components=2),
+    "state-std-tanh": Entry(mlp(2, 6), (4,), lambda n: GaussianPolicy(n, state_dependent_std=True), components=1),
+    "actor-critic-discrete": Entry(mlp(4, 6), (4,), lambda n: ActorCritic(n, spaces.Discrete(3)), sizes=(3,)),
+    "actor-critic-multi-discrete": Entry(
+        mlp(6, 6), (4,), lambda n: ActorCritic(n, spaces.MultiDiscrete([3, 2])), sizes=(3, 2)
+    ),
+    "actor-critic-box": Entry(
+        mlp(3, 6), (4,), lambda n: ActorCritic(n, spaces.Box(-1.0, 1.0, (2,)), log_std_init=-0.2), components=2
+    ),
+}
+
+
+def make_policy(name: str, dtype: Any = np.float64, seed: int = 0) -> Policy:
+    """A policy whose parameters are all far from where they start."""
+    entry = ZOO[name]
+    policy = entry.policy(Network(entry.input_shape, entry.layers, dtype=dtype, seed=seed))
+    change = np.random.default_rng(seed).standard_normal(policy.parameters.size, np.float32)
+    policy.parameters[:] += (0.4 * change).astype(dtype)
+    return policy
+
+
+def observations(name: str, rows: int, dtype: Any = np.float64) -> NDArray[Any]:
+    """Standard normal numbers that float32 holds exactly, or bytes."""
+    rng = np.random.default_rng(rows)
+    shape = (rows, *ZOO[name].input_shape)
+    if ZOO[name].byte_observations:
+        return rng.integers(0, 256, shape, np.uint8)
+    return rng.standard_normal(shape, np.float32).astype(dtype)
+
+
+def all_actions(policy: Policy, obs: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[np.float64]]]:
+    """(actions, weights ``[B]``) whose weighted sums are expectations over pi(a | obs).
+
+    Every action of a discrete policy. For a Gaussian 4 Gauss-Hermite nodes along each axis, exact for polynomials of
+    degree 7: products of two scores have degree 4.
+    """
+    distribution, rows = policy.distribution(obs), len(obs)
+    if isinstance(distribution, DiagGaussian):
+        points, point_weights = np.polynomial.hermite_e.hermegauss(4)
+        point_weights = point_weights / np.sqrt(2.0 * np.pi)
+        for index in itertools.product(range(4), repeat=distribution.mean.shape[1]):
+            actions = distribution.mean + np.exp(distribution.log_std) * points[list(index)]
+            yield actions, np.full(rows, np.prod(point_weights[list(index)]))
+        return
+    if isinstance(distribution, Categorical):
+        choices = [np.full(rows, action) for action in range(distribution.logits.shape[1])]
+    else:
+        assert isinstance(distribution, MultiCategorical)
+        choices = [np.tile(action, (rows, 1)) for action in itertools.product(*map(range, distribution.sizes))]
+    for actions in choices:
+        yield actions, np.exp(distribution.log_prob(actions))
+
+
+def some_actions(policy: Policy, obs: NDArray[Any]) -> NDArray[Any]:
+    return policy.act(obs, 5)[0]
+
+
+__all__ = ["ZOO", "all_actions", "make_policy", "observations", "some_actions"]
