@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pgfast import kernels, losses, nn, optim, policies
-from pgfast.distributions import Categorical
+from pgfast.distributions import Categorical, DiagGaussian, MultiCategorical
 
 T, N, B, A = 4, 3, 5, 3
 CLEAN = (TypeError, ValueError, FloatingPointError)
@@ -55,8 +55,13 @@ NETWORKS = {
 P = NETWORKS[np.float32].parameters.size
 
 
+def dtype_for(x: Any) -> Any:
+    """The float dtype that goes with ``x``, whatever it is."""
+    return np.float64 if getattr(x, "dtype", None) == np.float64 else np.float32
+
+
 def network(x: Any) -> nn.Network:
-    return NETWORKS[np.float64 if getattr(x, "dtype", None) == np.float64 else np.float32]
+    return NETWORKS[dtype_for(x)]
 
 
 GAUSSIAN = {
@@ -66,7 +71,7 @@ GAUSSIAN = {
 
 
 def gaussian(obs: Any) -> policies.GaussianPolicy:
-    return GAUSSIAN[np.float64 if getattr(obs, "dtype", None) == np.float64 else np.float32]
+    return GAUSSIAN[dtype_for(obs)]
 
 
 def act(obs: Any, actions: Any) -> None:
@@ -76,6 +81,21 @@ def act(obs: Any, actions: Any) -> None:
 
 def vector(dtype: Any) -> dict[str, Any]:
     return {"parameters": rows(dtype, 9), "gradient": rows(dtype, 9)}
+
+
+SIZES = (2, 3)
+
+
+def choices() -> NDArray[np.int64]:
+    return np.stack([np.arange(B) % size for size in SIZES], axis=1)
+
+
+def row_weights(dtype: Any) -> dict[str, Any]:
+    return {"weight_log_prob": rows(dtype, B), "weight_entropy": rows(dtype, B)}
+
+
+def gaussian(dtype: Any) -> dict[str, Any]:
+    return {"mean": rows(dtype, B, A), "log_std": rows(dtype, A)}
 
 
 CALLS = {
@@ -142,6 +162,117 @@ CALLS = {
         lambda logits: Categorical(logits).sample_with_log_prob(1),
         lambda d: {"logits": rows(d, B, A)},
         "categorical_sample",
+    ),
+    "Categorical.likelihood_ratio": Call(
+        lambda logits, old, actions: Categorical(logits).likelihood_ratio(Categorical(old), actions),
+        lambda d: {"logits": rows(d, B, A), "old": rows(d, B, A), "actions": np.arange(B) % A},
+        "categorical_likelihood_ratio",
+    ),
+    "Categorical.gradient": Call(
+        lambda logits, actions, weight_log_prob, weight_entropy: Categorical(logits).gradient(
+            actions, weight_log_prob, weight_entropy
+        ),
+        lambda d: {"logits": rows(d, B, A), "actions": np.arange(B) % A, **row_weights(d)},
+        "categorical_gradient",
+    ),
+    "MultiCategorical.log_prob": Call(
+        lambda logits, actions: MultiCategorical(logits, SIZES).log_prob(actions),
+        lambda d: {"logits": rows(d, B, 5), "actions": choices()},
+        "multi_categorical_log_prob",
+    ),
+    "MultiCategorical.kl": Call(
+        lambda logits, other: MultiCategorical(logits, SIZES).kl(MultiCategorical(other, SIZES)),
+        lambda d: {"logits": rows(d, B, 5), "other": rows(d, B, 5)},
+        "multi_categorical_kl",
+    ),
+    "MultiCategorical.likelihood_ratio": Call(
+        lambda logits, old, actions: MultiCategorical(logits, SIZES).likelihood_ratio(
+            MultiCategorical(old, SIZES), actions
+        ),
+        lambda d: {"logits": rows(d, B, 5), "old": rows(d, B, 5), "actions": choices()},
+        "multi_categorical_likelihood_ratio",
+    ),
+    **{
+        f"MultiCategorical.{name}": Call(
+            lambda logits, name=name: getattr(MultiCategorical(logits, SIZES), name)(),
+            lambda d: {"logits": rows(d, B, 5)},
+            f"multi_categorical_{name}",
+        )
+        for name in ("entropy", "mode")
+    },
+    "MultiCategorical.sample": Call(
+        lambda logits: MultiCategorical(logits, SIZES).sample_with_log_prob(1),
+        lambda d: {"logits": rows(d, B, 5)},
+        "multi_categorical_sample",
+    ),
+    "MultiCategorical.gradient": Call(
+        lambda logits, actions, weight_log_prob, weight_entropy: MultiCategorical(logits, SIZES).gradient(
+            actions, weight_log_prob, weight_entropy
+        ),
+        lambda d: {"logits": rows(d, B, 5), "actions": choices(), **row_weights(d)},
+        "multi_categorical_gradient",
+    ),
+    "DiagGaussian.log_prob": Call(
+        lambda mean, log_std, actions: DiagGaussian(mean, log_std).log_prob(actions),
+        lambda d: {**gaussian(d), "actions": rows(d, B, A)},
+        "diag_gaussian_log_prob",
+    ),
+    "DiagGaussian.kl": Call(
+        lambda mean, log_std, other_mean, other_log_std: DiagGaussian(mean, log_std).kl(
+            DiagGaussian(other_mean, other_log_std)
+        ),
+        lambda d: {**gaussian(d), "other_mean": rows(d, B, A), "other_log_std": rows(d, B, A)},
+        "diag_gaussian_kl",
+    ),
+    "DiagGaussian.likelihood_ratio": Call(
+        lambda mean, log_std, old_mean, old_log_std, actions: DiagGaussian(mean, log_std).likelihood_ratio(
+            DiagGaussian(old_mean, old_log_std), actions
+        ),
+        lambda d: {
+            **gaussian(d),
+            **{"old_mean": rows(d, B, A), "old_log_std": rows(d, B, A), "actions": rows(d, B, A)},
+        },
+        "diag_gaussian_likelihood_ratio",
+    ),
+    **{
+        f"DiagGaussian.{name}": Call(
+            lambda mean, log_std, name=name: getattr(DiagGaussian(mean, log_std), name)(),
+            gaussian,
+            f"diag_gaussian_{name}",
+        )
+        for name in ("entropy", "mode")
+    },
+    "DiagGaussian.sample": Call(
+        lambda mean, log_std: DiagGaussian(mean, log_std).sample_with_log_prob(1), gaussian, "diag_gaussian_sample"
+    ),
+    **{
+        f"DiagGaussian.gradient with log_std {shape}": Call(
+            lambda mean, log_std, actions, weight_log_prob, weight_entropy: DiagGaussian(mean, log_std).gradient(
+                actions, weight_log_prob, weight_entropy
+            ),
+            lambda d, shape=shape: {
+                **{"mean": rows(d, B, A), "log_std": rows(d, *shape), "actions": rows(d, B, A)},
+                **row_weights(d),
+            },
+            "diag_gaussian_gradient",
+        )
+        for shape in ((A,), (B, A))
+    },
+    "policy_gradient": Call(
+        losses.policy_gradient,
+        lambda d: {"log_prob": rows(d, B), "advantages": rows(d, B), "valid": np.ones(B, bool)},
+        "policy_gradient",
+    ),
+    "trpo_surrogate": Call(
+        lambda advantages, valid: losses.trpo_surrogate(
+            Categorical(np.zeros((B, A), dtype_for(advantages))),
+            Categorical(np.ones((B, A), dtype_for(advantages))),
+            np.arange(B) % A,
+            advantages,
+            valid,
+        ),
+        lambda d: {"advantages": rows(d, B), "valid": np.ones(B, bool)},
+        "trpo_surrogate",
     ),
     "Network.forward": Call(lambda x: network(x).forward(x), lambda d: {"x": rows(d, B, 2, 6, 5)}, "forward"),
     **{

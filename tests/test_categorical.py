@@ -132,15 +132,40 @@ def test_huge_logits_are_exact(dtype: Any) -> None:
     assert distribution.kl(distribution).tolist() == [0.0] * 4
 
 
-def test_reference_gradient_is_that_of_log_prob_and_entropy(draw: Draw, rng: np.random.Generator) -> None:
-    # The native one is reached through a2c_gradient; see test_losses.py.
+def test_any_finite_logits_give_numbers_or_infinities(dtype: Any) -> None:
+    largest = np.finfo(dtype).max
+    logits = np.array([[largest, -largest], [-largest, largest]], dtype)
+    distribution, other, actions = Categorical(logits), Categorical(-logits), np.array([1, 1])
+    assert distribution.log_prob(actions).tolist() == [-math.inf, 0.0]
+    assert distribution.entropy().tolist() == [0.0, 0.0]
+    assert distribution.kl(other).tolist() == [math.inf, math.inf]
+    # -inf minus -inf is no number: where neither gives a probability, the two agree.
+    assert distribution.likelihood_ratio(distribution, actions).tolist() == [1.0, 1.0]
+    np.testing.assert_allclose(distribution.likelihood_ratio(other, actions), [math.exp(-80), math.exp(80)], rtol=1e-5)
+    (dlogits,) = distribution.gradient(actions, np.ones(2, dtype), np.ones(2, dtype))
+    assert dlogits.tolist() == [[-1.0, 1.0], [0.0, 0.0]]
+
+
+def test_gradient_matches_the_reference(
+    logits: NDArray[np.float64], draw: Draw, rng: np.random.Generator, dtype: Any, assert_close: AssertClose
+) -> None:
+    weights, actions = draw(2, len(logits)), some_actions(logits, rng)
+    distribution = Categorical(logits.astype(dtype))
+    (both,) = distribution.gradient(actions, *weights.astype(dtype))
+    assert_close(both, reference.gradient(logits, actions, *weights))
+    (without,) = distribution.gradient(actions, weights[0].astype(dtype))
+    assert_close(without, reference.gradient(logits, actions, weights[0], np.zeros(len(logits))))
+
+
+def test_gradient_is_that_of_log_prob_and_entropy(draw: Draw, rng: np.random.Generator) -> None:
     logits, weights = draw(4, 5), draw(2, 4)
     actions = some_actions(logits, rng)
 
     def weighted_sum(at: NDArray[np.float64]) -> float:
         return float(weights[0] @ Categorical(at).log_prob(actions) + weights[1] @ Categorical(at).entropy())
 
-    check_gradient(weighted_sum, logits, reference.gradient(logits, actions, *weights))
+    (dlogits,) = Categorical(logits).gradient(actions, *weights)
+    check_gradient(weighted_sum, logits, dlogits.astype(np.float64))
 
 
 def test_sample_matches_the_reference(logits: NDArray[np.float64], dtype: Any, assert_close: AssertClose) -> None:
@@ -181,3 +206,6 @@ def test_sample_is_a_function_of_the_generator_alone(draw: Draw) -> None:
     # A row's draw does not depend on how many rows follow it.
     few = Categorical(np.ascontiguousarray(distribution.logits[:50]))
     np.testing.assert_array_equal(few.sample(4), one[0][:50])
+    # Row b of a later group of environments is row 50 + b of all of them.
+    later = Categorical(distribution.logits[50:])
+    np.testing.assert_array_equal(later.sample_at(4, USER_STREAM, 50, 0)[0], one[0][50:])

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from pgfast import kernels, losses, nn, optim
-from pgfast.distributions import Categorical
+from pgfast.distributions import Categorical, DiagGaussian, MultiCategorical
 from pgfast.nn import Layer
 from pgfast.policies import CategoricalPolicy
 
 F4, F8 = np.float32, np.float64
 WIDE, NARROW, LAST, FLAGS = np.zeros((128, 8)), np.zeros((128, 9)), np.zeros(8), np.zeros((128, 8), bool)
 LOGITS, ROW, ACTIONS = np.zeros((5, 3)), np.zeros(5), np.zeros(5, np.int64)
+GAUSSIAN, MULTI = DiagGaussian(LOGITS, np.zeros(3)), MultiCategorical(LOGITS, (1, 2))
 NETWORK = nn.mlp(3, 2, (4,))
 X = np.zeros((6, 3), F4)
 SHARED = np.zeros(10)
@@ -141,6 +142,127 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         "Categorical.kl: other must have shape (B, A) = (5, 3), got (5, 4)",
     ),
     (
+        lambda: Categorical(LOGITS).kl(GAUSSIAN),  # type: ignore[arg-type]
+        TypeError,
+        "Categorical.kl: other must be a Categorical, got DiagGaussian",
+    ),
+    (
+        lambda: Categorical(LOGITS).likelihood_ratio(Categorical(LOGITS[:2]), ACTIONS),
+        ValueError,
+        "Categorical.likelihood_ratio: old must have shape (B, A) = (5, 3), got (2, 3)",
+    ),
+    (
+        lambda: Categorical(LOGITS).gradient(ACTIONS, ROW[:4]),
+        ValueError,
+        "Categorical.gradient: weight_log_prob must have shape (B,) = (5,), got (4,)",
+    ),
+    (
+        lambda: Categorical(LOGITS).gradient(ACTIONS, ROW, ROW + np.inf),
+        ValueError,
+        "Categorical.gradient: weight_entropy must be finite, got inf at flat index 0",
+    ),
+    (
+        lambda: DiagGaussian(LOGITS, np.zeros(4)).entropy(),
+        ValueError,
+        "DiagGaussian.entropy: log_std must have shape (A,) = (3,), got (4,)",
+    ),
+    (
+        lambda: DiagGaussian(LOGITS, np.zeros((1, 3))).entropy(),
+        ValueError,
+        "DiagGaussian.entropy: log_std must have shape (B, A) = (5, 3), got (1, 3)",
+    ),
+    (
+        lambda: DiagGaussian(LOGITS, np.zeros(3, F4)).mode(),
+        TypeError,
+        "DiagGaussian.mode: log_std must be float64 as mean, got float32",
+    ),
+    (
+        lambda: DiagGaussian(LOGITS, np.array([0.0, np.inf, np.nan])).sample(0),
+        ValueError,
+        "DiagGaussian.sample: log_std must be finite, got inf at flat index 1",
+    ),
+    (
+        lambda: GAUSSIAN.log_prob(np.full((5, 3), np.nan)),
+        ValueError,
+        "DiagGaussian.log_prob: actions must be finite, got nan at flat index 0",
+    ),
+    (
+        lambda: GAUSSIAN.log_prob(ACTIONS),  # type: ignore[arg-type]
+        TypeError,
+        "DiagGaussian.log_prob: actions must be float64 as mean, got int64",
+    ),
+    (
+        lambda: GAUSSIAN.kl(DiagGaussian(LOGITS, np.zeros(2))),
+        ValueError,
+        "DiagGaussian.kl: other.log_std must have shape (A,) = (3,), got (2,)",
+    ),
+    (
+        lambda: GAUSSIAN.likelihood_ratio(DiagGaussian(LOGITS[:, :2], np.zeros(2)), LOGITS),
+        ValueError,
+        "DiagGaussian.likelihood_ratio: old.mean must have shape (B, A) = (5, 3), got (5, 2)",
+    ),
+    (
+        lambda: MULTI.log_prob(np.array([[0, 1]] * 4 + [[0, 2]])),
+        ValueError,
+        "MultiCategorical.log_prob: actions must be in [0, 2), got 2 at row 4, column 1",
+    ),
+    (
+        lambda: MULTI.log_prob(ACTIONS),
+        ValueError,
+        "MultiCategorical.log_prob: actions must have shape (B, K) = (5, 2), got (5,)",
+    ),
+    (
+        lambda: MultiCategorical(LOGITS, (2, 2)).entropy(),
+        ValueError,
+        "MultiCategorical.entropy: logits must have shape (B, sum(sizes)) = (5, 4), got (5, 3)",
+    ),
+    (
+        lambda: MultiCategorical(LOGITS, (2**62, 2**62)).entropy(),
+        ValueError,
+        f"MultiCategorical.entropy: logits must have shape (B, sum(sizes)) = (5, {2**63 - 1}), got (5, 3)",
+    ),
+    (
+        lambda: MultiCategorical(LOGITS, (3, 0)).mode(),
+        ValueError,
+        "MultiCategorical.mode: sizes must be at least 1, got 0 at index 1",
+    ),
+    (lambda: MultiCategorical(LOGITS, ()).mode(), ValueError, "MultiCategorical.mode: sizes must not be empty"),
+    (
+        lambda: MultiCategorical(LOGITS, (1, 2.0)),  # type: ignore[arg-type]
+        TypeError,
+        "MultiCategorical: sizes must be ints: 'float' object cannot be interpreted as an integer",
+    ),
+    (
+        lambda: MULTI.kl(MultiCategorical(LOGITS, (2, 1))),
+        ValueError,
+        "MultiCategorical.kl: other must have sizes (1, 2), got (2, 1)",
+    ),
+    (
+        lambda: losses.policy_gradient(ROW, LAST),
+        ValueError,
+        "policy_gradient: advantages must have shape (B,) = (5,), got (8,)",
+    ),
+    (
+        lambda: losses.policy_gradient(ROW, ROW, ROW > 1.0),
+        ValueError,
+        "policy_gradient: valid must mark at least one row",
+    ),
+    (
+        lambda: losses.trpo_surrogate(GAUSSIAN, GAUSSIAN, LOGITS, ROW.astype(F4)),
+        TypeError,
+        "trpo_surrogate: advantages must be float64 as new, got float32",
+    ),
+    (
+        lambda: losses.trpo_surrogate(GAUSSIAN, GAUSSIAN, LOGITS, ROW, ROW > 1.0),
+        ValueError,
+        "trpo_surrogate: valid must mark at least one row",
+    ),
+    (
+        lambda: losses.trpo_surrogate(MULTI, Categorical(LOGITS), ACTIONS, ROW),
+        TypeError,
+        "MultiCategorical.likelihood_ratio: old must be a MultiCategorical, got Categorical",
+    ),
+    (
         lambda: losses.a2c(ROW, ROW, ROW, ROW, ROW, -0.1, 0.5),
         ValueError,
         "a2c: entropy_coef must be at least 0 and finite, got -0.1",
@@ -239,5 +361,5 @@ def test_a_refused_array_costs_no_memory(call: Callable[[Any], Any]) -> None:
 def test_two_distributions_of_different_precision_do_not_mix() -> None:
     with pytest.raises(TypeError, match=r"^Categorical.kl: other must be float64 as logits, got float32$"):
         Categorical(LOGITS).kl(Categorical(LOGITS.astype(F4)))
-    with pytest.raises(TypeError, match=r"^Categorical.likelihood_ratio: "):
+    with pytest.raises(TypeError, match=r"^Categorical.likelihood_ratio: old must be float64 as logits, got float32$"):
         Categorical(LOGITS).likelihood_ratio(Categorical(LOGITS.astype(F4)), ACTIONS)

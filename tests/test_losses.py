@@ -1,7 +1,8 @@
-"""losses.a2c and losses.a2c_gradient."""
+"""losses.policy_gradient, losses.trpo_surrogate, losses.a2c and losses.a2c_gradient."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradcheck import check_gradient
 from pgfast import losses
-from pgfast.distributions import Categorical
+from pgfast.distributions import Categorical, DiagGaussian, Distribution, MultiCategorical
 from pgfast.reference import losses as reference
 
 Draw = Callable[..., NDArray[np.float64]]
@@ -141,3 +142,77 @@ def test_what_invalid_rows_hold_is_not_read(draw: Draw, rng: np.random.Generator
     dirty = losses.a2c_gradient(*batch.native(np.float64), *COEFFICIENTS, batch.valid)
     for a, b in zip(clean, dirty, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_policy_gradient_matches_the_reference(draw: Draw, rng: np.random.Generator, masked: bool, dtype: Any) -> None:
+    log_prob, advantages, valid = draw(50), draw(50), rng.random(50) < 0.5 if masked else None
+    native = losses.policy_gradient(log_prob.astype(dtype), advantages.astype(dtype), valid)
+    assert isinstance(native, float)
+    assert native == pytest.approx(reference.policy_gradient(log_prob, advantages, valid), rel=1e-12)
+
+
+FAMILIES = ["Categorical", "MultiCategorical", "DiagGaussian"]
+
+
+def two_policies(family: str, draw: Draw, rng: np.random.Generator, dtype: Any, rows: int) -> tuple[Any, Any, Any]:
+    """Two distributions of one family, and actions that the second drew."""
+    new: Distribution[Any]
+    old: Distribution[Any]
+    if family == "DiagGaussian":
+        new, old = (DiagGaussian(draw(rows, 2).astype(dtype), 0.25 * draw(2).astype(dtype)) for _ in range(2))
+    elif family == "MultiCategorical":
+        new, old = (MultiCategorical(draw(rows, 5).astype(dtype), (2, 3)) for _ in range(2))
+    else:
+        new, old = (Categorical(draw(rows, 5).astype(dtype)) for _ in range(2))
+    return new, old, old.sample(int(rng.integers(2**32)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("masked", [False, True])
+def test_trpo_surrogate_matches_the_reference(
+    family: str, draw: Draw, rng: np.random.Generator, masked: bool, dtype: Any
+) -> None:
+    new, old, actions = two_policies(family, draw, rng, dtype, 50)
+    advantages, valid = draw(50), rng.random(50) < 0.5 if masked else None
+    native = losses.trpo_surrogate(new, old, actions, advantages.astype(dtype), valid)
+    assert isinstance(native, float)
+    log_probs = [policy.log_prob(actions).astype(np.float64) for policy in (new, old)]
+    expected = reference.trpo_surrogate(*log_probs, advantages, valid)
+    assert native == pytest.approx(expected, rel=1e-4 if dtype == np.float32 else 1e-11)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_at_the_old_policy_both_losses_have_one_gradient(family: str, draw: Draw, rng: np.random.Generator) -> None:
+    _, old, actions = two_policies(family, draw, rng, np.float64, 6)
+    advantages, valid = draw(6), np.array([True, True, False, True, False, True])
+    assert losses.trpo_surrogate(old, old, actions, advantages, valid) == pytest.approx(-advantages[valid].mean())
+    weights = -np.where(valid, advantages, 0.0) / 4.0
+    names = ["mean", "log_std"] if family == "DiagGaussian" else ["logits"]
+
+    def replaced(name: str, at: NDArray[np.float64]) -> Any:
+        new = copy.copy(old)
+        setattr(new, name, at)
+        return new
+
+    for name, gradient in zip(names, old.gradient(actions, weights), strict=True):
+
+        def policy_gradient(at: NDArray[np.float64], name: str = name) -> float:
+            return losses.policy_gradient(replaced(name, at).log_prob(actions), advantages, valid)
+
+        def surrogate(at: NDArray[np.float64], name: str = name) -> float:
+            return losses.trpo_surrogate(replaced(name, at), old, actions, advantages, valid)
+
+        check_gradient(policy_gradient, getattr(old, name), gradient)
+        check_gradient(surrogate, getattr(old, name), gradient)
+
+
+def test_policy_losses_do_not_read_invalid_rows(draw: Draw, rng: np.random.Generator) -> None:
+    new, old, actions = two_policies("Categorical", draw, rng, np.float64, 20)
+    advantages, log_prob, valid = draw(20), draw(20), np.arange(20) % 3 == 0
+    policy_gradient = losses.policy_gradient(log_prob, advantages, valid)
+    surrogate = losses.trpo_surrogate(new, old, actions, advantages, valid)
+    log_prob[~valid] = -np.inf
+    advantages[~valid] = np.nan
+    assert losses.policy_gradient(log_prob, advantages, valid) == policy_gradient
+    assert losses.trpo_surrogate(new, old, actions, advantages, valid) == surrogate

@@ -19,7 +19,7 @@ RunPython = Callable[..., subprocess.CompletedProcess[str]]
 COMPUTE = """
 import numpy as np, pgfast
 from pgfast import kernels, losses, nn, optim
-from pgfast.distributions import Categorical
+from pgfast.distributions import Categorical, DiagGaussian, MultiCategorical
 
 rng = np.random.default_rng(0)
 results = {}
@@ -41,6 +41,11 @@ for dtype in (np.float32, np.float64):
         results[name + dtype.__name__] = globals()[name]
     results["entropy" + dtype.__name__] = policy.entropy()
     results["sample" + dtype.__name__] = policy.sample(1)
+    multi, gaussian = MultiCategorical(outputs, (2, 3)), DiagGaussian(outputs, dy[0])
+    results["choices" + dtype.__name__] = multi.sample(1)
+    results["normals" + dtype.__name__] = gaussian.sample(1)
+    results["log_std" + dtype.__name__] = gaussian.gradient(dy, outputs[:, 0].copy())[1]
+    results["surrogate" + dtype.__name__] = losses.trpo_surrogate(gaussian, DiagGaussian(dy, dy), dy, dy[:, 0].copy())
 """
 
 

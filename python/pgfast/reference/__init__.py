@@ -3,7 +3,6 @@
 Written to be read and to be compared with; nothing in the package imports it. Functions take and give float64 arrays,
 check nothing and return new arrays, also where the native call writes in place.
 
-==================  ===================================================================================
 ``returns``         discounted returns, generalized advantage estimation
 ``categorical``     log-probability, entropy, KL divergence, sampling, and the gradient at the logits
 ``losses``          the losses of the advantage actor-critic and their gradient
@@ -11,10 +10,42 @@ check nothing and return new arrays, also where the native call writes in place.
 ``network``         dense and convolutional layers: forward, vjp, jvp, per-sample vjp, initial weights
 ``random``          Philox4x32-10, uniform and normal numbers
 ==================  ===================================================================================
+=======
+=====================  =============================================================================
+``returns``            discounted returns, generalized advantage estimation
+``categorical``        log-probability, entropy, KL divergence, sampling, and the gradient at the logits
+``multi_categorical``  the same for several independent choices
+``diag_gaussian``      the same for real actions
+``losses``             the losses of the algorithms and their gradients
+``optim``              the steps of SGD, Adam and RMSprop, global-norm clipping
+``network``            dense and convolutional layers: forward, vjp, jvp, per-sample vjp, initial weights
+``fisher_operator``    products with the Fisher information of a policy
+``random``             Philox4x32-10, uniform and normal numbers
+=====================  =============================================================================
 """
 
 from __future__ import annotations
 
-from pgfast.reference import categorical, fisher_operator, losses, network, optim, random, returns
+from pgfast.reference import (
+    categorical,
+    diag_gaussian,
+    fisher_operator,
+    losses,
+    multi_categorical,
+    network,
+    optim,
+    random,
+    returns,
+)
 
-__all__ = ["categorical", "fisher_operator", "losses", "network", "optim", "random", "returns"]
+__all__ = [
+    "categorical",
+    "diag_gaussian",
+    "fisher_operator",
+    "losses",
+    "multi_categorical",
+    "network",
+    "optim",
+    "random",
+    "returns",
+]

@@ -1,4 +1,4 @@
-"""The losses of the advantage actor-critic; means run over the rows that ``valid`` marks, all where it is None."""
+"""The losses of the algorithms; means run over the rows that ``valid`` marks, all where it is None."""
 
 from __future__ import annotations
 
@@ -7,7 +7,26 @@ from numpy.typing import NDArray
 
 from pgfast.reference import categorical
 
-__all__ = ["a2c", "a2c_gradient"]
+__all__ = ["a2c", "a2c_gradient", "policy_gradient", "trpo_surrogate"]
+
+
+def policy_gradient(
+    log_prob: NDArray[np.float64], advantages: NDArray[np.float64], valid: NDArray[np.bool_] | None = None
+) -> float:
+    """-mean(log_prob A)."""
+    rows = np.ones(len(log_prob), bool) if valid is None else valid
+    return -float(np.mean((log_prob * advantages)[rows]))
+
+
+def trpo_surrogate(
+    log_prob: NDArray[np.float64],
+    old_log_prob: NDArray[np.float64],
+    advantages: NDArray[np.float64],
+    valid: NDArray[np.bool_] | None = None,
+) -> float:
+    """-mean(exp(log_prob - old_log_prob) A)."""
+    rows = np.ones(len(log_prob), bool) if valid is None else valid
+    return -float(np.mean((np.exp(log_prob - old_log_prob) * advantages)[rows]))
 
 
 def a2c(
