@@ -57,6 +57,15 @@ def network(x: Any) -> nn.Network:
     return NETWORKS[np.float64 if getattr(x, "dtype", None) == np.float64 else np.float32]
 
 
+def information(dtype: Any) -> NDArray[Any]:
+    """A positive definite matrix ``[4, 4]``."""
+    return kernels.fisher_matrix(rows(dtype, 9, 4))
+
+
+def linear_operator(v: Any) -> Any:
+    return kernels.fisher_operator(rows(np.float64 if getattr(v, "dtype", None) == np.float64 else np.float32, B, 9))
+
+
 def vector(dtype: Any) -> dict[str, Any]:
     return {"parameters": rows(dtype, 9), "gradient": rows(dtype, 9)}
 
@@ -85,6 +94,48 @@ CALLS = {
         lambda d: {"gradient": rows(d, 9), "max_norm": 0.5},
         "clip_by_global_norm",
         written=("gradient",),
+    ),
+    "fisher_matrix": Call(kernels.fisher_matrix, lambda d: {"scores": rows(d, B, 4)}, "fisher_matrix"),
+    "fisher_operator": Call(kernels.fisher_operator, lambda d: {"scores": rows(d, B, 4)}, "fisher_operator"),
+    "LinearOperator": Call(lambda v: linear_operator(v)(v), lambda d: {"v": rows(d, 9)}, "__call__"),
+    "natural_gradient": Call(
+        kernels.natural_gradient,
+        lambda d: {"fisher": information(d), "gradient": rows(d, 4), "damping": 0.1},
+        "natural_gradient",
+    ),
+    **{
+        f"natural_gradient_from_scores {method}": Call(
+            kernels.natural_gradient_from_scores,
+            lambda d, method=method: {
+                **{"scores": rows(d, B, 9), "gradient": rows(d, 9), "damping": 0.1},
+                "method": method,
+            },
+            "natural_gradient_from_scores",
+        )
+        for method in ("auto", "cholesky", "woodbury")
+    },
+    "natural_step_size": Call(
+        kernels.natural_step_size,
+        lambda d: {"fisher": information(d), "natural_gradient": rows(d, 4), "max_kl": 0.01},
+        "natural_step_size",
+    ),
+    "conjugate_gradient": Call(
+        kernels.conjugate_gradient,
+        lambda d: {
+            **{"matvec": lambda v: v, "b": rows(d, 9)},
+            **{"max_iterations": 10, "tolerance": 1e-5, "damping": 0.1},
+        },
+        "conjugate_gradient",
+    ),
+    "conjugate_gradient of an operator": Call(
+        lambda b: kernels.conjugate_gradient(linear_operator(b), b, damping=0.1),
+        lambda d: {"b": rows(d, 9)},
+        "conjugate_gradient",
+    ),
+    "conjugate_gradient of any product": Call(
+        lambda product: kernels.conjugate_gradient(lambda v: product, np.ones(9, np.float32)),
+        lambda d: {"product": np.ones(9, np.float32)},
+        "conjugate_gradient",
     ),
     "a2c": Call(
         losses.a2c,

@@ -15,6 +15,8 @@ __all__ = [
     "LinearOperatorFloat64",
     "NetworkFloat32",
     "NetworkFloat64",
+    "ScoresFisherOperatorFloat32",
+    "ScoresFisherOperatorFloat64",
     "TapeFloat32",
     "TapeFloat64",
     "a2c",
@@ -31,7 +33,12 @@ __all__ = [
     "clip_by_global_norm",
     "conjugate_gradient",
     "discounted_returns",
+    "fisher_matrix",
+    "fisher_operator",
     "gae",
+    "natural_gradient",
+    "natural_gradient_from_scores",
+    "natural_step_size",
     "num_threads",
     "philox",
     "random_uniform",
@@ -148,6 +155,12 @@ class TapeFloat64:
     @property
     def capacity(self) -> int: ...
 
+class ScoresFisherOperatorFloat32(LinearOperatorFloat32):
+    pass
+
+class ScoresFisherOperatorFloat64(LinearOperatorFloat64):
+    pass
+
 def a2c(
     log_prob: typing.Any,
     advantages: typing.Any,
@@ -196,6 +209,8 @@ def conjugate_gradient(
 def discounted_returns(
     rewards: typing.Any, dones: typing.Any, next_values: typing.Any, discount: float
 ) -> numpy.typing.NDArray[typing.Any]: ...
+def fisher_matrix(scores: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def fisher_operator(scores: typing.Any) -> typing.Any: ...
 def gae(
     rewards: typing.Any,
     values: typing.Any,
@@ -205,6 +220,11 @@ def gae(
     discount: float,
     gae_lambda: float,
 ) -> tuple[typing.Any, ...]: ...
+def natural_gradient(fisher: typing.Any, gradient: typing.Any, damping: float) -> numpy.typing.NDArray[typing.Any]: ...
+def natural_gradient_from_scores(
+    scores: typing.Any, gradient: typing.Any, damping: float, method: str
+) -> numpy.typing.NDArray[typing.Any]: ...
+def natural_step_size(fisher: typing.Any, natural_gradient: typing.Any, max_kl: float) -> float: ...
 def num_threads() -> int: ...
 def philox(
     key: int, counter: typing.Annotated[collections.abc.Sequence[int], "FixedSize(4)"]

@@ -10,11 +10,12 @@ check nothing and return new arrays, also where the native call writes in place.
 ``optim``        the steps of SGD, Adam and RMSprop, global-norm clipping
 ``network``      dense and convolutional layers: forward, vjp, jvp, per-sample vjp, initial weights
 ``random``       Philox4x32-10, uniform and normal numbers
+``second_order`` Fisher matrix, natural gradient and step size, conjugate gradients
 ===============  ===================================================================================
 """
 
 from __future__ import annotations
 
-from pgfast.reference import categorical, losses, network, optim, random, returns
+from pgfast.reference import categorical, losses, network, optim, random, returns, second_order
 
-__all__ = ["categorical", "losses", "network", "optim", "random", "returns"]
+__all__ = ["categorical", "losses", "network", "optim", "random", "returns", "second_order"]
