@@ -79,6 +79,15 @@ def act(obs: Any, actions: Any) -> None:
     tape.act(obs, 0, actions, seed=1, stream=2, environment=3, step=4)
 
 
+def information(dtype: Any) -> NDArray[Any]:
+    """A positive definite matrix ``[4, 4]``."""
+    return kernels.fisher_matrix(rows(dtype, 9, 4))
+
+
+def linear_operator(v: Any) -> Any:
+    return kernels.fisher_operator(rows(np.float64 if getattr(v, "dtype", None) == np.float64 else np.float32, B, 9))
+
+
 def vector(dtype: Any) -> dict[str, Any]:
     return {"parameters": rows(dtype, 9), "gradient": rows(dtype, 9)}
 
@@ -122,6 +131,48 @@ CALLS = {
         lambda d: {"gradient": rows(d, 9), "max_norm": 0.5},
         "clip_by_global_norm",
         written=("gradient",),
+    ),
+    "fisher_matrix": Call(kernels.fisher_matrix, lambda d: {"scores": rows(d, B, 4)}, "fisher_matrix"),
+    "fisher_operator": Call(kernels.fisher_operator, lambda d: {"scores": rows(d, B, 4)}, "fisher_operator"),
+    "LinearOperator": Call(lambda v: linear_operator(v)(v), lambda d: {"v": rows(d, 9)}, "__call__"),
+    "natural_gradient": Call(
+        kernels.natural_gradient,
+        lambda d: {"fisher": information(d), "gradient": rows(d, 4), "damping": 0.1},
+        "natural_gradient",
+    ),
+    **{
+        f"natural_gradient_from_scores {method}": Call(
+            kernels.natural_gradient_from_scores,
+            lambda d, method=method: {
+                **{"scores": rows(d, B, 9), "gradient": rows(d, 9), "damping": 0.1},
+                "method": method,
+            },
+            "natural_gradient_from_scores",
+        )
+        for method in ("auto", "cholesky", "woodbury")
+    },
+    "natural_step_size": Call(
+        kernels.natural_step_size,
+        lambda d: {"fisher": information(d), "natural_gradient": rows(d, 4), "max_kl": 0.01},
+        "natural_step_size",
+    ),
+    "conjugate_gradient": Call(
+        kernels.conjugate_gradient,
+        lambda d: {
+            **{"matvec": lambda v: v, "b": rows(d, 9)},
+            **{"max_iterations": 10, "tolerance": 1e-5, "damping": 0.1},
+        },
+        "conjugate_gradient",
+    ),
+    "conjugate_gradient of an operator": Call(
+        lambda b: kernels.conjugate_gradient(linear_operator(b), b, damping=0.1),
+        lambda d: {"b": rows(d, 9)},
+        "conjugate_gradient",
+    ),
+    "conjugate_gradient of any product": Call(
+        lambda product: kernels.conjugate_gradient(lambda v: product, np.ones(9, np.float32)),
+        lambda d: {"product": np.ones(9, np.float32)},
+        "conjugate_gradient",
     ),
     "a2c": Call(
         losses.a2c,
@@ -286,7 +337,7 @@ CALLS = {
     "Network.jvp": Call(
         lambda x, v: network(x).jvp(x, v), lambda d: {"x": rows(d, B, 2, 6, 5), "v": rows(d, P)}, "jvp"
     ),
-    "fisher_operator": Call(
+    "Policy.fisher_operator": Call(
         lambda obs, damping: gaussian(obs).fisher_operator(obs, damping),
         lambda d: {"obs": rows(d, B, 2, 6, 5), "damping": 0.1},
         "__init__",
@@ -295,7 +346,7 @@ CALLS = {
         lambda obs, v: gaussian(obs).fisher_vector_product(obs, v),
         lambda d: {"obs": rows(d, B, 2, 6, 5), "v": rows(d, GAUSSIAN[d].parameters.size)},
         "__init__",
-        inner=("fisher_operator",),
+        inner=("Policy.fisher_operator",),
     ),
     "DiagGaussian.gradient of Policy.scores": Call(
         lambda obs, actions: gaussian(obs).scores(obs, actions),

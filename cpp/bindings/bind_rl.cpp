@@ -1,7 +1,12 @@
 #include <limits>
+#include <memory>
+#include <string>
 
 #include "arrays.hpp"
+#include "pgfast/linalg/linear_operator.hpp"
 #include "pgfast/rl/a2c_loss.hpp"
+#include "pgfast/rl/fisher.hpp"
+#include "pgfast/rl/natural_gradient.hpp"
 #include "pgfast/rl/policy_loss.hpp"
 #include "pgfast/rl/returns.hpp"
 
@@ -144,6 +149,121 @@ py::tuple bind_a2c_gradient(const py::object& logits, const py::object& values, 
   });
 }
 
+py::array bind_fisher_matrix(const py::object& scores) {
+  Arguments check("fisher_matrix");
+  return check.dispatch("scores", scores, [&](auto tag) -> py::array {
+    using Scalar = decltype(tag);
+    const auto* s = check.input<Scalar>("scores", scores, {"B", "P"});
+    auto fisher = check.result<Scalar>({"P", "P"});
+    Scalar* to = fisher.mutable_data();
+    without_gil([&] { fisher_matrix(check.extent("B"), check.extent("P"), s, to); });
+    return py::array(std::move(fisher));
+  });
+}
+
+py::object bind_fisher_operator(const py::object& scores) {
+  Arguments check("fisher_operator");
+  return check.dispatch("scores", scores, [&](auto tag) -> py::object {
+    using Scalar = decltype(tag);
+    const auto* s = check.input<Scalar>("scores", scores, {"B", "P"});
+    return py::cast(std::make_unique<ScoresFisherOperator<Scalar>>(check.extent("B"), check.extent("P"), s));
+  });
+}
+
+/// Raises unless the system could be solved.
+void require_solved(const char* function, const char* matrix, SolveStatus status) {
+  const std::string name = std::string(function) + ": ";
+  if (status == SolveStatus::not_positive_definite) {
+    const py::object kind = py::module_::import("numpy.linalg").attr("LinAlgError");
+    py::set_error(kind, (name + matrix + " + damping I must be positive definite; a larger damping may help").c_str());
+    throw py::error_already_set();
+  }
+  if (status == SolveStatus::overflow) throw py::value_error(name + "the solution overflows");
+}
+
+template <typename Scalar>
+void require_symmetric(const Arguments& check, const char* name, const Scalar* matrix, Index n) {
+  constexpr double tolerance = std::is_same_v<Scalar, float> ? 1e-5 : 1e-10;
+  const Symmetry symmetry = without_gil([&] { return symmetry_of(n, matrix); });
+  if (!symmetry.finite) check.finite(name, matrix, n * n);
+  if (symmetry.difference > tolerance * symmetry.largest) {
+    const std::string i = std::to_string(symmetry.row);
+    const std::string j = std::to_string(symmetry.column);
+    check.fail(name, "must be symmetric to " + Arguments::number(tolerance) + " of its largest entry " +
+                         Arguments::number(symmetry.largest) + ", got [" + i + ", " + j + "] and [" + j + ", " + i +
+                         "] that differ by " + Arguments::number(symmetry.difference));
+  }
+}
+
+py::array bind_natural_gradient(const py::object& fisher, const py::object& gradient, double damping) {
+  Arguments check("natural_gradient");
+  return check.dispatch("fisher", fisher, [&](auto tag) -> py::array {
+    using Scalar = decltype(tag);
+    const auto* f = check.input<Scalar>("fisher", fisher, {"P", "P"});
+    const auto* g = check.input<Scalar>("gradient", gradient, {"P"});
+    const Index size = check.extent("P");
+    check.not_negative("damping", damping);
+    check.finite("gradient", g, size);
+    require_symmetric(check, "fisher", f, size);
+    auto x = check.result<Scalar>({"P"});
+    Scalar* to = x.mutable_data();
+    const SolveStatus status = without_gil([&] { return solve_damped(size, f, g, damping, to); });
+    require_solved("natural_gradient", "fisher", status);
+    return py::array(std::move(x));
+  });
+}
+
+py::array bind_natural_gradient_from_scores(const py::object& scores, const py::object& gradient, double damping,
+                                            const std::string& method) {
+  Arguments check("natural_gradient_from_scores");
+  return check.dispatch("scores", scores, [&](auto tag) -> py::array {
+    using Scalar = decltype(tag);
+    const auto* s = check.input<Scalar>("scores", scores, {"B", "P"});
+    const auto* g = check.input<Scalar>("gradient", gradient, {"P"});
+    const Index rows = check.extent("B");
+    const Index size = check.extent("P");
+    if (method != "auto" && method != "cholesky" && method != "woodbury")
+      check.fail("method", "must be \"auto\", \"cholesky\" or \"woodbury\", got \"" + method + "\"");
+    const bool woodbury = method == "woodbury" || (method == "auto" && rows < size);
+    if (woodbury)
+      check.positive("damping", damping);
+    else
+      check.not_negative("damping", damping);
+    check.finite("scores", s, rows * size);
+    check.finite("gradient", g, size);
+    auto x = check.result<Scalar>({"P"});
+    Scalar* to = x.mutable_data();
+    const SolveStatus status = without_gil([&] {
+      if (woodbury) return natural_gradient_woodbury(rows, size, s, g, damping, to);
+      Buffer<Scalar> storage;
+      Scalar* fisher = storage.reserve(size * size);
+      fisher_matrix(rows, size, s, fisher);
+      return solve_damped(size, fisher, g, damping, to);
+    });
+    require_solved("natural_gradient_from_scores", woodbury ? "SS' / B" : "S'S / B", status);
+    return py::array(std::move(x));
+  });
+}
+
+double bind_natural_step_size(const py::object& fisher, const py::object& natural_gradient, double max_kl) {
+  Arguments check("natural_step_size");
+  return check.dispatch("fisher", fisher, [&](auto tag) -> double {
+    using Scalar = decltype(tag);
+    const auto* f = check.input<Scalar>("fisher", fisher, {"P", "P"});
+    const auto* x = check.input<Scalar>("natural_gradient", natural_gradient, {"P"});
+    check.positive("max_kl", max_kl);
+    const double form = without_gil([&] { return quadratic_form(check.extent("P"), f, x); });
+    if (!(form > 0 && std::isfinite(form)))
+      check.fail("x'Fx must be positive and finite, got " + Arguments::number(form));
+    return std::sqrt(2.0) * std::sqrt(max_kl) / std::sqrt(form);
+  });
+}
+
+template <typename Scalar>
+void register_fisher_operator(py::module_& module, const char* name) {
+  py::class_<ScoresFisherOperator<Scalar>, LinearOperator<Scalar>>(module, name);
+}
+
 }  // namespace
 
 void register_rl(py::module_& module) {
@@ -160,6 +280,15 @@ void register_rl(py::module_& module) {
   module.def("a2c_gradient", &bind_a2c_gradient, py::arg("logits"), py::arg("values"), py::arg("actions"),
              py::arg("advantages"), py::arg("returns"), py::arg("entropy_coef"), py::arg("value_coef"),
              py::arg("valid") = py::none());
+  register_fisher_operator<float>(module, "ScoresFisherOperatorFloat32");
+  register_fisher_operator<double>(module, "ScoresFisherOperatorFloat64");
+  module.def("fisher_operator", &bind_fisher_operator, py::arg("scores"), py::keep_alive<0, 1>());
+  module.def("fisher_matrix", &bind_fisher_matrix, py::arg("scores"));
+  module.def("natural_gradient", &bind_natural_gradient, py::arg("fisher"), py::arg("gradient"), py::arg("damping"));
+  module.def("natural_gradient_from_scores", &bind_natural_gradient_from_scores, py::arg("scores"), py::arg("gradient"),
+             py::arg("damping"), py::arg("method"));
+  module.def("natural_step_size", &bind_natural_step_size, py::arg("fisher"), py::arg("natural_gradient"),
+             py::arg("max_kl"));
 }
 
 }  // namespace pgfast::bindings

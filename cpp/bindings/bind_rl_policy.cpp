@@ -74,7 +74,7 @@ template <typename Scalar>
 std::unique_ptr<FisherOperator<Scalar>> make_fisher_operator(const Network<Scalar>& network, const Family& family,
                                                              const py::object& parameters, const py::object& x,
                                                              double damping) {
-  NetworkCall<Scalar> call("fisher_operator", network, parameters, x, family.own_parameters());
+  NetworkCall<Scalar> call("Policy.fisher_operator", network, parameters, x, family.own_parameters());
   require_columns(call.check, family, network.output_size());
   call.check.not_negative("damping", damping);
   if (!call.x.bytes) call.check.finite("x", static_cast<const Scalar*>(call.x.data), call.rows * network.input_size());

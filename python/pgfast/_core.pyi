@@ -18,6 +18,8 @@ __all__ = [
     "LinearOperatorFloat64",
     "NetworkFloat32",
     "NetworkFloat64",
+    "ScoresFisherOperatorFloat32",
+    "ScoresFisherOperatorFloat64",
     "TapeFloat32",
     "TapeFloat64",
     "a2c",
@@ -43,6 +45,8 @@ __all__ = [
     "diag_gaussian_mode",
     "diag_gaussian_sample",
     "discounted_returns",
+    "fisher_matrix",
+    "fisher_operator",
     "gae",
     "multi_categorical_entropy",
     "multi_categorical_gradient",
@@ -51,6 +55,9 @@ __all__ = [
     "multi_categorical_log_prob",
     "multi_categorical_mode",
     "multi_categorical_sample",
+    "natural_gradient",
+    "natural_gradient_from_scores",
+    "natural_step_size",
     "num_threads",
     "philox",
     "policy_act",
@@ -144,6 +151,12 @@ class TapeFloat64:
     @property
     def capacity(self) -> int: ...
 
+class ScoresFisherOperatorFloat32(LinearOperatorFloat32):
+    pass
+
+class ScoresFisherOperatorFloat64(LinearOperatorFloat64):
+    pass
+
 class Family:
     def __init__(self, kind: str, sizes: collections.abc.Sequence[int], log_std_output: bool = False) -> None: ...
     @property
@@ -236,6 +249,8 @@ def diag_gaussian_sample(
 def discounted_returns(
     rewards: typing.Any, dones: typing.Any, next_values: typing.Any, discount: float
 ) -> numpy.typing.NDArray[typing.Any]: ...
+def fisher_matrix(scores: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def fisher_operator(scores: typing.Any) -> typing.Any: ...
 def gae(
     rewards: typing.Any,
     values: typing.Any,
@@ -270,6 +285,11 @@ def multi_categorical_mode(
 def multi_categorical_sample(
     logits: typing.Any, sizes: collections.abc.Sequence[int], seed: int, stream: int, environment: int, step: int
 ) -> tuple[typing.Any, ...]: ...
+def natural_gradient(fisher: typing.Any, gradient: typing.Any, damping: float) -> numpy.typing.NDArray[typing.Any]: ...
+def natural_gradient_from_scores(
+    scores: typing.Any, gradient: typing.Any, damping: float, method: str
+) -> numpy.typing.NDArray[typing.Any]: ...
+def natural_step_size(fisher: typing.Any, natural_gradient: typing.Any, max_kl: float) -> float: ...
 def num_threads() -> int: ...
 def philox(
     key: int, counter: typing.Annotated[collections.abc.Sequence[int], "FixedSize(4)"]

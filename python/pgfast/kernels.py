@@ -16,9 +16,21 @@ from pgfast._typing import BoolArray, FloatArray
 if TYPE_CHECKING:
     from pgfast._core import LinearOperatorFloat32, LinearOperatorFloat64
 
-__all__ = ["ConjugateGradientResult", "clip_by_global_norm", "conjugate_gradient", "discounted_returns", "gae"]
+__all__ = [
+    "ConjugateGradientResult",
+    "clip_by_global_norm",
+    "conjugate_gradient",
+    "discounted_returns",
+    "fisher_matrix",
+    "fisher_operator",
+    "gae",
+    "natural_gradient",
+    "natural_gradient_from_scores",
+    "natural_step_size",
+]
 
-LinearMap: TypeAlias = "Callable[[FloatArray], FloatArray] | LinearOperatorFloat32 | LinearOperatorFloat64"
+LinearOperator: TypeAlias = "LinearOperatorFloat32 | LinearOperatorFloat64"
+LinearMap: TypeAlias = "Callable[[FloatArray], FloatArray] | LinearOperator"
 
 
 def discounted_returns(rewards: FloatArray, dones: BoolArray, next_values: FloatArray, discount: float) -> FloatArray:
@@ -93,6 +105,109 @@ def clip_by_global_norm(gradient: FloatArray, max_norm: float) -> float:
     Source: Pascanu et al. (2013), algorithm 1.
     """
     return core.clip_by_global_norm(gradient, max_norm)
+
+
+def fisher_matrix(scores: FloatArray) -> FloatArray:
+    """The empirical Fisher information matrix.
+
+    F = (1/B) sum_b s_b s_b' = S'S / B
+
+    Args:
+        scores: ``[B, P]``, a row for each sample: grad log pi(a_b | s_b).
+
+    Returns: ``[P, P]``, newly allocated and exactly symmetric. The scores are not copied.
+
+    Raises: ``TypeError`` (dtype), ``ValueError`` (shape). Numbers that are not finite go through.
+
+    Source: Kakade (2001), equation 2, with the mean over the policy's own samples.
+    """
+    return core.fisher_matrix(scores)
+
+
+def fisher_operator(scores: FloatArray) -> LinearOperator:
+    """The Fisher matrix of :func:`fisher_matrix` by its products, for :func:`conjugate_gradient` where P is large.
+
+    v -> S'(S v) / B
+
+    Args:
+        scores: ``[B, P]``. The operator keeps the array itself, not a copy: it shows what is written there later.
+
+    Returns: a native operator: ``operator(v)`` is ``[P]``, newly allocated, for ``v`` ``[P]`` of the scores' dtype;
+    ``operator.size`` is P. Sums are accumulated in float64. It serves one thread at a time, others wait for it.
+
+    Raises: ``TypeError`` (dtype), ``ValueError`` (shape).
+    """
+    operator: LinearOperator = core.fisher_operator(scores)
+    return operator
+
+
+def natural_gradient(fisher: FloatArray, gradient: FloatArray, damping: float = 1e-4) -> FloatArray:
+    """The natural gradient, by Cholesky's factorization.
+
+    x = (F + damping I)^-1 g
+
+    Args:
+        fisher: ``[P, P]``, symmetric to 1e-5 (float32) or 1e-10 (float64) of its largest entry; the entries on and
+            below the diagonal are used.
+        gradient: ``[P]``.
+        damping: at least 0.
+
+    Returns: x, ``[P]``, newly allocated. The factorization works in one copy of F; a float32 solution is refined with
+    residuals in float64.
+
+    Raises: ``numpy.linalg.LinAlgError`` where F + damping I is not positive definite in the precision of F,
+    ``TypeError`` (dtype), ``ValueError`` (shape, range; not symmetric; not finite; a solution that overflows).
+
+    Source: Amari (1998), theorem 1; Kakade (2001), section 2.
+    """
+    return core.natural_gradient(fisher, gradient, damping)
+
+
+def natural_gradient_from_scores(
+    scores: FloatArray,
+    gradient: FloatArray,
+    damping: float = 1e-4,
+    *,
+    method: Literal["auto", "cholesky", "woodbury"] = "auto",
+) -> FloatArray:
+    """The natural gradient from the scores whose mean outer product is F = S'S / B.
+
+    "cholesky": x = (S'S / B + damping I)^-1 g, in the dtype of the scores
+    "woodbury": x = (g - S'(SS' + B damping I)^-1 S g) / damping, a system of B instead of P equations, in float64
+
+    Args:
+        scores: ``[B, P]``, rows of grad log pi.
+        gradient: ``[P]``.
+        damping: at least 0; positive with "woodbury".
+        method: "auto" takes "woodbury" where B < P, else "cholesky".
+
+    Returns: x, ``[P]``, newly allocated. Works in two ``[P, P]`` matrices of the scores' dtype, or one ``[B, B]`` of
+    float64.
+
+    Raises: as :func:`natural_gradient`.
+
+    Source: Kakade (2001), section 2; Woodbury (1950), equation 1.
+    """
+    return core.natural_gradient_from_scores(scores, gradient, damping, method)
+
+
+def natural_step_size(fisher: FloatArray, natural_gradient: FloatArray, max_kl: float) -> float:
+    """The step along the natural gradient that spends ``max_kl``, to second order.
+
+    sqrt(2 max_kl / x'Fx),  as KL(theta, theta + step x) is about step^2 x'Fx / 2
+
+    Args:
+        fisher: ``[P, P]``, without damping.
+        natural_gradient: x, ``[P]``.
+        max_kl: positive, in nats.
+
+    Returns: the step size; x'Fx is accumulated in float64.
+
+    Raises: ``TypeError`` (dtype), ``ValueError`` (shape, range; where x'Fx is not positive and finite).
+
+    Source: Peters and Schaal (2008), section 3; Schulman et al. (2015), appendix C.
+    """
+    return core.natural_step_size(fisher, natural_gradient, max_kl)
 
 
 class ConjugateGradientResult(NamedTuple):

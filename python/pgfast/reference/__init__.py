@@ -3,14 +3,6 @@
 Written to be read and to be compared with; nothing in the package imports it. Functions take and give float64 arrays,
 check nothing and return new arrays, also where the native call writes in place.
 
-``returns``         discounted returns, generalized advantage estimation
-``categorical``     log-probability, entropy, KL divergence, sampling, and the gradient at the logits
-``losses``          the losses of the advantage actor-critic and their gradient
-``optim``           the steps of SGD, Adam and RMSprop, global-norm clipping
-``network``         dense and convolutional layers: forward, vjp, jvp, per-sample vjp, initial weights
-``random``          Philox4x32-10, uniform and normal numbers
-==================  ===================================================================================
-=======
 =====================  =============================================================================
 ``returns``            discounted returns, generalized advantage estimation
 ``categorical``        log-probability, entropy, KL divergence, sampling, and the gradient at the logits
@@ -21,6 +13,7 @@ check nothing and return new arrays, also where the native call writes in place.
 ``network``            dense and convolutional layers: forward, vjp, jvp, per-sample vjp, initial weights
 ``fisher_operator``    products with the Fisher information of a policy
 ``random``             Philox4x32-10, uniform and normal numbers
+``second_order``       Fisher matrix, natural gradient and step size, conjugate gradients
 =====================  =============================================================================
 """
 
@@ -36,6 +29,7 @@ from pgfast.reference import (
     optim,
     random,
     returns,
+    second_order,
 )
 
 __all__ = [
@@ -48,4 +42,5 @@ __all__ = [
     "optim",
     "random",
     "returns",
+    "second_order",
 ]

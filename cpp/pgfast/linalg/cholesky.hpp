@@ -1,0 +1,68 @@
+// Symmetric positive definite systems by Cholesky's factorization, A = LL'.
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "pgfast/linalg/sums.hpp"
+
+namespace pgfast {
+
+/// L of a [n, n] = LL', written over its lower triangle; what lies above the diagonal is neither read nor kept.
+/// False where A is not positive definite.
+template <typename Scalar>
+bool cholesky_factor(Index n, Scalar* a);
+
+/// x [n] <- (LL')^-1 x, accumulated in double precision.
+template <typename Scalar>
+void cholesky_solve(Index n, const Scalar* l, double* x);
+
+enum class SolveStatus { solved, not_positive_definite, overflow };
+
+/// x [n] with (A + damping I) x = b for the symmetric a [n, n], of which the lower triangle is read. Works in one copy
+/// of A. In single precision the solution is refined with residuals in double precision.
+template <typename Scalar>
+SolveStatus solve_damped(Index n, const Scalar* a, const Scalar* b, double damping, Scalar* x);
+
+/// Iterative refinement (Wilkinson, 1963): x <- x + solve(b - A x), from x = 0, as long as the residual shrinks and at
+/// most `steps` times. `solve(r)` writes over r [n]; `residual(x, r)` writes b - A x to r.
+template <typename Scalar, typename Solve, typename Residual>
+SolveStatus solve_with_refinement(Index n, const Scalar* b, int steps, Solve&& solve, Residual&& residual, Scalar* x) {
+  std::vector<double> best(static_cast<std::size_t>(n), 0.0);
+  std::vector<double> next(best.size());
+  std::vector<double> r(b, b + n);
+  double norm = std::numeric_limits<double>::infinity();
+  for (int step = 0; step < steps; ++step) {
+    solve(r.data());
+    for (std::size_t i = 0; i < r.size(); ++i) next[i] = best[i] + r[i];
+    if (step == 0) best = next;
+    if (step == 0 && steps == 1) break;
+    residual(next.data(), r.data());
+    const double next_norm = dot(r.data(), r.data(), n);
+    if (!(next_norm < norm)) break;
+    norm = next_norm;
+    best = next;
+  }
+  bool finite = true;
+  for (Index i = 0; i < n; ++i) {
+    x[i] = static_cast<Scalar>(best[static_cast<std::size_t>(i)]);
+    finite = finite && std::isfinite(x[i]);
+  }
+  return finite ? SolveStatus::solved : SolveStatus::overflow;
+}
+
+struct Symmetry {
+  bool finite;        // no entry is NaN or infinite; the rest means something only then
+  double largest;     // |entry|
+  double difference;  // the largest |a_ij - a_ji|, at
+  Index row;
+  Index column;
+};
+
+/// How far a [n, n] is from its transpose.
+template <typename Scalar>
+Symmetry symmetry_of(Index n, const Scalar* a);
+
+}  // namespace pgfast

@@ -1,0 +1,17 @@
+// Products of a matrix with its own transpose.
+#pragma once
+
+#include "pgfast/base/types.hpp"
+
+namespace pgfast {
+
+/// gram [columns, columns] = X'X / divisor of x [rows, columns], exactly symmetric. Works tile by tile of the result,
+/// with less than two megabytes for each thread, whatever the size of X.
+template <typename Scalar>
+void gram_of_columns(Index rows, Index columns, const Scalar* x, double divisor, Scalar* gram);
+
+/// gram [rows, rows] = XX' of x [rows, columns], exactly symmetric and accumulated in double precision. The same tiles.
+template <typename Scalar>
+void gram_of_rows(Index rows, Index columns, const Scalar* x, double* gram);
+
+}  // namespace pgfast

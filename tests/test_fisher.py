@@ -1,0 +1,128 @@
+"""fisher_matrix and fisher_operator."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pgfast import kernels
+from pgfast.reference import second_order as reference
+
+Draw = Callable[..., NDArray[np.float64]]
+AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
+
+# around tiles of 256 parameters, chunks of 256 rows, and blocks of 512 columns and 8192 terms of the products
+SHAPES = [(1, 1), (1, 7), (9, 1), (3, 3), (40, 10), (300, 255), (256, 256), (257, 257), (31, 600), (700, 520)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_fisher_matrix_matches_the_reference(
+    shape: tuple[int, int], draw: Draw, dtype: Any, assert_close: AssertClose
+) -> None:
+    scores = draw(*shape)
+    assert_close(kernels.fisher_matrix(scores.astype(dtype)), reference.fisher_matrix(scores))
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (20_000, 3), (3, 20_000)], ids=str)
+def test_fisher_operator_matches_the_reference(
+    shape: tuple[int, int], draw: Draw, dtype: Any, assert_close: AssertClose
+) -> None:
+    scores, v = draw(*shape), draw(shape[1])
+    operator = kernels.fisher_operator(scores.astype(dtype))
+    assert operator.size == shape[1]
+    # (1/B) sum_b s_b (s_b'v) needs no [P, P] matrix of the reference's.
+    assert_close(operator(v.astype(dtype)), scores.T @ (scores @ v) / len(scores))
+
+
+def test_the_loop_of_outer_products_of_the_course(draw: Draw) -> None:
+    gradients = draw(50, 12)
+    F = np.zeros((12, 12))
+    for grad_logp in gradients:
+        F += np.outer(grad_logp, grad_logp)
+    F /= len(gradients)
+    np.testing.assert_allclose(kernels.fisher_matrix(gradients), F, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("shape", [(50, 30), (400, 300), (300, 600)], ids=str)
+def test_fisher_matrix_is_exactly_symmetric_and_semidefinite(shape: tuple[int, int], draw: Draw, dtype: Any) -> None:
+    fisher = kernels.fisher_matrix(draw(*shape).astype(dtype))
+    np.testing.assert_array_equal(fisher, fisher.T)
+    smallest = np.linalg.eigvalsh(fisher.astype(np.float64))[0]
+    assert smallest > -1e-6 * np.abs(fisher).max() * shape[1]
+
+
+def test_columns_of_the_matrix_are_products_of_the_operator(draw: Draw, dtype: Any, assert_close: AssertClose) -> None:
+    scores = draw(60, 20).astype(dtype)
+    operator = kernels.fisher_operator(scores)
+    columns = np.stack([operator(unit) for unit in np.eye(20, dtype=dtype)])
+    assert_close(columns, kernels.fisher_matrix(scores).astype(np.float64))
+
+
+def test_fisher_matrix_of_a_softmax_policy_is_its_covariance(rng: np.random.Generator) -> None:
+    # The score of the logits is e_a - p; over actions drawn in exact proportion to p, its outer products average to
+    # diag(p) - pp'.
+    p = np.array([0.5, 0.3, 0.2])
+    scores = np.eye(3)[np.repeat(np.arange(3), [50, 30, 20])] - p
+    np.testing.assert_allclose(kernels.fisher_matrix(scores), np.diag(p) - np.outer(p, p), rtol=0, atol=1e-15)
+
+
+def test_huge_and_tiny_scores(draw: Draw, dtype: Any) -> None:
+    scores = draw(30, 5).astype(dtype)
+    plain = kernels.fisher_matrix(scores)
+    for scale in (2.0**40, 2.0**-40):
+        np.testing.assert_array_equal(kernels.fisher_matrix(dtype(scale) * scores), dtype(scale**2) * plain)
+
+
+def test_scores_that_are_not_finite_go_through(draw: Draw) -> None:
+    scores = draw(10, 4)
+    scores[3, 1] = np.nan
+    assert np.isnan(kernels.fisher_matrix(scores)[1]).all()
+    assert np.isfinite(kernels.fisher_matrix(scores)[np.ix_([0, 2, 3], [0, 2, 3])]).all()
+
+
+def test_bits_depend_on_neither_threads_nor_alignment(
+    draw: Draw, dtype: Any, num_threads: Callable[[int], None]
+) -> None:
+    scores, v = draw(1000, 530).astype(dtype), draw(530).astype(dtype)
+    results = set()
+    for threads in (1, 2, 3):
+        num_threads(threads)
+        for shift in (0, 1, 3):
+            memory = np.empty(scores.size + shift, dtype)
+            shifted = memory[shift:].reshape(scores.shape)
+            shifted[...] = scores
+            results.add((kernels.fisher_matrix(shifted).tobytes(), kernels.fisher_operator(shifted)(v).tobytes()))
+    assert len(results) == 1
+
+
+def test_the_operator_keeps_its_scores_and_shows_what_is_written_there(draw: Draw) -> None:
+    scores = draw(20, 4)
+    references = sys.getrefcount(scores)
+    operator = kernels.fisher_operator(scores)
+    assert sys.getrefcount(scores) == references + 1
+    before = operator(np.ones(4))
+    scores *= 2.0
+    np.testing.assert_array_equal(operator(np.ones(4)), 4.0 * before)
+    del operator
+    assert sys.getrefcount(scores) == references
+
+
+def test_python_threads_may_share_an_operator(draw: Draw, num_threads: Callable[[int], None]) -> None:
+    num_threads(2)
+    operator = kernels.fisher_operator(draw(400, 300))
+    vectors = draw(40, 300)
+    expected = [operator(v) for v in vectors]
+    solved = kernels.conjugate_gradient(operator, vectors[0], damping=0.1).solution
+    with ThreadPoolExecutor(4) as executor:
+        products = [executor.submit(operator, v) for v in vectors]
+        solutions = [executor.submit(kernels.conjugate_gradient, operator, vectors[0], damping=0.1) for _ in range(10)]
+        for product, wanted in zip(products, expected, strict=True):
+            np.testing.assert_array_equal(product.result(timeout=60), wanted)
+        for solution in solutions:
+            np.testing.assert_array_equal(solution.result(timeout=60).solution, solved)
