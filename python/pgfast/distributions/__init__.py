@@ -1,13 +1,11 @@
 """Action distributions over rows.
 
-===================================  ==============================================================
-:class:`Categorical(logits)`         one choice of A: Discrete spaces
-:class:`MultiCategorical(logits,     several independent choices: MultiDiscrete spaces, and
-sizes)`                              MultiBinary ones with sizes of 2
-:class:`DiagGaussian(mean,           real numbers, independent of each other: Box spaces
-log_std)`
-:class:`Distribution`                the interface that they share
-===================================  ==============================================================
+=========================  ====================================================================================
+:class:`Categorical`       one choice of A: Discrete spaces
+:class:`MultiCategorical`  several independent choices: MultiDiscrete spaces, MultiBinary ones with sizes of 2
+:class:`DiagGaussian`      real numbers, independent of each other: Box spaces
+:class:`Distribution`      the interface that they share
+=========================  ====================================================================================
 """
 
 from __future__ import annotations
