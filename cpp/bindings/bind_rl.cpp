@@ -1,5 +1,6 @@
 #include <limits>
 #include <memory>
+#include <numbers>
 #include <string>
 
 #include "arrays.hpp"
@@ -255,7 +256,7 @@ double bind_natural_step_size(const py::object& fisher, const py::object& natura
     const double form = without_gil([&] { return quadratic_form(check.extent("P"), f, x); });
     if (!(form > 0 && std::isfinite(form)))
       check.fail("x'Fx must be positive and finite, got " + Arguments::number(form));
-    return std::sqrt(2.0) * std::sqrt(max_kl) / std::sqrt(form);
+    return std::numbers::sqrt2 * std::sqrt(max_kl) / std::sqrt(form);
   });
 }
 
