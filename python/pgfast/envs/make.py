@@ -12,6 +12,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from pgfast._native import core
 from pgfast.envs.atari import AtariVecEnv, atari_game, is_atari, register_atari
+from pgfast.envs.point import PointVectorEnv
 from pgfast.envs.seeding import environment_seeds
 
 __all__ = ["Vectorization", "env_spec", "make_from_factory", "make_vec"]
@@ -100,7 +101,7 @@ def make_from_factory(
 
 def reset_with_seeds(env: AnyVectorEnv, seeds: list[int]) -> Any:
     """Resets with one seed per environment, in the form that the class takes; gives the observations."""
-    if isinstance(env.unwrapped, (AtariVecEnv, SyncVectorEnv, AsyncVectorEnv)):
+    if isinstance(env.unwrapped, (AtariVecEnv, PointVectorEnv, SyncVectorEnv, AsyncVectorEnv)):
         return env.reset(seed=seeds)[0]  # type: ignore[arg-type]
     try:
         return env.reset(seed=seeds[0])[0]
