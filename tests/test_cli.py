@@ -93,7 +93,7 @@ def test_a_signal_saves_and_exits(tmp_path: Path, number: int, code: int) -> Non
         (["train", "a2c", "CartPole-v99"], 1, "not a registered environment"),
         (["train", "a2c", "os:CartPole-v1"], 1, "is not an environment id"),
         (["train", "a2c", "Breakout-v4"], 1, "skips (2, 5) frames at random"),
-        (["train", "a2c", "Pendulum-v1"], 1, "action space must be Discrete"),
+        (["train", "a2c", "FrozenLake-v1"], 1, "observation space must be a Box"),
         (["train", "a2c", "CartPole-v1", "--preset", "fast"], 1, 'no preset "fast"'),
         (["train", "a2c", "CartPole-v1", "--lerning-rate", "1"], 2, "--learning-rate"),
         (["train", "a2c", "CartPole-v1", "--n-steps", "0"], 1, "n_steps must be at least 1, got 0"),

@@ -305,6 +305,16 @@ def test_frames_must_keep_their_shape(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_renderer_that_fails_is_told_of_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Counting) -> None:
+        raise KeyError("an OpenGL context")
+
+    monkeypatch.setattr(Counting, "render", fail)
+    with pytest.raises(RuntimeError, match=r"the environment cannot be drawn: .*OpenGL.*MUJOCO_GL=egl"):
+        record_video(counting_agent(), tmp_path / "game.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pygame", None)
     with pytest.raises(ImportError, match="CartPole-v1 cannot be drawn: pygame is not installed"):

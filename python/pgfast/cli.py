@@ -18,7 +18,7 @@ from pgfast.training.files import CheckpointError
 from pgfast.training.loading import ALGORITHMS, load
 from pgfast.training.loading import verify as verify_path
 from pgfast.training.loop import Run
-from pgfast.training.settings import Settings, preset_names, preset_timesteps, resolve_settings
+from pgfast.training.settings import Settings, preset_names, preset_timesteps, presets, resolve_settings
 
 __all__ = ["main"]
 
@@ -74,7 +74,8 @@ def train(args: list[str]) -> None:
     agent = algorithm(env_id, preset=None, **chosen)
     agent.preset = preset
     run = Run.create(agent, options.run_dir, options.total_timesteps)
-    print(f"{algo} on {env_id}, preset {preset}: " + _describe(agent.settings))
+    origin = f"preset {preset}" if preset in preset_names(algo, env_id) else "no preset, the algorithm's own settings"
+    print(f"{algo} on {env_id}, {origin}: " + _describe(agent.settings))
     print(f"run directory: {run.directory.path}", flush=True)
     reporter = make_reporter(options.total_timesteps, 0, enabled=True)
     try:
@@ -234,17 +235,16 @@ def verify(path: tyro.conf.Positional[Path], /) -> None:
 
 
 def list_presets() -> None:
-    """List algorithms, their presets and environments."""
+    """List algorithms, their presets and the environments that these are for."""
     for algo in ALGORITHMS:
         print(algo)
-        for env_id in ("CartPole-v1", "BreakoutNoFrameskip-v4", "PongNoFrameskip-v4"):
-            try:
-                names = preset_names(algo, env_id)
-            except ValueError as error:
-                print(f"  {env_id:26s} {error}")
-            else:
-                print(f"  {env_id:26s} presets: {', '.join(names)}")
-    print('Any other environment that is registered with Gymnasium works too; Atari games have the preset "default".')
+        names: dict[str, list[str]] = {}
+        for name, table in presets(algo).items():
+            for env_id in table:
+                names.setdefault("every Atari game" if env_id == "atari" else env_id, []).append(name)
+        for env_id, of_env in sorted(names.items()):
+            print(f"  {env_id:24s} presets: {', '.join(of_env)}")
+    print("Any other environment that is registered with Gymnasium works too, with settings of your own.")
 
 
 def info() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from pgfast._native import core
 from pgfast._typing import Array, FloatArray
 
-__all__ = ["Activation", "Layer", "Network", "ParameterBlock", "mlp", "nature_cnn", "origin_cnn"]
+__all__ = ["Activation", "Layer", "Network", "ParameterBlock", "Tape", "mlp", "nature_cnn", "origin_cnn"]
 
 Activation: TypeAlias = Literal["tanh", "relu"]
 
@@ -116,6 +116,29 @@ class Network:
     def per_sample_vjp(self, x: Array, dy: FloatArray) -> FloatArray:
         """The terms of :meth:`vjp`, one row per sample: ``[B, P]``, newly allocated (B times P scalars)."""
         return self.native.per_sample_vjp(self._parameters, x, dy)
+
+
+class Tape:
+    """A forward pass of at most ``rows`` rows, kept for the product that follows it; the memory serves the next one.
+
+    Raises ``ValueError`` unless rows is at least 1.
+    """
+
+    def __init__(self, network: Network, rows: int) -> None:
+        self.network = network
+        self._native = cast(Any, network.native)  # of either dtype, the tape of the same
+        kind = core.TapeFloat32 if network.dtype == np.float32 else core.TapeFloat64
+        self._tape = kind(self._native, rows)
+        self._outputs: FloatArray = self._tape.output()
+
+    def forward(self, x: Array) -> FloatArray:
+        """Outputs ``[B, output_size]``, a view that the next call writes over. Raises as the network does."""
+        self._native.record(self.network.parameters, x, self._tape, 0)
+        return self._outputs[: len(x)]
+
+    def vjp(self, x: Array, dy: FloatArray, gradient: FloatArray) -> None:
+        """:meth:`Network.vjp` into ``gradient`` ``[P]``; ``x`` is what was forwarded, the parameters the same since."""
+        self._native.replay_vjp(self.network.parameters, x, self._tape, dy, gradient)
 
 
 def _as_int(name: str, value: int) -> int:

@@ -7,51 +7,30 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from pgfast._typing import BoolArray, FloatArray
-from pgfast.distributions import Categorical
+from pgfast import losses
+from pgfast._typing import FloatArray
+from pgfast.algos.advantages import normalize
 from pgfast.kernels import clip_by_global_norm, gae
-from pgfast.losses import a2c_gradient
-from pgfast.optim import linear_schedule
+from pgfast.policies import ActorCritic, PolicyTape
 from pgfast.training.agent import Agent
-from pgfast.training.settings import Settings
+from pgfast.training.construction import make_network, make_optimizer, scheduled_learning_rate
+from pgfast.training.settings import OptimizerSettings, Settings
 
 __all__ = ["A2C", "A2CSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class A2CSettings(Settings):
+class A2CSettings(Settings, OptimizerSettings):
     """Settings of A2C. The batch of one update is num_envs x n_steps."""
 
-    num_envs: int = 16
-    """Environments stepped in parallel."""
-    n_steps: int = 20
-    """Steps of each environment per update."""
-    discount: float = 0.99
-    """Discount factor, in [0, 1]."""
-    gae_lambda: float = 1.0
-    """Decay of generalized advantage estimation; 1 gives the n-step advantages of the paper."""
-    learning_rate: float = 1e-3
-    """Step size of the optimizer."""
-    learning_rate_schedule: Literal["constant", "linear"] = "constant"
-    """"linear" lets the learning rate fall to 0 at schedule_timesteps."""
-    schedule_timesteps: int | None = None
-    """Where a linear schedule ends; required with "linear", unchanged by resume."""
     optimizer: Literal["sgd", "adam", "rmsprop"] = "rmsprop"
-    """Update rule; "rmsprop" is PyTorch's form, decay 0.99, epsilon 1e-5."""
+    """Update rule; "adam" has epsilon 1e-5, "rmsprop" is PyTorch's form, decay 0.99, epsilon 1e-5."""
     max_grad_norm: float = 0.5
     """Largest Euclidean norm of the gradient; a longer one is scaled down."""
-    normalize_advantages: bool = False
-    """Shift and scale the advantages of each batch to mean 0 and standard deviation 1."""
     entropy_coef: float = 0.01
     """Weight of the entropy bonus."""
     value_coef: float = 0.5
     """Weight of the value loss."""
-    network: Literal["mlp", "origin_cnn", "nature_cnn"] = "mlp"
-    """Architecture of the shared network."""
-    hidden_sizes: tuple[int, ...] = (64, 64)
-    """Units of the hidden layers of an mlp; none makes it linear."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Activation of the hidden layers of an mlp."""
 
 
 class A2C(Agent):
@@ -65,8 +44,8 @@ class A2C(Agent):
     4. one clipped step of the optimizer.
 
     Args:
-        env: an environment id, a ``gymnasium.vector.VectorEnv``, or a function that makes one environment. Actions must
-            be Discrete.
+        env: an environment id, a ``gymnasium.vector.VectorEnv``, or a function that makes one environment. Actions are
+            Discrete, MultiDiscrete, MultiBinary or a Box.
         preset: name of the tuned settings to start from where ``env`` is an id; None for :class:`A2CSettings` alone.
         settings: any field of :class:`A2CSettings`.
 
@@ -75,20 +54,39 @@ class A2C(Agent):
 
     name: ClassVar[str] = "a2c"
     settings_type: ClassVar[type[Settings]] = A2CSettings
+    extra_fields: ClassVar[tuple[str, ...]] = ("grad_norm", "learning_rate")
     settings: A2CSettings
+    policy: ActorCritic
+
+    def _make_policy(self) -> ActorCritic:
+        s, action = self.settings, self.space.action
+        self.optimizer = make_optimizer(s)
+        columns = 2 * action.columns if action.kind == "box" and s.state_dependent_std else action.columns
+        policy = ActorCritic(
+            make_network(s, self.space.observation_shape, columns + 1),
+            action.policy_space(),
+            log_std_init=s.log_std_init,
+            state_dependent_std=s.state_dependent_std,
+        )
+        self.gradient: FloatArray = np.zeros_like(policy.parameters)
+        return policy
+
+    def _make_tape(self) -> PolicyTape:
+        """Memory for the forward passes of a whole rollout, which the update goes back through."""
+        return PolicyTape(self.policy, self.settings.num_envs * (self.settings.n_steps + 1))
 
     def update(self) -> dict[str, float]:
         """One update from the rollout just collected; gives the row of its losses."""
         s, rollout, tape = self.settings, self.collector.rollout, self.collector.tape
-        num_actions = self.policy.num_actions
-        outputs = tape.outputs[: rollout.rows]
-        logits, values = np.ascontiguousarray(outputs[:, :num_actions]), self.collector.values
         valid = rollout.valid.reshape(-1)
         if not valid.any():
             return {}
 
+        all_values = np.ascontiguousarray(tape.outputs[:, -1]).reshape(rollout.time.shape)
+        rollout.bootstrap(all_values, lambda observations, _: self.policy.values(observations))
+        values = all_values[:-1]
         advantages, returns = gae(
-            rollout.rewards,
+            self._scaled_rewards(),
             values,
             rollout.next_values,
             rollout.terminated,
@@ -99,44 +97,43 @@ class A2C(Agent):
         if s.normalize_advantages:
             advantages = normalize(advantages, rollout.valid)
 
-        doutputs = np.empty_like(outputs)
-        policy_loss, value_loss, total_loss, doutputs[:, :num_actions], doutputs[:, num_actions] = a2c_gradient(
-            logits,
-            values.reshape(-1),
-            rollout.actions.reshape(-1),
-            advantages.reshape(-1),
-            returns.reshape(-1),
+        outputs, actions = (
+            tape.outputs[: rollout.rows],
+            rollout.actions.reshape(rollout.rows, *rollout.actions.shape[2:]),
+        )
+        flat_advantages, flat_returns, flat_values = (part.reshape(-1) for part in (advantages, returns, values))
+        distribution = self.policy.distribution_from(outputs)
+        entropy = distribution.entropy()
+        policy_loss, value_loss, total_loss = losses.a2c(
+            distribution.log_prob(actions),
+            flat_advantages,
+            entropy,
+            flat_returns,
+            flat_values,
             s.entropy_coef,
             s.value_coef,
             valid,
         )
-        if not np.isfinite(total_loss):
-            raise FloatingPointError(f"the loss of update {self.updates} is not finite: {total_loss}")
+        self.require_finite_loss(total_loss)
 
+        share = valid * np.float32(1.0 / np.count_nonzero(valid))
+        doutputs, own = self.policy.gradient_from(
+            outputs, actions, -share * flat_advantages, -share * np.float32(s.entropy_coef)
+        )
+        doutputs[:, -1] = 2.0 * share * np.float32(s.value_coef) * (flat_values - flat_returns)
         gradient = self.gradient
-        tape.vjp(rollout.flat_observations(), doutputs, gradient)
+        tape.vjp(rollout.flat_observations(), doutputs, gradient, own)
         grad_norm = clip_by_global_norm(gradient, s.max_grad_norm)
 
-        if s.learning_rate_schedule == "linear":
-            assert s.schedule_timesteps is not None
-            self.optimizer.learning_rate = linear_schedule(s.learning_rate, self.timesteps, s.schedule_timesteps)
+        assert self.optimizer is not None
+        self.optimizer.learning_rate = scheduled_learning_rate(s, self.timesteps)
         self.optimizer.step(self.policy.parameters, gradient)
 
-        self.last_values, self.last_returns = values, returns
-        entropy = float(Categorical(logits).entropy()[valid].mean())
+        self.last_values, self.last_returns = values[rollout.valid], returns[rollout.valid]
+        self._learn_scale_of_observations()
         return {
             "policy_loss": policy_loss,
             "value_loss": value_loss,
-            "entropy": entropy,
+            "entropy": float(entropy[valid].mean()),
             "grad_norm": grad_norm,
         }
-
-
-def normalize(advantages: FloatArray, valid: BoolArray) -> FloatArray:
-    """(A - mean) / std over the valid rows, ddof 0; a constant batch becomes zero."""
-    used = advantages[valid]
-    if used.min() == used.max():  # of which rounding would leave a mean slightly off, and a tiny std
-        return np.zeros_like(advantages)
-    mean, std = used.mean(dtype=np.float64), used.std(dtype=np.float64)
-    normalized: FloatArray = ((advantages - mean) / std).astype(advantages.dtype)
-    return normalized

@@ -1,11 +1,9 @@
 """Action distributions over rows.
 
-=========================  ====================================================================================
-:class:`Categorical`       one choice of A: Discrete spaces
-:class:`MultiCategorical`  several independent choices: MultiDiscrete spaces, MultiBinary ones with sizes of 2
-:class:`DiagGaussian`      real numbers, independent of each other: Box spaces
-:class:`Distribution`      the interface that they share
-=========================  ====================================================================================
+- :class:`Categorical`: one choice of A, for Discrete spaces;
+- :class:`MultiCategorical`: several independent choices, for MultiDiscrete and, with sizes of 2, MultiBinary spaces;
+- :class:`DiagGaussian`: real numbers, independent of each other, for Box spaces;
+- :class:`Distribution`: the interface that they share.
 """
 
 from __future__ import annotations

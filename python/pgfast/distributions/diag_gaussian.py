@@ -72,6 +72,6 @@ class DiagGaussian(Distribution[FloatArray]):
 
         ``dlog_std`` has the shape of ``log_std``: where that is ``[A]``, the sum over rows, added in float64 in a fixed
         order. A row of weight 0 adds nothing, wherever its action lies. Never NaN; where ``log_std`` is ``[A]``, for
-        |a - m| < 1e150.
+        ``|a - m|`` < 1e150.
         """
         return core.diag_gaussian_gradient(self.mean, self.log_std, actions, weight_log_prob, weight_entropy)

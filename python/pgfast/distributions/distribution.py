@@ -55,7 +55,7 @@ class Distribution(ABC, Generic[Actions]):
     def sample_at(self, seed: int, stream: int, environment: int, step: int) -> tuple[Actions, FloatArray]:
         """Actions and their log-probabilities; row b draws with (seed, stream, environment + b, step).
 
-        ``seed`` has 64 bits, ``stream`` 16 (those of :mod:`pgfast._streams`), ``environment`` 32, ``step`` 48.
+        ``seed`` has 64 bits, ``stream`` 16 (those of ``pgfast._streams``), ``environment`` 32, ``step`` 48.
         """
 
     @abstractmethod

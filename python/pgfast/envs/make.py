@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
@@ -74,7 +75,10 @@ def make_vec(
     mode = vectorization
     if vectorization == "auto":
         mode = "vector_entry_point" if _has_own_vector_env(spec) else "sync"  # type: ignore[assignment]
-    env = gymnasium.make_vec(env_id, num_envs=num_envs, vectorization_mode=mode)
+    with warnings.catch_warnings():
+        # Who asks for an older version of a task, as the course's CartPole-v0, knows it: Gymnasium says so every time.
+        warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
+        env = gymnasium.make_vec(env_id, num_envs=num_envs, vectorization_mode=mode)
     reset_with_seeds(env, seeds)
     return env
 
@@ -95,6 +99,10 @@ def make_from_factory(
     """The same from a function that makes one environment."""
     kind = AsyncVectorEnv if vectorization == "async" else SyncVectorEnv
     env = kind([factory] * num_envs)
+    if isinstance(env, SyncVectorEnv) and len({id(single.unwrapped) for single in env.envs}) < num_envs:
+        raise ValueError(
+            "the function that makes one environment must make a new one each time, it gave the same twice"
+        )
     reset_with_seeds(env, environment_seeds(seed, num_envs, generation=generation))
     return env
 

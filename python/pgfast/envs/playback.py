@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import SyncVectorEnv
 from numpy.typing import NDArray
 
-from pgfast._typing import Array, IntArray
+from pgfast._typing import Array
 from pgfast.envs.atari import AtariGame, AtariVecEnv, atari_game, import_ale, is_atari
 from pgfast.envs.make import AnyVectorEnv, env_spec
 from pgfast.envs.source import EnvironmentSource
@@ -47,8 +47,8 @@ class Playback(ABC):
         """(observations ``[1, ...]``, frames so far) of a new game."""
 
     @abstractmethod
-    def step(self, actions: IntArray) -> PlaybackStep:
-        """Plays ``actions`` ``[1]``, counted from 0."""
+    def step(self, actions: Array) -> PlaybackStep:
+        """Plays ``actions`` ``[1, ...]`` as a policy has them."""
 
     def close(self) -> None:
         """Closes the environment."""
@@ -81,7 +81,8 @@ def open_playback(source: EnvironmentSource) -> Playback:
 class RenderedPlayback(Playback):
     """An environment that draws itself: one frame after the reset and one after every step.
 
-    Raises ``ValueError`` (what is drawn is not a picture), ``ImportError`` (a package for drawing is missing).
+    Raises ``ValueError`` (what is drawn is not a picture), ``ImportError`` (a package for drawing is missing),
+    ``RuntimeError`` (drawing failed).
     """
 
     def __init__(self, env: AnyVectorEnv, name: str) -> None:
@@ -94,7 +95,7 @@ class RenderedPlayback(Playback):
         """(observations, the first frame)"""
         return self._stepper.reset([seed]), [self._draw()]
 
-    def step(self, actions: IntArray) -> PlaybackStep:
+    def step(self, actions: Array) -> PlaybackStep:
         """One step, one frame. Raises as :class:`~pgfast.envs.stepper.Stepper` does."""
         self._stepper.send(0, actions)
         transition = self._stepper.recv(0)
@@ -108,6 +109,9 @@ class RenderedPlayback(Playback):
             drawn: Any = self.env.render()
         except gymnasium.error.DependencyNotInstalled as error:
             raise ImportError(f"{self._name} cannot be drawn: {error}") from error
+        except Exception as error:  # renderers raise what they like
+            hint = "; without a screen, MUJOCO_GL=egl or MUJOCO_GL=osmesa may help" if "OpenGL" in str(error) else ""
+            raise RuntimeError(f"{self._name} cannot be drawn: {error}{hint}") from error
         frame = np.asarray(drawn[0])
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise ValueError(
@@ -154,7 +158,7 @@ class AtariPlayback(Playback):
         self._require_same(observations, infos, score=0.0, twin_score=0.0)
         return observations, frames
 
-    def step(self, actions: IntArray) -> PlaybackStep:
+    def step(self, actions: Array) -> PlaybackStep:
         """One step of four frames, fewer where the game ends. Raises ``RuntimeError`` if the twin went another way."""
         self._steps += 1
         observations, _, _, _, infos = self.env.step(actions)

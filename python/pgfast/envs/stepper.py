@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from pgfast._typing import Array, BoolArray, IntArray
+from pgfast._typing import Array, BoolArray
 from pgfast.envs.atari import AtariVecEnv
 from pgfast.envs.make import AnyVectorEnv, reset_with_seeds
+from pgfast.envs.spaces import ActionInfo
 
 __all__ = ["Stepper", "Transition"]
 
@@ -36,10 +36,12 @@ class Stepper:
     """Steps a vector environment group by group: ``send``, then ``recv``.
 
     Environments in autoreset mode NEXT_STEP give a row that only resets: it is not valid and not played. SAME_STEP and
-    DISABLED (where this class asks for the reset) give the last observation apart. An environment may say more in its
-    infos, as :class:`~pgfast.envs.AtariVecEnv` does: ``score``, ``valid``, ``reset`` and ``game_over``, ``[N]`` each.
+    DISABLED (where this class asks for the reset) give the last observation apart. What
+    :class:`~pgfast.envs.AtariVecEnv` says in its infos (``score``, ``valid``, ``reset``, ``game_over``) is listened to,
+    under wrappers too; keys of these names mean nothing from other environments.
 
-    Raises ``FloatingPointError`` for a NaN or infinite observation or reward, naming environment, step and key.
+    Raises ``FloatingPointError`` for an observation or reward that is not finite in float32, naming environment, step
+    and key.
     """
 
     def __init__(self, env: AnyVectorEnv) -> None:
@@ -47,8 +49,9 @@ class Stepper:
         self.steps = 0
         self._mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._atari = env if isinstance(env, AtariVecEnv) else None
-        self._first_action = int(getattr(env.single_action_space, "start", 0))
-        self._actions: IntArray | None = None
+        self._is_atari = isinstance(env.unwrapped, AtariVecEnv)
+        self._action = ActionInfo.of(env.single_action_space)
+        self._actions: Array | None = None
         self._over = np.zeros(env.num_envs, np.bool_)
         self._check = np.issubdtype(np.dtype(env.single_observation_space.dtype), np.floating)
 
@@ -65,8 +68,8 @@ class Stepper:
         self._require_finite("observation", observations, 0)
         return np.asarray(observations)
 
-    def send(self, group: int, actions: IntArray) -> None:
-        """Gives a group its actions, ``[n]``."""
+    def send(self, group: int, actions: Array) -> None:
+        """Gives a group its actions, ``[n, ...]`` as a policy has them (:class:`~pgfast.envs.spaces.ActionInfo`)."""
         if self._atari is not None:
             self._atari.send_group(group, actions)
         else:
@@ -90,14 +93,15 @@ class Stepper:
 
     def _step(self) -> Transition:
         assert self._actions is not None
-        actions = self._actions + self._first_action if self._first_action else self._actions
+        actions = self._action.to_environment(self._actions)
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
+        told = infos if self._is_atari else {}
         self.steps += 1
         # Copies: an environment may use its arrays again before the rollout is looked at.
         rewards = np.array(rewards, np.float64)
         terminated = np.array(terminated, np.bool_)
         truncated = np.array(truncated, np.bool_)
-        played = ~self._over if "reset" not in infos else ~np.asarray(infos["reset"], np.bool_)
+        played = ~np.asarray(told["reset"], np.bool_) if self._is_atari else ~self._over
         ended = (terminated | truncated) & played
         final: dict[int, Array] = {}
         if self._mode is AutoresetMode.NEXT_STEP:
@@ -111,12 +115,12 @@ class Stepper:
         return Transition(
             observations,
             rewards,
-            np.array(infos.get("score", rewards), np.float64),
+            np.array(told.get("score", rewards), np.float64),
             terminated & played,
             truncated & played,
-            np.array(infos.get("valid", played), np.bool_),
+            np.array(told.get("valid", played), np.bool_),
             played,
-            np.array(infos.get("game_over", ended), np.bool_),
+            np.array(told.get("game_over", ended), np.bool_),
             final,
         )
 
@@ -133,26 +137,14 @@ class Stepper:
         return np.asarray(fresh), final
 
     def _require_finite(self, key: str, values: Array, step: int, first: int = 0) -> None:
-        if (key != "reward" and not self._check) or np.isfinite(values).all():
+        if key != "reward" and not self._check:
             return
-        rows = np.flatnonzero(~np.isfinite(np.reshape(values, (len(values), -1))).all(axis=1))
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(np.asarray(values, np.float32))
+        if finite.all():
+            return
+        rows = np.flatnonzero(~np.reshape(finite, (len(values), -1)).all(axis=1))
         raise FloatingPointError(
-            f"{key} of environment {first + int(rows[0])} at step {step} is not finite: {values[int(rows[0])]}"
+            f"{key} of environment {first + int(rows[0])} at step {step} is not finite in float32: "
+            f"{values[int(rows[0])]}"
         )
-
-
-def discrete_action_count(space: spaces.Space[Any]) -> int:
-    """Choices of a Discrete space. Raises ``ValueError`` for any other space."""
-    if not isinstance(space, spaces.Discrete):
-        raise ValueError(f"the action space must be Discrete, got {space}")
-    return int(space.n)
-
-
-def box_observation_shape(space: spaces.Space[Any]) -> tuple[int, ...]:
-    """Shape of a Box observation. Raises ``ValueError`` for any other space."""
-    if not isinstance(space, spaces.Box):
-        raise ValueError(
-            f"the observation space must be a Box, got {space}; "
-            "gymnasium.wrappers.FlattenObservation makes one of most spaces"
-        )
-    return tuple(int(size) for size in space.shape)

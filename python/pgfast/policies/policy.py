@@ -40,6 +40,19 @@ class Policy(ABC):
     def distribution(self, obs: Array) -> Distribution[Any]:
         """The distribution of each row's action. Later changes of the parameters do not reach it."""
 
+    def distribution_from(self, outputs: FloatArray) -> Distribution[Any]:
+        """:meth:`distribution`, from outputs ``[B, output_size]`` that the network has given already."""
+        return self.family.distribution(outputs, self._own)
+
+    def gradient_from(
+        self, outputs: FloatArray, actions: Array, weight_log_prob: FloatArray, weight_entropy: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Gradient of sum_b w_b log pi(actions_b) + we_b H_b at outputs that the network has given already.
+
+        Returns: that at ``outputs`` ``[B, output_size]``, and that at the parameters beside the network's, or None.
+        """
+        return self.family.gradient(outputs, self._own, actions, weight_log_prob, weight_entropy)
+
     @property
     def parameters(self) -> FloatArray:
         """The parameters, a flat writable view ``[P]``."""
@@ -79,7 +92,7 @@ class Policy(ABC):
         rows = obs.shape[0] if isinstance(obs, np.ndarray) and obs.ndim else 0
         tape = PolicyTape(self, max(1, rows))  # what is no batch is refused by the next line
         tape.record(obs, 0)
-        doutputs, own = self.family.gradient(tape.outputs, self._own, actions, weight_log_prob, weight_entropy)
+        doutputs, own = self.gradient_from(tape.outputs, actions, weight_log_prob, weight_entropy)
         gradient = np.empty_like(self.parameters)
         tape.vjp(obs, doutputs, gradient, own)
         return gradient

@@ -25,6 +25,7 @@ class PolicyTape:
 
     def __init__(self, policy: Policy, rows: int) -> None:
         self.policy = policy
+        self.rows = rows
         self._native = cast(Any, policy.network.native)  # of either dtype, the tape of the same
         kind = core.TapeFloat32 if policy.network.dtype == np.float32 else core.TapeFloat64
         self._tape = kind(self._native, rows)

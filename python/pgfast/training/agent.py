@@ -4,73 +4,36 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
-from gymnasium import spaces
 
-from pgfast import nn, optim
 from pgfast._streams import EVALUATION_ACTIONS, EVALUATION_SEEDS, PREDICTION
-from pgfast._typing import Array, FloatArray, IntArray
+from pgfast._typing import Array, FloatArray
 from pgfast.distributions import Distribution
 from pgfast.envs.make import AnyVectorEnv
+from pgfast.envs.normalization import ObservationNormalizer, RewardNormalizer
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.source import EnvironmentLike, EnvironmentSource
-from pgfast.envs.stepper import Stepper, box_observation_shape, discrete_action_count
-from pgfast.policies import ActorCritic
+from pgfast.envs.spaces import SpaceInfo
+from pgfast.envs.stepper import Stepper
+from pgfast.optim import Optimizer
+from pgfast.policies import Policy, PolicyTape
 from pgfast.random import Rng
 from pgfast.rollout import Collector, Rollout
 from pgfast.training.evaluation import EvaluationResult, evaluation_envs, play
 from pgfast.training.models import write_model
 from pgfast.training.scores import Scores
-from pgfast.training.settings import Settings, resolve_settings
+from pgfast.training.settings import Settings, as_field_types, resolve_settings
 
-__all__ = ["Agent", "Callback", "SpaceInfo"]
+__all__ = ["MODEL_FORMAT", "Agent", "Callback", "select"]
 
 Callback: TypeAlias = Callable[["Agent", dict[str, Any]], bool | None]
 
-MODEL_FORMAT = 1
-_LARGEST = 100_000  # of an axis of observations, or actions
-_ACTION_DTYPES = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
-
-
-@dataclass(frozen=True)
-class SpaceInfo:
-    """What an agent must know of its environment's spaces; a model file carries it."""
-
-    observation_shape: tuple[int, ...]
-    byte_observations: bool
-    num_actions: int
-    first_action: int
-    action_dtype: str
-
-    @classmethod
-    def of(cls, observation: spaces.Space[Any], action: spaces.Space[Any]) -> SpaceInfo:
-        """Raises ``ValueError`` unless observations are a Box and actions Discrete, of sizes within the limits."""
-        info = cls(
-            observation_shape=box_observation_shape(observation),
-            byte_observations=observation.dtype == np.uint8,
-            num_actions=discrete_action_count(action),
-            first_action=int(getattr(action, "start", 0)),
-            action_dtype=str(action.dtype),
-        )
-        info.check()
-        return info
-
-    def check(self) -> None:
-        """Raises ``ValueError`` for what no agent can have; files say the same things as environments."""
-        shape = self.observation_shape
-        if not all(type(size) is int and 1 <= size <= _LARGEST for size in shape) or not 1 <= len(shape) <= 4:
-            raise ValueError(f"observations of shape {shape} are not supported: 1 to 4 axes of 1 to {_LARGEST}")
-        if type(self.num_actions) is not int or not 1 <= self.num_actions <= _LARGEST:
-            raise ValueError(f"{self.num_actions} actions are not supported: 1 to {_LARGEST}")
-        if type(self.first_action) is not int or type(self.byte_observations) is not bool:
-            raise ValueError("first_action must be an integer and byte_observations a bool")
-        if self.action_dtype not in _ACTION_DTYPES:
-            raise ValueError(f"actions of dtype {self.action_dtype!r} are not supported")
+MODEL_FORMAT = 2
 
 
 class Agent(ABC):
@@ -78,30 +41,42 @@ class Agent(ABC):
 
     name: ClassVar[str]
     settings_type: ClassVar[type[Settings]]
+    extra_fields: ClassVar[tuple[str, ...]] = ()  # columns of progress.csv besides those of every algorithm
     settings: Any
     preset: str | None  # the name that the settings came from, where it is known
+    policy: Policy
+    optimizer: Optimizer | None = None
 
     def __init__(self, env: EnvironmentLike, *, preset: str | None = "default", **settings: Any) -> None:
         source = EnvironmentSource(env)
         if source.num_envs is not None and settings.setdefault("num_envs", source.num_envs) != source.num_envs:
             raise ValueError(f"num_envs is {settings['num_envs']}, the vector environment has {source.num_envs}")
+        if source.env_id is None and preset not in ("default", None):
+            raise ValueError(f'there is no preset "{preset}" where env is not an environment id')
         resolved = resolve_settings(self.settings_type, self.name, source.env_id, preset, settings)
         self._build(source, resolved, SpaceInfo.of(*source.spaces()))
         self.preset = preset if source.env_id is not None else None
+        if resolved.init_from is not None:
+            from pgfast.training.loading import read_model_of
+
+            try:
+                arrays, model = read_model_of(Path(resolved.init_from))
+                self._require_same_policy(model)
+                self.start_from(arrays)
+            except (KeyError, ValueError) as error:
+                raise ValueError(f"init_from {resolved.init_from} does not fit this agent: {error}") from None
 
     @classmethod
     def restore(
-        cls, source: EnvironmentSource | None, settings: Settings, space: SpaceInfo, parameters: FloatArray
+        cls, source: EnvironmentSource | None, settings: Settings, space: SpaceInfo, arrays: Mapping[str, Array]
     ) -> Self:
-        """An agent from what a model file holds. Raises ``ValueError`` where the parts do not fit each other."""
+        """An agent from what a model file holds.
+
+        Raises ``ValueError`` or ``KeyError`` where the parts do not fit each other.
+        """
         agent = cls.__new__(cls)
         agent._build(source, settings, space)
-        if parameters.shape != agent.policy.parameters.shape or parameters.dtype != agent.policy.parameters.dtype:
-            raise ValueError(
-                f"the network has {agent.policy.parameters.size} float32 parameters, "
-                f"the file {parameters.size} {parameters.dtype}"
-            )
-        agent.policy.parameters[:] = parameters
+        agent.load_arrays(arrays)
         return agent
 
     def _build(self, source: EnvironmentSource | None, settings: Settings, space: SpaceInfo) -> None:
@@ -109,17 +84,27 @@ class Agent(ABC):
         self.preset = None
         self.settings = settings
         self.space = space
-        self.policy = ActorCritic(self._network(), spaces.Discrete(space.num_actions))
-        self.optimizer = self._optimizer()
-        self.gradient: FloatArray = np.zeros_like(self.policy.parameters)
-        self.scores = Scores(self.settings.num_envs)
+        if settings.normalize_observations and space.byte_observations:
+            raise ValueError("normalize_observations is for numbers; observations of bytes are scaled already")
+        self.policy = self._make_policy()
+        self.observation_normalizer = (
+            ObservationNormalizer(self.policy.network.input_shape) if settings.normalize_observations else None
+        )
+        self.reward_normalizer = (
+            RewardNormalizer(settings.num_envs, settings.discount) if settings.normalize_rewards else None
+        )
+        self.scores = Scores(settings.num_envs)
         self.timesteps = 0
         self.updates = 0
         self.last_values: FloatArray | None = None
         self.last_returns: FloatArray | None = None
         self._env: AnyVectorEnv | None = None
         self._collector: Collector | None = None
-        self._prediction_rng = Rng.internal(self.settings.seed, PREDICTION)
+        self._prediction_rng = Rng.internal(settings.seed, PREDICTION)
+
+    @abstractmethod
+    def _make_policy(self) -> Policy:
+        """The policy, and whatever else the algorithm keeps."""
 
     @property
     def env_id(self) -> str | None:
@@ -132,9 +117,22 @@ class Agent(ABC):
         assert self._collector is not None
         return self._collector
 
+    def collect(self) -> None:
+        """Fills the rollout of the next update."""
+        self.collector.collect(self.timesteps // self.settings.num_envs)
+
     @abstractmethod
     def update(self) -> dict[str, float]:
         """One update from the rollout just collected; gives the figures to report."""
+
+    def require_finite_loss(self, loss: float) -> None:
+        """Raises ``FloatingPointError`` where the loss of this update is NaN or infinite."""
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss of update {self.updates} is not finite: {loss}")
+
+    def figures(self) -> dict[str, float]:
+        """What a row of progress says besides the means over its updates."""
+        return {} if self.optimizer is None else {"learning_rate": self.optimizer.learning_rate}
 
     def learn(
         self,
@@ -155,7 +153,8 @@ class Agent(ABC):
         Returns: the agent.
 
         Raises: ``ValueError`` (total_timesteps, an agent without environments), ``FileExistsError`` (run_dir exists),
-        ``FloatingPointError`` (a number that is not finite, named at its source; the parameters stay as they were).
+        ``FloatingPointError`` or ``ValueError`` (a number that is not finite, named at its source; none is ever written
+        to the parameters), ``RuntimeError`` (whole episodes of an environment whose episodes do not end).
         On SIGINT or SIGTERM the update is finished and saved before KeyboardInterrupt or SystemExit is raised.
         """
         from pgfast.training.loop import learn
@@ -179,8 +178,8 @@ class Agent(ABC):
                 f"predict: obs must have shape {self.space.observation_shape} or a batch of it, got {obs.shape}"
             )
         actions = self._choose(obs[None] if single else obs, self._prediction_rng, deterministic)
-        actions = (actions + self.space.first_action).astype(self.space.action_dtype)
-        return actions[0] if single else actions
+        played = self.space.action.to_environment(actions)
+        return played[0] if single else played
 
     def evaluate(
         self, episodes: int, *, deterministic: bool = False, seed: int = 0, env: EnvironmentLike | None = None
@@ -216,8 +215,56 @@ class Agent(ABC):
             source.close(vector)
 
     def save(self, path: str | Path) -> None:
-        """Writes the model file: parameters, settings and spaces, all that :func:`pgfast.load` needs. Atomic."""
-        write_model(Path(path), {"parameters": self.policy.parameters}, self.metadata())
+        """Writes the model file: parameters, normalizers, settings and spaces, all that :func:`pgfast.load` needs.
+
+        Atomic. Raises ``OSError``.
+        """
+        write_model(Path(path), self.arrays(), self.metadata())
+
+    def arrays(self) -> dict[str, Array]:
+        """What a model file holds: ``parameters``, and the statistics of the normalizers there are."""
+        found: dict[str, Array] = {"parameters": self.policy.parameters}
+        for kind, normalizer in self._normalizers().items():
+            found |= {f"{kind}.{name}": array for name, array in normalizer.moments.state().items()}
+        return found
+
+    def load_arrays(self, arrays: Mapping[str, Array]) -> None:
+        """Takes over what :meth:`arrays` gave. Raises ``KeyError`` or ``ValueError`` where it does not fit."""
+        self.start_from(arrays)
+
+    def start_from(self, arrays: Mapping[str, Array]) -> None:
+        """Takes over a model's parameters and normalizers. Raises as :meth:`load_arrays` does."""
+        own, given = self.policy.parameters, arrays["parameters"]
+        if given.shape != own.shape or given.dtype != own.dtype:
+            raise ValueError(f"the policy has {own.size} {own.dtype} parameters, the file {given.size} {given.dtype}")
+        normalizers = self._normalizers()
+        for kind in ("observations", "rewards"):
+            known = any(name.startswith(f"{kind}.") for name in arrays)
+            if kind in normalizers and not known:
+                raise ValueError(f"the file has no statistics of {kind}, but normalize_{kind} is on")
+            if kind not in normalizers and known:
+                raise ValueError(f"the file has statistics of {kind}, but normalize_{kind} is off")
+        for kind, normalizer in normalizers.items():
+            normalizer.moments.load_state(select(arrays, f"{kind}."))
+        own[:] = given
+
+    def _require_same_policy(self, model: Mapping[str, Any]) -> None:
+        """Raises ``ValueError`` unless a model's parameters mean here what they mean there."""
+        space = SpaceInfo.from_json(model["space"])
+        if (space.observation_shape, space.action.sizes, space.action.components) != (
+            self.space.observation_shape,
+            self.space.action.sizes,
+            self.space.action.components,
+        ):
+            raise ValueError(f"the model is of {space}, the environment has {self.space}")
+        for name in ("network", "hidden_sizes", "activation", "state_dependent_std"):
+            theirs, own = as_field_types(model["settings"]).get(name), getattr(self.settings, name)
+            if theirs != own and (self.settings.network == "mlp" or name == "network"):
+                raise ValueError(f"the model has {name} {theirs}, this agent {own}")
+
+    def _normalizers(self) -> dict[str, ObservationNormalizer | RewardNormalizer]:
+        both = {"observations": self.observation_normalizer, "rewards": self.reward_normalizer}
+        return {kind: normalizer for kind, normalizer in both.items() if normalizer is not None}
 
     def metadata(self) -> dict[str, Any]:
         """What a model file says of its parameters."""
@@ -236,18 +283,19 @@ class Agent(ABC):
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """(arrays, JSON) of everything that the rest of the training depends on, environments apart."""
-        optimizer = self.optimizer.state_dict()
-        arrays: dict[str, Array] = {"parameters": self.policy.parameters}
-        arrays |= {f"optimizer.{key}": value for key, value in optimizer.items() if isinstance(value, np.ndarray)}
-        scalars = {key: value for key, value in optimizer.items() if not isinstance(value, np.ndarray)}
-        return arrays, {**self.metadata(), "optimizer": scalars, "scores": self.scores.state()}
+        arrays, state = self.arrays(), {**self.metadata(), "scores": self.scores.state()}
+        if self.optimizer is not None:
+            optimizer = self.optimizer.state_dict()
+            slots = {key: value for key, value in optimizer.items() if isinstance(value, np.ndarray)}
+            arrays |= {f"optimizer.{key}": value for key, value in slots.items()}
+            state["optimizer"] = {key: value for key, value in optimizer.items() if key not in slots}
+        return arrays, state
 
-    def load_state(self, arrays: dict[str, Array], state: dict[str, Any]) -> None:
+    def load_state(self, arrays: Mapping[str, Array], state: Mapping[str, Any]) -> None:
         """Takes over what :meth:`state` gave. Raises ``ValueError`` or ``KeyError`` where it does not fit."""
-        prefix = "optimizer."
-        slots = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-        self.optimizer.load_state_dict({**state["optimizer"], **slots})
-        self.policy.parameters[:] = arrays["parameters"]
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict({**state["optimizer"], **select(arrays, "optimizer.")})
+        self.load_arrays(arrays)
         self.scores.load_state(state["scores"])
         self.timesteps = int(state["timesteps"])
         self.updates = int(state["updates"])
@@ -266,10 +314,34 @@ class Agent(ABC):
         stepper = Stepper(self._env)
         if self._collector is None:
             dtype = np.dtype(np.uint8 if self.space.byte_observations else np.float32)
-            rollout = Rollout(s.n_steps, s.num_envs, self.policy.network.input_shape, dtype)
-            self._collector = Collector(self.policy, stepper, rollout, seed=s.seed, on_transition=self.scores.add)
-        seeds = environment_seeds(s.seed, s.num_envs, generation=self.updates)
-        self._collector.restart(stepper, seeds)
+            normalizer = self.observation_normalizer
+            rollout = Rollout(
+                s.n_steps,
+                s.num_envs,
+                self.policy.network.input_shape,
+                dtype,
+                self.space.action,
+                keep_raw=normalizer is not None,
+            )
+            self._collector = Collector(
+                self._make_tape(),
+                stepper,
+                rollout,
+                seed=s.seed,
+                on_transition=self.scores.add,
+                normalizer=normalizer,
+            )
+        if self.reward_normalizer is not None:
+            self.reward_normalizer.restart()
+        self._collector.restart(stepper, self._environment_seeds())
+
+    def _environment_seeds(self) -> list[int]:
+        """Seeds of the environments that this update begins with."""
+        return environment_seeds(self.settings.seed, self.settings.num_envs, generation=self.updates)
+
+    def _make_tape(self) -> PolicyTape:
+        """Memory for the forward passes of one step."""
+        return PolicyTape(self.policy, self.settings.num_envs)
 
     def ensure_environments(self) -> None:
         """Makes the environments if there are none; a training goes on with those it has."""
@@ -287,33 +359,37 @@ class Agent(ABC):
         if found != self.space:
             raise ValueError(f"{caller}: the environment has {found}, the agent {self.space}")
 
-    def _choose(self, obs: Array, rng: Rng, deterministic: bool) -> IntArray:
+    def _scaled_rewards(self) -> FloatArray:
+        """The rollout's rewards to learn from, ``[T, N]``; the reward normalizer takes them in first."""
+        rollout = self.collector.rollout
+        if self.reward_normalizer is None:
+            return rollout.rewards
+        self.reward_normalizer.update(rollout.rewards, rollout.terminated | rollout.truncated, rollout.valid)
+        return self.reward_normalizer.apply(rollout.rewards)
+
+    def _learn_scale_of_observations(self) -> None:
+        """The observation normalizer takes in the rollout's valid rows, once nothing is computed from it any more."""
+        if self.observation_normalizer is not None:
+            rollout = self.collector.rollout
+            self.observation_normalizer.moments.update(rollout.raw_observations[:-1][rollout.valid])
+
+    def _choose(self, obs: Array, rng: Rng, deterministic: bool) -> Array:
         distribution = self._distribution(obs)
-        actions: IntArray = distribution.mode() if deterministic else distribution.sample(rng)
+        actions: Array = distribution.mode() if deterministic else distribution.sample(rng)
         return actions
 
     def _distribution(self, obs: Array) -> Distribution[Any]:
         if self.space.byte_observations and obs.dtype != np.uint8:
             raise TypeError(f"predict: obs must be uint8 as the environment's, got {obs.dtype}")
         dtype = np.uint8 if self.space.byte_observations else np.float32
-        rows = np.ascontiguousarray(obs, dtype).reshape(len(obs), *self.policy.network.input_shape)
+        rows: Array = np.ascontiguousarray(obs, dtype).reshape(len(obs), *self.policy.network.input_shape)
         if not self.space.byte_observations and not np.isfinite(rows).all():
             raise ValueError("predict: obs must be finite")
+        if self.observation_normalizer is not None:
+            rows = self.observation_normalizer.apply(rows)
         return self.policy.distribution(rows)
 
-    def _network(self) -> nn.Network:
-        s, shape, outputs = self.settings, self.space.observation_shape, self.space.num_actions + 1
-        if s.network == "mlp":
-            return nn.mlp(math.prod(shape), outputs, s.hidden_sizes, s.activation, seed=s.seed)
-        if len(shape) != 3:
-            raise ValueError(f"network {s.network} needs observations (channels, height, width), got shape {shape}")
-        build = nn.origin_cnn if s.network == "origin_cnn" else nn.nature_cnn
-        return build(shape, outputs, seed=s.seed)
 
-    def _optimizer(self) -> optim.Optimizer:
-        s = self.settings
-        if s.optimizer == "adam":
-            return optim.Adam(s.learning_rate, epsilon=1e-5)
-        if s.optimizer == "rmsprop":
-            return optim.RMSprop(s.learning_rate)
-        return optim.SGD(s.learning_rate)
+def select(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """The arrays whose names begin with ``prefix``, under the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

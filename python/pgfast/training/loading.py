@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from pgfast._typing import Array
-from pgfast.algos import A2C
+from pgfast.algos import A2C, NPG, TRPO, VPG
 from pgfast.envs.make import env_spec
 from pgfast.envs.source import EnvironmentLike, EnvironmentSource
-from pgfast.training.agent import MODEL_FORMAT, Agent, SpaceInfo
+from pgfast.envs.spaces import SpaceInfo
+from pgfast.training.agent import MODEL_FORMAT, Agent
 from pgfast.training.checkpoints import latest_checkpoint, list_checkpoints, read_checkpoint
 from pgfast.training.files import CheckpointError, read_json
 from pgfast.training.models import read_model
+from pgfast.training.progress_log import read_progress
 from pgfast.training.settings import Settings, as_field_types
 
-__all__ = ["ALGORITHMS", "load", "restore_agent", "verify"]
+__all__ = ["ALGORITHMS", "load", "read_model_of", "restore_agent", "verify"]
 
-ALGORITHMS: dict[str, type[Agent]] = {A2C.name: A2C}
+ALGORITHMS: dict[str, type[Agent]] = {algorithm.name: algorithm for algorithm in (VPG, NPG, TRPO, A2C)}
 
 
 def load(path: str | Path, *, env: EnvironmentLike | None = None) -> Agent:
@@ -32,17 +34,25 @@ def load(path: str | Path, *, env: EnvironmentLike | None = None) -> Agent:
     environment that is not registered.
     """
     path = Path(path)
-    arrays, state = _read(path)
+    arrays, state = read_model_of(path)
+    return _restore(path, arrays, state, env=env)
+
+
+def _restore(path: Path, arrays: dict[str, Array], state: dict[str, Any], *, env: EnvironmentLike | None) -> Agent:
     agent = restore_agent(path, arrays, state, env=env)
-    if "optimizer" in state:
+    if "scores" in state:  # a checkpoint
         try:
             agent.load_state(arrays, state)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(path, f"{type(error).__name__}: {error}") from None
     return agent
 
 
-def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+def read_model_of(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """(arrays, JSON) of a model file, a checkpoint or a run directory's newest model.
+
+    Raises :class:`pgfast.CheckpointError`.
+    """
     if not path.exists():
         raise CheckpointError(path, "there is no such file or directory")
     if path.is_file():
@@ -66,23 +76,24 @@ def restore_agent(path: Path, arrays: dict[str, Array], state: dict[str, Any], *
         if algorithm is None:
             raise ValueError(f"algorithm {state['algo']!r} is not one of {', '.join(ALGORITHMS)}")
         settings = _settings(algorithm.settings_type, state["settings"])
-        space = _space(state["space"])
+        space = SpaceInfo.from_json(state["space"])
         env_id = state["env_id"]
         if env is None and env_id is not None:
             if not isinstance(env_id, str):
                 raise TypeError("env_id must be a string")
             env_spec(env_id)
-        parameters = arrays["parameters"]
         timesteps, updates = int(state["timesteps"]), int(state["updates"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(path, f"{type(error).__name__}: {error}") from None
     except ValueError as error:
         raise CheckpointError(path, f"{error}") from None
     chosen = env if env is not None else env_id
     try:
-        agent = algorithm.restore(None if chosen is None else EnvironmentSource(chosen), settings, space, parameters)
-    except (ValueError, TypeError) as error:
+        agent = algorithm.restore(None if chosen is None else EnvironmentSource(chosen), settings, space, arrays)
+    except (ValueError, TypeError, OverflowError, MemoryError) as error:
         raise CheckpointError(path, f"{error}") from None
+    except KeyError as error:
+        raise CheckpointError(path, f"has no array {error}") from None
     agent.timesteps, agent.updates = timesteps, updates
     return agent
 
@@ -92,12 +103,6 @@ def _settings(settings_type: type[Settings], values: dict[str, Any]) -> Settings
     if set(values) != known:
         raise ValueError(f"settings differ from this version's: {sorted(set(values) ^ known)}")
     return settings_type(**as_field_types(values))
-
-
-def _space(values: dict[str, Any]) -> SpaceInfo:
-    space = SpaceInfo(**as_field_types(values))
-    space.check()
-    return space
 
 
 def verify(path: Path) -> Agent:
@@ -113,7 +118,9 @@ def verify(path: Path) -> Agent:
     length = (path / "progress.csv").stat().st_size if (path / "progress.csv").exists() else 0
     for checkpoint in list_checkpoints(path / "checkpoints"):
         arrays, state = read_checkpoint(checkpoint)
-        restore_agent(checkpoint, arrays, state, env=None)
-        if int(state.get("progress_bytes", 0)) > length:
+        _restore(checkpoint, arrays, state, env=None)
+        if type(state.get("progress_bytes")) is not int or state["progress_bytes"] > length:
             raise CheckpointError(path / "progress.csv", f"is shorter than {checkpoint.name} says")
+    if length:
+        read_progress(path / "progress.csv")
     return agent

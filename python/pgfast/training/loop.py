@@ -33,13 +33,12 @@ FIELDS = (
     "return_std",
     "return_min",
     "return_max",
+    "return_latest",
     "length_mean",
     "policy_loss",
     "value_loss",
     "entropy",
     "explained_variance",
-    "grad_norm",
-    "learning_rate",
     "steps_per_second",
     "wall_time",
 )
@@ -80,6 +79,7 @@ class Run:
         self.directory = directory
         self._log = log
         self._events = TensorBoardLog(directory.path, purge_step=resumed_at) if tensorboard_available() else None
+        self.resumed = resumed_at is not None
         self.saved_at: int | None = None  # timesteps of the last save of this process
 
     @classmethod
@@ -88,7 +88,7 @@ class Run:
         env_id = agent.env_id or "custom"
         directory = RunDirectory.create(path, algo=agent.name, env_id=env_id, seed=agent.settings.seed)
         directory.write_config(describe(agent, total_timesteps))
-        return cls(directory, ProgressLog(directory.progress_path, FIELDS))
+        return cls(directory, ProgressLog(directory.progress_path, (*FIELDS, *agent.extra_fields)))
 
     def write(self, row: dict[str, Any]) -> None:
         """One row of progress."""
@@ -167,7 +167,6 @@ def train(
     """
     s = agent.settings
     meter = meter or Meter()
-    batch = s.num_envs * s.n_steps
     began = time.perf_counter() - wall_time
     last_row_time, last_row_timesteps = time.perf_counter(), agent.timesteps
 
@@ -193,7 +192,7 @@ def train(
             **agent.scores.row(),
             **meter.take(),
             "explained_variance": explained_variance(agent.last_values, agent.last_returns),
-            "learning_rate": agent.optimizer.learning_rate,
+            **agent.figures(),
             "steps_per_second": (agent.timesteps - last_row_timesteps) / max(now - last_row_time, 1e-9),
             "wall_time": now - began,
         }
@@ -205,18 +204,18 @@ def train(
 
     with SignalGuard() as guard:
         agent.ensure_environments()
-        if agent.updates == 0:
-            save(synchronised=True)
+        if run is not None and not run.resumed:  # so that there is something to go on from, whatever happens
+            save(synchronised=agent.updates == 0)
         going_on = True
         while going_on and agent.timesteps < target and guard.received is None:
             before = agent.timesteps
             try:
-                agent.collector.collect(agent.timesteps // s.num_envs)
+                agent.collect()
                 meter.add(agent.update())
             except BaseException:
                 agent.close()  # in the middle of a rollout: whoever goes on starts new games
                 raise
-            agent.timesteps += batch
+            agent.timesteps += agent.collector.rollout.rows
             agent.updates += 1
             if agent.timesteps // s.report_every > before // s.report_every:
                 going_on = report()

@@ -69,7 +69,7 @@ def resume(path: Path, total_timesteps: int | None = None) -> Resumption:
             synchronised, wall_time = bool(state["synchronised"]), float(state["wall_time"])
             meter, progress_bytes = Meter(state["meter"]), int(state["progress_bytes"])
             total = int(config["total_timesteps"]) if total_timesteps is None else total_timesteps
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(checkpoint, f"{type(error).__name__}: {error}") from None
         if agent.timesteps >= total:
             raise ValueError(

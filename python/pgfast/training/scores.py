@@ -15,7 +15,7 @@ _KEPT = 100  # games that the reported figures run over
 
 
 class Scores:
-    """Returns and lengths of the last 100 whole games, and counts since the run began.
+    """Returns and lengths of the last 100 whole games, the mean return since the last row, and counts of the run.
 
     A game counts when it is over; one that is cut off by making the environments anew is left out and counted apart.
     """
@@ -27,6 +27,7 @@ class Scores:
         self.lengths: deque[int] = deque(maxlen=_KEPT)
         self.episodes = 0
         self.episodes_cut = 0
+        self._latest_sum, self._latest_count = 0.0, 0
 
     def add(self, rows: slice, transition: Transition) -> None:
         """One step of the environments ``rows``."""
@@ -38,6 +39,8 @@ class Scores:
                 self.returns.append(float(returns[index]))
                 self.lengths.append(int(lengths[index]))
                 self.episodes += 1
+                self._latest_sum += float(returns[index])
+                self._latest_count += 1
             returns[transition.game_over] = 0.0
             lengths[transition.game_over] = 0
 
@@ -51,8 +54,10 @@ class Scores:
         return int(np.count_nonzero(self._open_lengths))
 
     def row(self) -> dict[str, float | None]:
-        """The figures for progress.csv; None where no game has ended yet."""
+        """The figures for progress.csv; None where no game has ended yet. ``return_latest`` starts anew."""
         returns = np.array(self.returns) if self.returns else None
+        latest = self._latest_sum / self._latest_count if self._latest_count else None
+        self._latest_sum, self._latest_count = 0.0, 0
         return {
             "episodes": self.episodes,
             "episodes_cut": self.episodes_cut,
@@ -60,6 +65,7 @@ class Scores:
             "return_std": None if returns is None else float(returns.std()),
             "return_min": None if returns is None else float(returns.min()),
             "return_max": None if returns is None else float(returns.max()),
+            "return_latest": latest,
             "length_mean": None if returns is None else float(np.mean(self.lengths)),
         }
 
@@ -71,6 +77,7 @@ class Scores:
             "lengths": list(self.lengths),
             "episodes": self.episodes,
             "episodes_cut": self.episodes_cut,
+            "latest": [self._latest_sum, self._latest_count],
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -78,4 +85,5 @@ class Scores:
         self.returns = deque((float(value) for value in state["returns"]), maxlen=_KEPT)
         self.lengths = deque((int(value) for value in state["lengths"]), maxlen=_KEPT)
         self.episodes = int(state["episodes"])
+        self._latest_sum, self._latest_count = float(state["latest"][0]), int(state["latest"][1])
         self.episodes_cut = int(state["episodes_cut"]) + int(state["open"])

@@ -18,8 +18,9 @@ from pgfast._streams import EVALUATION_ACTIONS, EVALUATION_SEEDS
 from pgfast._typing import Array
 from pgfast.envs.playback import open_playback
 from pgfast.envs.seeding import environment_seeds
+from pgfast.envs.spaces import SpaceInfo
 from pgfast.random import Rng
-from pgfast.training.agent import Agent, SpaceInfo
+from pgfast.training.agent import Agent
 from pgfast.training.files import fsync_directory
 
 __all__ = ["VideoResult", "record_video"]

@@ -1,0 +1,186 @@
+"""What an agent must know of its environment's spaces, as data that a model file can carry."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from gymnasium import spaces
+
+from pgfast._typing import Array
+
+__all__ = ["ActionInfo", "ActionKind", "SpaceInfo"]
+
+ActionKind: TypeAlias = Literal["discrete", "multi_discrete", "multi_binary", "box"]
+
+_LARGEST = 100_000  # of an axis of observations, or actions
+_INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+_DTYPES: dict[str, tuple[str, ...]] = {
+    "discrete": _INTEGERS,
+    "multi_discrete": _INTEGERS,
+    "multi_binary": _INTEGERS,
+    "box": ("float32", "float64"),
+}
+
+
+@dataclass(frozen=True)
+class ActionInfo:
+    """An action space of K components; a policy sees K choices counted from 0, or K numbers.
+
+    In a policy's hands a batch of actions is int64 ``[B]`` (Discrete), int64 ``[B, K]`` (MultiDiscrete, MultiBinary) or
+    float32 ``[B, K]`` (Box, not clipped); an environment gets ``[B, *shape]`` of the space's own dtype.
+    """
+
+    kind: ActionKind
+    shape: tuple[int, ...]
+    dtype: str
+    sizes: tuple[int, ...] = ()  # [K] choices of each component; none for a box
+    first: tuple[int, ...] = ()  # [K] the environment's number of the first choice
+    low: tuple[float | None, ...] = ()  # [K] bounds of a box; None where there is none
+    high: tuple[float | None, ...] = ()
+
+    @classmethod
+    def of(cls, space: spaces.Space[Any]) -> ActionInfo:
+        """Raises ``ValueError`` unless the space is Discrete, MultiDiscrete, MultiBinary or a Box of floats."""
+        shape = tuple(int(size) for size in space.shape or ())
+        dtype = str(space.dtype)
+        if isinstance(space, spaces.Discrete):
+            return cls("discrete", shape, dtype, (int(space.n),), (int(space.start),))
+        if isinstance(space, spaces.MultiDiscrete):
+            sizes, first = (tuple(int(value) for value in np.ravel(part)) for part in (space.nvec, space.start))
+            return cls("multi_discrete", shape, dtype, sizes, first)
+        if isinstance(space, spaces.MultiBinary):
+            count = math.prod(shape)
+            return cls("multi_binary", shape, dtype, (2,) * count, (0,) * count)
+        if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+            low, high = (
+                tuple(float(bound) if math.isfinite(bound) else None for bound in np.ravel(side))
+                for side in (space.low, space.high)
+            )
+            return cls("box", shape, dtype, low=low, high=high)
+        raise ValueError(
+            f"the action space must be Discrete, MultiDiscrete, MultiBinary or a Box of floats, got {space}"
+        )
+
+    def check(self) -> None:
+        """Raises ``ValueError`` for what no action space can be; files say the same things as environments."""
+        if self.kind not in _DTYPES or self.dtype not in _DTYPES[self.kind]:
+            raise ValueError(f"actions of kind {self.kind!r} and dtype {self.dtype!r} are not supported")
+        if not all(type(size) is int and 1 <= size <= _LARGEST for size in self.shape) or len(self.shape) > 4:
+            raise ValueError(f"actions of shape {self.shape} are not supported: up to 4 axes of 1 to {_LARGEST}")
+        count = self.components
+        if count > _LARGEST or (self.kind == "discrete" and self.shape):
+            raise ValueError(f"{self.kind} actions of shape {self.shape} are not supported")
+        given = (self.sizes, self.first) if self.kind != "box" else (self.low, self.high)
+        empty = (self.low, self.high) if self.kind != "box" else (self.sizes, self.first)
+        if any(len(part) != count for part in given) or any(empty):
+            raise ValueError(
+                f"an action space of kind {self.kind} and shape {self.shape} needs {count} entries a field"
+            )
+        if not all(type(size) is int and 1 <= size <= _LARGEST for size in self.sizes) or sum(self.sizes) > _LARGEST:
+            raise ValueError(f"{self.sizes} choices are not supported: 1 to {_LARGEST}")
+        if not all(type(value) is int and abs(value) < 2**62 for value in self.first):
+            raise ValueError("the first choices must be integers")
+        if self.first:
+            least, most = np.iinfo(self.dtype).min, np.iinfo(self.dtype).max
+            if not all(least <= a and a + n - 1 <= most for a, n in zip(self.first, self.sizes, strict=True)):
+                raise ValueError(f"choices from {self.first} on do not fit {self.dtype}")
+        if not all(bound is None or type(bound) is float for bound in (*self.low, *self.high)):
+            raise ValueError("the bounds of a box must be numbers or null")
+
+    @property
+    def components(self) -> int:
+        """K."""
+        return math.prod(self.shape)
+
+    @property
+    def columns(self) -> int:
+        """Columns of the network's output that give the distribution: logits of every choice, or a mean each."""
+        return self.components if self.kind == "box" else sum(self.sizes)
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one action in a policy's hands."""
+        return () if self.kind == "discrete" else (self.components,)
+
+    @property
+    def row_dtype(self) -> np.dtype[Any]:
+        """Dtype of actions in a policy's hands."""
+        return np.dtype(np.float32 if self.kind == "box" else np.int64)
+
+    @cached_property
+    def _bounds(self) -> tuple[Array, Array]:
+        """Of a box [K] both sides; of choices the first number that is none."""
+        if self.kind != "box":
+            return np.zeros(self.components, np.int64), np.array(self.sizes)
+        low = np.array([-np.inf if bound is None else bound for bound in self.low])
+        return low, np.array([np.inf if bound is None else bound for bound in self.high])
+
+    def policy_space(self) -> spaces.Space[Any]:
+        """The space of actions in a policy's hands: what a policy is built for."""
+        if self.kind == "box":
+            return spaces.Box(-np.inf, np.inf, self.row_shape, np.float32)
+        return spaces.Discrete(self.sizes[0]) if self.kind == "discrete" else spaces.MultiDiscrete(list(self.sizes))
+
+    def to_environment(self, actions: Array) -> Array:
+        """A policy's actions ``[B, ...]`` as the environment takes them: ``[B, *shape]`` of its dtype.
+
+        Numbers are clipped to the bounds of a Box here and nowhere else. Raises ``ValueError`` for a choice out of
+        range or a number that is not finite.
+        """
+        if self.kind == "box":
+            if not np.isfinite(actions).all():
+                row = int(np.flatnonzero(~np.isfinite(actions).all(axis=1))[0])
+                raise ValueError(f"the action of environment {row} is not finite: {actions[row]}")
+            low, high = self._bounds
+            return np.minimum(np.maximum(actions, low), high).astype(self.dtype).reshape(-1, *self.shape)
+        choices = actions.reshape(-1, self.components)
+        if choices.min() < 0 or (choices >= self._bounds[1]).any():
+            raise ValueError(f"actions must be at least 0 and below {self.sizes}, got {actions.tolist()}")
+        if any(self.first):
+            choices = choices + np.array(self.first)
+        return choices.astype(self.dtype, copy=False).reshape(-1, *self.shape)
+
+
+@dataclass(frozen=True)
+class SpaceInfo:
+    """Shape and kind of observations, and the action space."""
+
+    observation_shape: tuple[int, ...]
+    byte_observations: bool
+    action: ActionInfo
+
+    @classmethod
+    def of(cls, observation: spaces.Space[Any], action: spaces.Space[Any]) -> SpaceInfo:
+        """Raises ``ValueError`` unless observations are a Box and actions of a kind and size within the limits."""
+        if not isinstance(observation, spaces.Box):
+            raise ValueError(
+                f"the observation space must be a Box, got {observation}; "
+                "gymnasium.wrappers.FlattenObservation makes one of most spaces"
+            )
+        shape = tuple(int(size) for size in observation.shape)
+        info = cls(shape, observation.dtype == np.uint8, ActionInfo.of(action))
+        info.check()
+        return info
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> SpaceInfo:
+        """What ``dataclasses.asdict`` gave, back from JSON. Raises ``TypeError``, ``KeyError`` or ``ValueError``."""
+        lists_as_tuples: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values["action"].items()
+        }
+        info = cls(tuple(values["observation_shape"]), values["byte_observations"], ActionInfo(**lists_as_tuples))
+        info.check()
+        return info
+
+    def check(self) -> None:
+        """Raises ``ValueError`` for what no agent can have."""
+        shape = self.observation_shape
+        if not all(type(size) is int and 1 <= size <= _LARGEST for size in shape) or not 1 <= len(shape) <= 4:
+            raise ValueError(f"observations of shape {shape} are not supported: 1 to 4 axes of 1 to {_LARGEST}")
+        if type(self.byte_observations) is not bool:
+            raise ValueError("byte_observations must be a bool")
+        self.action.check()

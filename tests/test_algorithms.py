@@ -1,0 +1,319 @@
+"""What VPG, NPG, TRPO and A2C have in common: spaces, saving, resuming, warm starts, threads, and that they learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import SyncVectorEnv
+
+import pgfast
+from pgfast.policies import CategoricalPolicy
+from pgfast.training.agent import Agent
+from pgfast.training.checkpoints import list_checkpoints, read_checkpoint
+from pgfast.training.loading import ALGORITHMS
+from pgfast.training.progress_log import read_progress
+from pgfast.training.resuming import resume
+
+SMALL: dict[str, Any] = {"num_envs": 4, "n_steps": 10, "hidden_sizes": (8,), "preset": None, "seed": 5}
+NORMALIZED = {"normalize_observations": True, "normalize_rewards": True}
+every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
+
+
+class Match(gymnasium.Env):
+    """Pays for actions near what the observation shows; every kind of action space."""
+
+    def __init__(self, action_space: spaces.Space) -> None:
+        self.observation_space = spaces.Box(-1.0, 1.0, (2,), np.float64)
+        self.action_space = action_space
+        self.actions: list[Any] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.time, self.shown = 0, self.np_random.uniform(-1.0, 1.0, 2)
+        return self.shown, {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        assert self.action_space.contains(action)
+        self.actions.append(action)
+        wanted = self.shown if isinstance(self.action_space, spaces.Box) else self.shown > 0.0
+        value = np.resize(np.asarray(action, np.float64), 2)
+        reward = -float(np.abs(value - wanted).sum())
+        self.time, self.shown = self.time + 1, self.np_random.uniform(-1.0, 1.0, 2)
+        return self.shown, reward, False, self.time == 10, {}
+
+
+class Bytes(Match):
+    """The same with observations of bytes, to look at its spaces."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(2))
+        self.observation_space = spaces.Box(0, 255, (2,), np.uint8)
+
+
+SPACES: dict[str, spaces.Space] = {
+    "discrete": spaces.Discrete(2),
+    "multi_discrete": spaces.MultiDiscrete([2, 2]),
+    "multi_binary": spaces.MultiBinary(2),
+    "box": spaces.Box(-0.5, 0.5, (2,), np.float32),
+    "box of two axes": spaces.Box(-1.0, 1.0, (1, 2), np.float64),
+}
+
+
+@every_algorithm
+@pytest.mark.parametrize("kind", SPACES)
+def test_every_action_space_is_learned(name: str, kind: str, tmp_path: Path) -> None:
+    space = SPACES[kind]
+    agent = ALGORITHMS[name](lambda: Match(space), **{**SMALL, "n_steps": 50, **NORMALIZED})
+    before = agent.evaluate(20, seed=1).return_mean
+    agent.learn(8000)
+    assert agent.evaluate(20, seed=1).return_mean > before + 0.2
+    action = agent.predict(np.zeros(2))
+    assert space.contains(action if kind != "discrete" else int(action))
+    batch = agent.predict(np.zeros((3, 2)), deterministic=True)
+    assert batch.shape == (3, *space.shape)
+    assert batch.dtype == space.dtype
+    agent.save(tmp_path / "m.safetensors")
+    loaded = pgfast.load(tmp_path / "m.safetensors", env=lambda: Match(space))
+    np.testing.assert_array_equal(loaded.evaluate(5).returns, agent.evaluate(5).returns)
+    assert loaded.space == agent.space
+
+
+def without_times(path: Path) -> dict[str, np.ndarray]:
+    return {
+        name: column for name, column in read_progress(path).items() if name not in ("steps_per_second", "wall_time")
+    }
+
+
+@every_algorithm
+@pytest.mark.parametrize(
+    ("env_id", "chosen"),
+    [
+        ("CartPole-v1", {}),
+        ("Pendulum-v1", NORMALIZED),
+        ("CartPole-v1", {"baseline": "time"}),
+        ("CartPole-v1", {"baseline": "linear", "whole_episodes": True}),
+    ],
+    ids=["cartpole", "pendulum", "time", "whole"],
+)
+def test_resuming_at_a_synchronisation_point_is_exact(
+    name: str, env_id: str, chosen: dict[str, Any], tmp_path: Path
+) -> None:
+    if name == "a2c" and "baseline" in chosen:
+        pytest.skip("A2C's value function is its baseline")
+
+    def make() -> Agent:
+        return ALGORITHMS[name](env_id, **{**SMALL, "report_every": 50, "sync_every": 200, **chosen})
+
+    whole = make().learn(1000, run_dir=tmp_path / "whole")
+    make().learn(400, run_dir=tmp_path / "part")
+    for later in list_checkpoints(tmp_path / "part" / "checkpoints"):
+        if not read_checkpoint(later)[1]["synchronised"]:  # of whole episodes, which end where they end
+            (tmp_path / "unsynchronised").mkdir(exist_ok=True)
+            later.rename(tmp_path / "unsynchronised" / later.name)
+    resumption = resume(tmp_path / "part", 1000)
+    assert resumption.messages[-1].endswith("exactly")
+    resumption.train()
+    ours, theirs = resumption.agent.state(), whole.state()
+    assert ours[1] == theirs[1]
+    assert ours[0].keys() == theirs[0].keys()
+    for key, value in ours[0].items():
+        np.testing.assert_array_equal(value, theirs[0][key], err_msg=key)
+    part, complete = (without_times(tmp_path / run / "progress.csv") for run in ("part", "whole"))
+    for key, column in complete.items():
+        np.testing.assert_array_equal(part[key], column, err_msg=key)
+
+
+@every_algorithm
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+def test_threads_change_no_bit(name: str, env_id: str, num_threads) -> None:
+    results = []
+    for threads in (1, 2, 3):
+        num_threads(threads)
+        agent = ALGORITHMS[name](env_id, **{**SMALL, "n_steps": 200, "hidden_sizes": (64, 64), **NORMALIZED})
+        agent.learn(2400)
+        results.append(agent.policy.parameters)
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+@every_algorithm
+def test_a_warm_start_begins_where_a_model_ends(name: str, tmp_path: Path) -> None:
+    algorithm = ALGORITHMS[name]
+    trained = algorithm("Pendulum-v1", **{**SMALL, **NORMALIZED}).learn(400)
+    trained.save(tmp_path / "m.safetensors")
+    chosen: dict[str, Any] = {**SMALL, "seed": 6, "init_from": str(tmp_path / "m.safetensors")}
+    warm = algorithm("Pendulum-v1", **{**chosen, **NORMALIZED})
+    np.testing.assert_array_equal(warm.policy.parameters, trained.policy.parameters)
+    for key, value in trained.arrays().items():
+        np.testing.assert_array_equal(warm.arrays()[key], value, err_msg=key)
+    assert (warm.timesteps, warm.updates) == (0, 0)
+    warm.learn(40, run_dir=tmp_path / "run")
+    (tmp_path / "m.safetensors").unlink()  # a run does not need the file again
+    assert pgfast.load(tmp_path / "run").timesteps == 40
+    resume(tmp_path / "run", 80).train()
+
+
+def test_a_warm_start_that_does_not_fit_is_explained(tmp_path: Path) -> None:
+    model = tmp_path / "m.safetensors"
+    pgfast.VPG("CartPole-v1", **{**SMALL, **NORMALIZED}).save(model)
+    chosen: dict[str, Any] = {**SMALL, "init_from": str(model)}
+    with pytest.raises(ValueError, match=r"does not fit this agent: the file has statistics of observations"):
+        pgfast.VPG("CartPole-v1", **chosen)
+    with pytest.raises(
+        ValueError, match=r"does not fit this agent: the model has hidden_sizes \(8,\), this agent \(5,\)"
+    ):
+        pgfast.VPG("CartPole-v1", **{**chosen, "hidden_sizes": (5,), **NORMALIZED})
+    with pytest.raises(ValueError, match=r"does not fit this agent: the model has activation tanh, this agent relu"):
+        pgfast.VPG("CartPole-v1", **{**chosen, "activation": "relu", **NORMALIZED})
+    with pytest.raises(ValueError, match=r"does not fit this agent: the model is of SpaceInfo"):
+        pgfast.VPG("Acrobot-v1", **{**chosen, **NORMALIZED})
+    plain = tmp_path / "plain.safetensors"
+    pgfast.VPG("CartPole-v1", **SMALL).save(plain)
+    with pytest.raises(
+        ValueError, match=r"the file has no statistics of observations, but normalize_observations is on"
+    ):
+        pgfast.VPG("CartPole-v1", **{**chosen, "init_from": str(plain), **NORMALIZED})
+    with pytest.raises(pgfast.CheckpointError, match="no such file"):
+        pgfast.VPG("CartPole-v1", **{**chosen, "init_from": "nowhere"})
+
+
+def test_another_algorithm_may_start_from_a_policy(tmp_path: Path) -> None:
+    trained = pgfast.VPG("CartPole-v1", **{**SMALL, "baseline": "time"}).learn(400)
+    trained.save(tmp_path / "m.safetensors")
+    warm = pgfast.TRPO("CartPole-v1", **SMALL, init_from=str(tmp_path / "m.safetensors"))
+    np.testing.assert_array_equal(warm.policy.parameters, trained.policy.parameters)
+
+
+@pytest.mark.parametrize("baseline", ["time", "linear", "mlp"])
+def test_a_warm_start_takes_the_baseline_too(baseline: str, tmp_path: Path) -> None:
+    chosen: dict[str, Any] = {**SMALL, "baseline": baseline}
+    trained = pgfast.VPG("CartPole-v1", **chosen).learn(400)
+    trained.save(tmp_path / "m.safetensors")
+    warm = pgfast.VPG("CartPole-v1", **chosen, init_from=str(tmp_path / "m.safetensors"))
+    for key, value in trained.baseline.state().items():
+        np.testing.assert_array_equal(warm.baseline.state()[key], value)
+
+
+def test_a_run_of_a_trained_agent_can_be_resumed_from_its_beginning(tmp_path: Path) -> None:
+    agent = pgfast.VPG("CartPole-v1", **SMALL).learn(200)
+
+    def fail(*_: Any) -> bool:
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        agent.learn(50_000, run_dir=tmp_path / "run", callback=fail)
+    assert pgfast.load(tmp_path / "run").timesteps == 200
+    resumption = resume(tmp_path / "run", 400)
+    assert "with new games" in resumption.messages[-1]
+    resumption.train()
+
+
+def test_a_preset_needs_an_id() -> None:
+    with pytest.raises(ValueError, match='there is no preset "linear" where env is not an environment id'):
+        pgfast.VPG(lambda: Match(SPACES["box"]), preset="linear")
+
+
+def test_a_step_of_vpg_is_the_equation() -> None:
+    """theta - rate grad(-mean(log pi A)): the gradient from scores, the rate times its direction."""
+    agent = pgfast.VPG(
+        "CartPole-v1",
+        **{**SMALL, "hidden_sizes": (), "optimizer": "sgd", "learning_rate": 0.1, "normalize_gradient": True},
+    )
+    before = agent.policy.parameters.copy()
+    batches = []
+    original = agent.batch
+    agent.batch = lambda: batches.append(original()) or batches[-1]  # type: ignore[method-assign,func-returns-value]
+    agent.learn(40)
+    (batch,) = batches
+    policy = agent.policy
+    assert isinstance(policy, CategoricalPolicy)
+    after = policy.parameters.copy()
+    policy.parameters[:] = before
+    gradient = (policy.scores(batch.observations, batch.actions) * batch.advantages[:, None]).mean(axis=0)
+    np.testing.assert_allclose(after, before + 0.1 * gradient / np.linalg.norm(gradient), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(after - before), 0.1, rtol=1e-5)
+    assert batch.advantages.std() == pytest.approx(1.0, abs=1e-3)
+
+
+@every_algorithm
+def test_progress_has_the_columns_of_the_algorithm(name: str, tmp_path: Path) -> None:
+    agent = ALGORITHMS[name]("CartPole-v1", **{**SMALL, "report_every": 40})
+    agent.learn(400, run_dir=tmp_path / "run")
+    progress = read_progress(tmp_path / "run" / "progress.csv")
+    expected = {"policy_loss", "value_loss", "entropy", "return_latest", *agent.extra_fields}
+    if name == "npg":
+        assert np.isnan(progress["line_search_steps"]).all()  # it has none
+        expected -= {"line_search_steps"}
+    for column in expected:
+        assert column in progress
+        assert np.isfinite(progress[column]).any(), column
+    if name == "trpo":
+        assert (progress["kl"] <= 0.01).all()
+        assert (progress["cg_iterations"] > 0).any()
+    whole_games = progress["episodes"][-1]
+    latest = progress["return_latest"]
+    assert whole_games > 5
+    assert latest[-1] != progress["return_mean"][-1]
+
+
+@pytest.mark.parametrize("name", ["vpg", "npg", "trpo"])
+def test_settings_that_mean_nothing_are_refused(name: str) -> None:
+    algorithm = ALGORITHMS[name]
+    for change, text in [
+        ({"baseline": "none"}, "baseline must be one of"),
+        ({"value_batch_size": 0}, "value_batch_size must be at least 1, got 0"),
+        ({"log_std_init": float("nan")}, "log_std_init must be in"),
+        ({"normalize_observations": "no"}, "normalize_observations must be bool, got str 'no'"),
+        ({"whole_episodes": "false"}, "whole_episodes must be bool, got str 'false'"),
+        ({"n_steps": 2.5}, "n_steps must be int, got float 2.5"),
+        ({"seed": True}, "seed must be int, got bool True"),
+        ({"hidden_sizes": 64}, "hidden_sizes must be a tuple of int, got int 64"),
+        ({"discount": "0.9"}, "discount must be float, got str '0.9'"),
+        ({"value_learning_rate": 10**400}, "value_learning_rate is too large for a float"),
+        ({"init_from": 5}, "init_from must be str, got int 5"),
+    ]:
+        with pytest.raises((ValueError, TypeError), match=text):
+            algorithm("CartPole-v1", **{**SMALL, **change})
+    with pytest.raises(TypeError, match="has no setting"):
+        algorithm("CartPole-v1", **SMALL, value_coef=1.0)
+    if name == "trpo":
+        with pytest.raises(ValueError, match=r"backtrack_ratio must be in \(0, 1\), got 1.0"):
+            algorithm("CartPole-v1", **SMALL, backtrack_ratio=1.0)
+
+
+def test_observations_of_bytes_are_not_normalized() -> None:
+    env = SyncVectorEnv([lambda: Bytes()])
+    with pytest.raises(ValueError, match="normalize_observations is for numbers"):
+        pgfast.VPG(env, normalize_observations=True)
+
+
+@every_algorithm
+def test_a_huge_learning_rate_or_radius_never_writes_a_nan(name: str) -> None:
+    huge = {"learning_rate": 1e30} if name in ("vpg", "a2c") else {"max_kl": 1e30, "damping": 1e-12}
+    agent = ALGORITHMS[name]("Pendulum-v1", **SMALL, **huge)
+    try:
+        agent.learn(4000)
+    except (FloatingPointError, ValueError) as error:
+        assert "finite" in str(error)  # noqa: PT017
+    assert np.isfinite(agent.policy.parameters).all()
+
+
+@pytest.mark.parametrize("name", ["vpg", "npg", "trpo"])
+def test_cartpole_improves_quickly(name: str) -> None:
+    agent = ALGORITHMS[name]("CartPole-v1", seed=0)
+    agent.learn(40_000)
+    assert agent.evaluate(50).return_mean > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vpg", "npg", "trpo"])
+@pytest.mark.parametrize("seed", range(5))
+def test_cartpole_is_solved_in_150_000_steps(name: str, seed: int) -> None:
+    agent = ALGORITHMS[name]("CartPole-v1", seed=seed)
+    agent.learn(150_000)
+    assert agent.evaluate(100).return_mean >= 475

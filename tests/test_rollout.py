@@ -1,0 +1,181 @@
+"""What a rollout holds: whole episodes, time since the reset, normalized observations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+import pgfast
+from counting_env import CountingEnv
+from pgfast.rollout import Rollout
+
+
+def vector(*lengths: int, mode: AutoresetMode = AutoresetMode.NEXT_STEP, truncate: bool = True) -> SyncVectorEnv:
+    make = [lambda length=length: CountingEnv(length=length, truncate=truncate) for length in lengths]
+    return SyncVectorEnv(make, autoreset_mode=mode)
+
+
+def collected(env: SyncVectorEnv, n_steps: int, updates: int = 1, **settings: object) -> tuple[pgfast.VPG, Rollout]:
+    settings = {"n_steps": n_steps, "hidden_sizes": (), "baseline": "zero", "preset": None} | settings
+    agent = pgfast.VPG(env, **settings)  # type: ignore[arg-type]
+    rows: list[int] = []
+    agent.learn(10**9, callback=lambda agent, _: rows.append(agent.updates) or len(rows) < updates)
+    return agent, agent.collector.rollout
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
+def test_whole_episodes_fill_the_batch_and_end(mode: AutoresetMode) -> None:
+    agent, rollout = collected(vector(3, 3, mode=mode), n_steps=5, report_every=1)
+    if mode is AutoresetMode.NEXT_STEP:  # rows 0 to 2, a reset, rows 4 to 6: the batch of 10 is full in row 5
+        assert rollout.valid[:, 0].tolist() == [True, True, True, False, True, True, True]
+        assert rollout.time[:, 0].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+    else:
+        assert rollout.valid.all()
+        assert rollout.time[:, 0].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert rollout.truncated[-1].all()
+    assert agent.timesteps == rollout.rows == rollout.valid.size
+    assert agent.scores.row()["return_mean"] == 6.0
+
+
+def test_an_environment_that_has_stopped_is_left_out() -> None:
+    # The batch of 6 is full in row 2, in which environment 0 ends an episode; 1 plays its own to the end.
+    agent, rollout = collected(vector(3, 7), n_steps=3, report_every=1)
+    assert rollout.valid[:, 0].tolist() == [True] * 3 + [False] * 4
+    assert rollout.valid[:, 1].tolist() == [True] * 7
+    assert not (rollout.terminated | rollout.truncated)[3:, 0].any()
+    assert sorted(agent.scores.returns) == [6.0, 28.0]
+    assert agent.scores.row()["episodes"] == 2
+
+
+def test_an_environment_that_is_being_reset_has_no_open_episode() -> None:
+    # Rows that are valid by then: 2, 3, 5, 6. Row 3, which fills the batch, resets environment 0: it stops there.
+    _, rollout = collected(vector(1, 7), n_steps=3, report_every=1)
+    assert rollout.valid[:, 0].tolist() == [True, False, True, False, False, False, False]
+    assert rollout.valid[:, 1].all()
+
+
+def test_every_rollout_starts_afresh() -> None:
+    agent, rollout = collected(vector(3, 5), n_steps=3, updates=3, report_every=1)
+    assert agent.updates == 3
+    assert rollout.time[0].tolist() == [0, 0]
+    assert rollout.observations[0, :, 1].tolist() == [0.0, 0.0]
+    assert agent.scores.episodes_cut == 0
+
+
+def test_the_time_limit_counts_as_an_end_in_whole_episodes() -> None:
+    """Advantages are plain returns: nothing is bootstrapped, though every episode is cut off by time."""
+    agent = pgfast.VPG(
+        vector(3, 3),
+        **{"n_steps": 3, "baseline": "zero", "gae_lambda": 1.0, "discount": 0.5, "normalize_advantages": False},
+    )
+    batches = []
+    original = agent.batch
+    agent.batch = lambda: batches.append(original()) or batches[-1]  # type: ignore[method-assign,func-returns-value]
+    agent.learn(6)
+    expected = np.repeat([1 + 0.5 * 2 + 0.25 * 3, 2 + 0.5 * 3, 3], 2)
+    np.testing.assert_allclose(batches[0].advantages, expected)
+
+
+def test_time_runs_through_rollouts_of_fixed_length() -> None:
+    env = vector(7, mode=AutoresetMode.SAME_STEP)
+    agent = pgfast.VPG(env, n_steps=5, baseline="linear", hidden_sizes=())
+    times = []
+    original = agent.update
+    agent.update = lambda: times.append(agent.collector.rollout.time[:, 0].tolist()) or original()  # type: ignore[method-assign,func-returns-value]
+    agent.learn(15)
+    assert times == [[0, 1, 2, 3, 4, 5], [5, 6, 0, 1, 2, 3], [3, 4, 5, 6, 0, 1]]
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
+def test_the_value_after_a_cut_is_that_of_the_time_reached(mode: AutoresetMode) -> None:
+    agent = pgfast.VPG(vector(3, mode=mode), n_steps=12, baseline="linear", hidden_sizes=())
+    agent.baseline.values = lambda observations, time: 100.0 * time.astype(np.float32)  # type: ignore[method-assign]
+    agent.learn(12)
+    rollout = agent.collector.rollout
+    ends = rollout.truncated[:, 0]
+    assert ends.sum() >= 3
+    assert rollout.next_values[ends, 0].tolist() == [300.0] * ends.sum()
+
+
+def test_keys_of_infos_mean_nothing_from_other_environments() -> None:
+    class Telling(CountingEnv):
+        def step(self, action: int):
+            *step, _ = super().step(action)
+            return (*step, {"score": 10.0 * self.time, "valid": False, "reset": True, "game_over": False})
+
+    agent = pgfast.VPG(Telling, n_steps=6, num_envs=2, hidden_sizes=(), preset=None)
+    agent.learn(12)
+    assert agent.scores.row()["return_mean"] == 6.0
+    assert agent.collector.rollout.valid[:3].all()
+
+
+def test_an_episode_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgfast.rollout._MOST_EPISODE_STEPS", 500)
+    agent = pgfast.VPG(lambda: CountingEnv(length=10**9), num_envs=2, n_steps=5, baseline="zero", hidden_sizes=())
+    with pytest.raises(RuntimeError, match=r"did not end its episode within 500 steps; .*whole_episodes=False"):
+        agent.learn(10)
+
+
+def test_whole_episodes_of_atari_are_whole_games() -> None:
+    agent = pgfast.VPG(
+        "BreakoutNoFrameskip-v4", network="origin_cnn", num_envs=2, n_steps=2, baseline="zero", preset=None
+    )
+    agent.learn(2)
+    assert agent.scores.row()["episodes"] == 2
+    assert agent.collector.rollout.terminated.sum(axis=0).tolist() == [5, 5]  # lives
+    agent.close()
+
+
+def test_one_environment_cannot_stand_for_several() -> None:
+    only = CountingEnv()
+    with pytest.raises(ValueError, match="must make a new one each time"):
+        pgfast.VPG(lambda: only, num_envs=2, hidden_sizes=()).learn(4)
+
+
+@pytest.mark.parametrize("key", ["observation", "reward"])
+def test_numbers_beyond_float32_are_named_where_they_enter(key: str) -> None:
+    class Far(CountingEnv):
+        def __init__(self) -> None:
+            super().__init__()
+            self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+
+        def step(self, action: int):
+            observation, reward, *rest = super().step(action)
+            far = 1e39 if self.time == 2 else 1.0
+            observation = observation.astype(np.float64) * (far if key == "observation" else 1.0)
+            return (observation, reward * (far if key == "reward" else 1.0), *rest)
+
+    agent = pgfast.VPG(Far, num_envs=2, n_steps=5, normalize_observations=True, normalize_rewards=True)
+    with pytest.raises(FloatingPointError, match=rf"{key} of environment 0 at step 2 is not finite in float32"):
+        agent.learn(10)
+
+
+def test_whole_episodes_play_the_same_games_whatever_came_before() -> None:
+    first = pgfast.VPG("CartPole-v1", preset=None, num_envs=3, n_steps=10, baseline="time", learning_rate=0.0)
+    second = pgfast.VPG("CartPole-v1", preset=None, num_envs=3, n_steps=10, baseline="time", learning_rate=0.0)
+    first.learn(60)
+    second.learn(30)
+    second.evaluate(2)
+    while second.updates < first.updates:
+        second.learn(1)
+    np.testing.assert_array_equal(first.collector.rollout.observations, second.collector.rollout.observations)
+
+
+def test_rollouts_keep_what_the_policy_saw_and_what_the_environments_gave() -> None:
+    agent = pgfast.VPG(
+        vector(5, 4), n_steps=4, baseline="mlp", hidden_sizes=(4,), normalize_observations=True, whole_episodes=False
+    )
+    agent.learn(8)
+    rollout = agent.collector.rollout
+    np.testing.assert_array_equal(rollout.observations, rollout.raw_observations)  # no statistics yet
+    moments = agent.observation_normalizer.moments  # type: ignore[union-attr]
+    np.testing.assert_allclose(moments.mean, rollout.raw_observations[:-1][rollout.valid].mean(axis=0))
+    last = rollout.raw_observations[-1].copy()
+    before = (moments.mean.copy(), moments.variance.copy())
+    agent.learn(8)
+    np.testing.assert_array_equal(rollout.raw_observations[0], last)
+    expected = (last - before[0]) / np.sqrt(before[1] + 1e-8)
+    np.testing.assert_allclose(rollout.observations[0], expected, rtol=1e-5, atol=1e-5)
+    assert moments.count == 8 + np.count_nonzero(rollout.valid) < 16  # the rows that only reset are left out

@@ -1,0 +1,85 @@
+"""What agents know of spaces: actions on their way to an environment, and what files may say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from pgfast.envs.spaces import ActionInfo, SpaceInfo
+
+OBSERVATION = spaces.Box(-1.0, 1.0, (3,), np.float32)
+ACTIONS = {
+    "discrete": spaces.Discrete(4, start=-2),
+    "multi_discrete": spaces.MultiDiscrete([2, 3, 5], start=[0, 7, -1]),
+    "multi_discrete of two axes": spaces.MultiDiscrete([[2, 3], [4, 5]]),
+    "multi_binary": spaces.MultiBinary(4),
+    "multi_binary of two axes": spaces.MultiBinary([2, 3]),
+    "box": spaces.Box(np.array([-1.0, -np.inf], np.float32), np.array([0.5, 2.0], np.float32)),
+    "box of two axes": spaces.Box(-1.0, 1.0, (2, 2), np.float64),
+}
+every_space = pytest.mark.parametrize("space", ACTIONS.values(), ids=list(ACTIONS))
+
+
+@every_space
+def test_a_policys_actions_are_the_spaces_own(space: spaces.Space, rng: np.random.Generator) -> None:
+    info = ActionInfo.of(space)
+    info.check()
+    rows = np.stack([info.policy_space().sample() for _ in range(40)]).astype(info.row_dtype)
+    assert rows.shape == (40, *info.row_shape)
+    played = info.to_environment(rows)
+    assert played.dtype == space.dtype
+    assert all(space.contains(action) for action in played)
+
+
+@every_space
+def test_spaces_survive_json(space: spaces.Space) -> None:
+    info = SpaceInfo.of(OBSERVATION, space)
+    assert SpaceInfo.from_json(json.loads(json.dumps(asdict(info), allow_nan=False))) == info
+
+
+def test_numbers_are_clipped_to_a_box() -> None:
+    info = ActionInfo.of(ACTIONS["box"])
+    assert info.to_environment(np.array([[-3.0, -9.0], [3.0, 9.0]], np.float32)).tolist() == [[-1.0, -9.0], [0.5, 2.0]]
+
+
+def test_what_must_not_reach_an_environment() -> None:
+    with pytest.raises(ValueError, match=r"the action of environment 1 is not finite: \[ 0. nan\]"):
+        ActionInfo.of(ACTIONS["box"]).to_environment(np.array([[0.0, 0.0], [0.0, np.nan]], np.float32))
+    for wrong in (-1, 4):
+        with pytest.raises(ValueError, match=r"actions must be at least 0 and below \(4,\), got \["):
+            ActionInfo.of(ACTIONS["discrete"]).to_environment(np.array([0, wrong]))
+    with pytest.raises(ValueError, match=r"below \(2, 3, 5\)"):
+        ActionInfo.of(ACTIONS["multi_discrete"]).to_environment(np.array([[1, 2, 5]]))
+
+
+def test_spaces_that_no_agent_can_have() -> None:
+    for action in (spaces.Text(3), spaces.Tuple([spaces.Discrete(2)]), spaces.Box(0, 9, (2,), np.int64)):
+        with pytest.raises(ValueError, match="the action space must be"):
+            SpaceInfo.of(OBSERVATION, action)
+    with pytest.raises(ValueError, match="the observation space must be a Box"):
+        SpaceInfo.of(spaces.Discrete(3), ACTIONS["box"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "dict"},
+        {"dtype": "object"},
+        {"shape": (2,)},
+        {"shape": ()},
+        {"shape": (10**6,)},
+        {"sizes": (2, 3)},
+        {"sizes": (2, 3, 0)},
+        {"sizes": (2, 3, 2.5)},
+        {"first": ("a", "b", "c")},
+        {"low": (0.0, 0.0, 0.0)},
+    ],
+)
+def test_files_that_lie_about_actions_are_refused(change: dict[str, object]) -> None:
+    info = replace(ActionInfo.of(ACTIONS["multi_discrete"]), **change)
+    with pytest.raises(ValueError, match=r"supported|needs|must"):
+        info.check()
