@@ -1,0 +1,62 @@
+"""Kernels on NumPy arrays alone: one actor-critic update of a batch that you bring, no environment and no agent.
+
+    python examples/kernels_on_numpy.py
+
+The batch here is made up: in a walk of four steps to the left or right, each to the right is worth 1. The update is
+repeated until the policy walks to the right.
+"""
+
+import numpy as np
+
+from pgfast import Rng, kernels, losses, nn, optim
+from pgfast.distributions import Categorical
+
+T, N, A = 4, 64, 2  # steps of a walk, walks side by side, actions: left and right
+
+network = nn.mlp(1, A + 1, hidden_sizes=(16,), seed=0)  # position to logits, then the value
+optimizer = optim.Adam(1e-2)
+rng = Rng(seed=0)
+
+for update in range(60):
+    # A rollout, time first: rows of T, columns of N.
+    positions = np.zeros((T, N, 1), np.float32)
+    actions, rewards = np.empty((T, N), np.int64), np.empty((T, N), np.float32)
+    values = np.empty((T, N), np.float32)
+    for t in range(T):
+        outputs = network.forward(positions[t])
+        policy, values[t] = Categorical(np.ascontiguousarray(outputs[:, :A])), outputs[:, A]
+        actions[t] = policy.sample(rng)
+        rewards[t] = actions[t]
+        if t + 1 < T:
+            positions[t + 1, :, 0] = positions[t, :, 0] + 2 * actions[t] - 1
+    terminated = np.zeros((T, N), np.bool_)
+    terminated[-1] = True
+
+    # What each step was worth beyond what was expected, and what it led to.
+    advantages, returns = kernels.gae(
+        rewards, values, np.zeros(N, np.float32), terminated, None, discount=0.99, gae_lambda=0.95
+    )
+
+    # The losses and their gradient at the outputs, then through the network, then a clipped step.
+    rows = positions.reshape(T * N, 1)
+    outputs = network.forward(rows)
+    policy_loss, value_loss, total_loss, dlogits, dvalues = losses.a2c_gradient(
+        np.ascontiguousarray(outputs[:, :A]),
+        np.ascontiguousarray(outputs[:, A]),
+        actions.reshape(-1),
+        advantages.reshape(-1),
+        returns.reshape(-1),
+        entropy_coef=0.0,
+        value_coef=0.5,
+    )
+    gradient = network.vjp(rows, np.column_stack([dlogits, dvalues]))
+    norm = kernels.clip_by_global_norm(gradient, max_norm=0.5)
+    optimizer.step(network.parameters, gradient)
+    if update % 10 == 9:
+        print(
+            f"update {update + 1}: return {rewards.sum(axis=0).mean():.2f} of {T}, "
+            f"value loss {value_loss:.3f}, gradient norm {norm:.3f}"
+        )
+
+start = Categorical(np.ascontiguousarray(network.forward(np.zeros((1, 1), np.float32))[:, :A]))
+print(f"probability of a step to the right: {start.probabilities()[0, 1]:.2f}")
