@@ -63,7 +63,7 @@ class Agent(ABC):
                 arrays, model = read_model_of(Path(resolved.init_from))
                 self._require_same_policy(model)
                 self.start_from(arrays)
-            except (KeyError, ValueError) as error:
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise ValueError(f"init_from {resolved.init_from} does not fit this agent: {error}") from None
 
     @classmethod
