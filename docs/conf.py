@@ -7,10 +7,12 @@ from importlib.metadata import version as _version
 from typing import Any, Generic, get_origin
 
 from docutils import nodes
+from latex2mathml.converter import convert
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon import Config, GoogleDocstring
+from sphinx.writers.html5 import HTML5Translator
 
 project = "pgfast"
 author = "the pgfast authors"
@@ -26,6 +28,7 @@ html_theme = "furo"
 html_title = f"pgfast {release}"
 html_static_path = ["results"]  # the curve and the film that the pages show
 html_copy_source = False
+html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -102,8 +105,21 @@ def find_where_documented(
     return domain.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], target, node, shown)
 
 
+def show_inline_math(translator: HTML5Translator, node: nodes.math) -> None:
+    """MathML, which browsers show by themselves: MathJax would be fetched from the net by every reader."""
+    translator.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def show_display_math(translator: HTML5Translator, node: nodes.math_block) -> None:
+    """The same in a line of its own."""
+    translator.body.append(convert(node.astext(), display="block"))
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.add_html_math_renderer("mathml", (show_inline_math, None), (show_display_math, None))
     app.connect("missing-reference", find_where_documented)
     app.connect("autodoc-process-bases", name_bases)
     app.connect("autodoc-process-signature", name_aliases)
