@@ -112,8 +112,9 @@ def show_inline_math(translator: HTML5Translator, node: nodes.math) -> None:
 
 
 def show_display_math(translator: HTML5Translator, node: nodes.math_block) -> None:
-    """The same in a line of its own."""
-    translator.body.append(convert(node.astext(), display="block"))
+    """The same in a line of its own, with room for tall brackets, which the theme would give a scroll bar."""
+    shown = convert(node.astext(), display="block")
+    translator.body.append(shown.replace("<math ", '<math style="padding: 0.5em 0" ', 1))
     raise nodes.SkipNode
 
 
