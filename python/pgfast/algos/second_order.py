@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -102,11 +102,17 @@ class SecondOrderAgent(PolicyAgent):
         return rows
 
     def try_step(
-        self, direction: Direction, step_size: float, batch: Batch, old: Distribution[Any]
+        self,
+        direction: Direction,
+        step_size: float,
+        batch: Batch,
+        old: Distribution[Any],
+        accepts: Callable[[Candidate], bool] = lambda candidate: True,
     ) -> Candidate | None:
-        """Moves the policy by ``step_size`` times the direction, and measures what that does on the batch.
+        """Moves the policy by ``step_size`` times the direction if ``accepts`` what that does on the batch.
 
-        None, and every bit as it was, where a number is not finite. An exception leaves every bit as it was, too.
+        None, and every bit as it was, where it does not, or a number is not finite. An exception leaves every bit as it
+        was, too.
         """
         parameters, before = self.policy.parameters, self.policy.parameters.copy()
         kept = False
@@ -122,7 +128,7 @@ class SecondOrderAgent(PolicyAgent):
             candidate = Candidate(
                 trpo_surrogate(new, old, batch.actions, batch.advantages), float(old.kl(new).mean(dtype=np.float64))
             )
-            kept = bool(np.isfinite(candidate).all())
+            kept = bool(np.isfinite(candidate).all()) and accepts(candidate)
             return candidate if kept else None
         finally:
             if not kept:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pgfast.algos.policy_agent import Batch, dot
-from pgfast.algos.second_order import SecondOrderAgent, SecondOrderSettings
+from pgfast.algos.second_order import Candidate, SecondOrderAgent, SecondOrderSettings
 from pgfast.distributions import Distribution
 from pgfast.training.settings import Settings
 
@@ -59,12 +59,14 @@ class TRPO(SecondOrderAgent):
         if direction is None or not 0.0 < direction.curvature < math.inf:
             return self.no_step(failed=True)
 
+        def accepts(candidate: Candidate) -> bool:
+            return candidate.loss < loss and candidate.kl <= s.max_kl
+
         longest = math.sqrt(2.0 * s.max_kl / direction.curvature)
-        before = self.policy.parameters.copy()
         for tried in range(s.line_search_steps):
             step_size = longest * s.backtrack_ratio**tried
-            candidate = self.try_step(direction, step_size, batch, old)
-            if candidate is not None and candidate.loss < loss and candidate.kl <= s.max_kl:
+            candidate = self.try_step(direction, step_size, batch, old, accepts)
+            if candidate is not None:
                 return {
                     **self.describe(direction),
                     "kl": candidate.kl,
@@ -73,5 +75,4 @@ class TRPO(SecondOrderAgent):
                     "expected_improvement": step_size * dot(gradient, direction.x),
                     "improvement": loss - candidate.loss,
                 }
-            self.policy.parameters[:] = before
         return {**self.describe(direction), **self.no_step(failed=True), "line_search_steps": s.line_search_steps}
