@@ -64,18 +64,20 @@ def test_every_rollout_starts_afresh() -> None:
     assert agent.scores.episodes_cut == 0
 
 
-def test_the_time_limit_counts_as_an_end_in_whole_episodes() -> None:
-    """Advantages are plain returns: nothing is bootstrapped, though every episode is cut off by time."""
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_time_limit_counts_as_an_end_in_whole_episodes_alone(whole: bool) -> None:
+    """Though the baseline puts 100 on whatever follows an episode that is cut off by time."""
     agent = pgfast.VPG(
-        vector(3, 3),
-        **{"n_steps": 3, "baseline": "zero", "gae_lambda": 1.0, "discount": 0.5, "normalize_advantages": False},
+        vector(3, 3), n_steps=3, baseline="linear", whole_episodes=whole, gae_lambda=1.0, discount=0.5, hidden_sizes=()
     )
+    agent.baseline.values = lambda observations, time: np.full(len(time), 100.0, np.float32)  # type: ignore[method-assign]
     batches = []
     original = agent.batch
     agent.batch = lambda: batches.append(original()) or batches[-1]  # type: ignore[method-assign,func-returns-value]
     agent.learn(6)
-    expected = np.repeat([1 + 0.5 * 2 + 0.25 * 3, 2 + 0.5 * 3, 3], 2)
-    np.testing.assert_allclose(batches[0].advantages, expected)
+    after = 0.0 if whole else 0.5 * 100.0
+    last = 3.0 + after
+    np.testing.assert_allclose(batches[0].returns, np.repeat([1 + 0.5 * (2 + 0.5 * last), 2 + 0.5 * last, last], 2))
 
 
 def test_time_runs_through_rollouts_of_fixed_length() -> None:

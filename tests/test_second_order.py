@@ -157,6 +157,29 @@ def test_a_zero_gradient_makes_no_step_and_is_no_failure(
     assert agent.failed_updates == 0
 
 
+def test_a_step_that_does_not_improve_the_surrogate_is_not_taken(rng: np.random.Generator) -> None:
+    """Good actions lie close to the mean: a step of this radius, which is never exceeded, leads far past them."""
+    chosen: dict[str, Any] = {"hidden_sizes": (), "max_kl": 1e4, "damping": 1e-6, "cg_iterations": 200}
+    agent = make(pgfast.TRPO, "box", line_search_steps=1, **chosen)
+    batch = make_batch(agent, rng)
+    batch.advantages[:] = batch.actions[:, 0]
+    agent.policy.parameters[:-2] = 0.0
+    old = agent.policy.distribution(batch.observations)
+    loss = trpo_surrogate(old, old, batch.actions, batch.advantages)
+    before = agent.policy.parameters.copy()
+    direction = agent.conjugate_direction(batch, agent.surrogate_gradient(batch))
+    assert direction is not None
+    direction.x[-2:] = 0.0  # the means alone, for which the quadratic model of the KL divergence is exact
+    candidate = agent.try_step(direction, math.sqrt(2.0 * 0.99e4 / direction.curvature), batch, old)
+    assert candidate is not None
+    assert candidate.kl <= 1e4
+    assert candidate.loss >= loss
+    agent.policy.parameters[:] = before
+    agent.conjugate_direction = lambda *_: direction  # type: ignore[method-assign]
+    assert take_step(agent, batch)["step_size"] == 0.0
+    np.testing.assert_array_equal(agent.policy.parameters, before)
+
+
 def test_a_failed_line_search_restores_every_bit(rng: np.random.Generator) -> None:
     # So far out the KL divergence of a Gaussian is exponential in the log standard deviation, not quadratic.
     agent = make(pgfast.TRPO, "box", max_kl=100.0, damping=1e-6, line_search_steps=3, backtrack_ratio=0.999)
@@ -236,6 +259,7 @@ def test_whatever_the_batch_the_policy_stays_whole(
         np.testing.assert_array_equal(after, before)
     elif algorithm is pgfast.TRPO:
         assert mean_kl(agent, batch, before, after.copy()) <= max_kl
+        assert figures["improvement"] > 0
     else:
         assert mean_kl(agent, batch, before, after.copy()) == pytest.approx(figures["kl"])
 
