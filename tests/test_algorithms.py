@@ -240,6 +240,48 @@ def test_a_step_of_vpg_is_the_equation() -> None:
     assert batch.advantages.std() == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.parametrize("kind", SPACES)
+def test_a_step_of_vpg_has_the_entropy_in_it(kind: str) -> None:
+    chosen: dict[str, Any] = {**SMALL, "optimizer": "sgd", "learning_rate": 0.1, "entropy_coef": 0.5}
+    agent = pgfast.VPG(lambda: Match(SPACES[kind]), **chosen)
+    before = agent.policy.parameters.copy()
+    batches = []
+    original = agent.batch
+    agent.batch = lambda: batches.append(original()) or batches[-1]  # type: ignore[method-assign,func-returns-value]
+    agent.learn(40)
+    (batch,) = batches
+    after = agent.policy.parameters.copy()
+    agent.policy.parameters[:] = before
+    even = np.full(len(batch), 1.0 / len(batch), np.float32)
+    gradient = agent.policy.gradient(batch.observations, batch.actions, even * batch.advantages, np.float32(0.5) * even)
+    np.testing.assert_allclose(after, before + 0.1 * gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_a_step_of_a2c_is_the_gradient_of_its_loss(kind: str) -> None:
+    """theta - rate grad(-mean(log pi A + c_e H) + c_v mean((R - V)^2)), log_std of a Gaussian included."""
+    chosen: dict[str, Any] = {**SMALL, "optimizer": "sgd", "learning_rate": 0.1, "entropy_coef": 0.5, "value_coef": 0.3}
+    agent = pgfast.A2C(lambda: Match(SPACES[kind]), max_grad_norm=1e6, log_std_init=-0.5, **chosen)
+    before = agent.policy.parameters.copy()
+    agent.learn(40)
+    rollout, after = agent.collector.rollout, agent.policy.parameters.copy()
+    agent.policy.parameters[:] = before
+    obs, valid = rollout.observations[:-1][rollout.valid], rollout.valid
+    values = agent.policy.values(rollout.observations.reshape(-1, 2)).reshape(rollout.time.shape)
+    advantages, returns = pgfast.kernels.gae(
+        rollout.rewards, values[:-1].copy(), rollout.next_values, rollout.terminated, rollout.truncated, 0.99, 1.0
+    )
+    even = np.full(len(obs), 1.0 / len(obs), np.float32)
+    ascent = agent.policy.gradient(obs, rollout.actions[valid], even * advantages[valid], np.float32(0.5) * even)
+    dvalues = np.zeros((len(obs), agent.policy.network.output_size), np.float32)
+    dvalues[:, -1] = 2.0 * 0.3 * even * (values[:-1] - returns)[valid]
+    descent = -ascent
+    descent[: agent.policy.network.parameters.size] += agent.policy.network.vjp(obs, dvalues)
+    np.testing.assert_allclose(after, before - 0.1 * descent, atol=1e-5)
+    if kind.startswith("box"):
+        assert (after[-2:] != before[-2:]).all()
+
+
 @every_algorithm
 def test_progress_has_the_columns_of_the_algorithm(name: str, tmp_path: Path) -> None:
     agent = ALGORITHMS[name]("CartPole-v1", **{**SMALL, "report_every": 40})

@@ -101,6 +101,23 @@ def test_the_value_after_a_cut_is_that_of_the_time_reached(mode: AutoresetMode) 
     assert rollout.next_values[ends, 0].tolist() == [300.0] * ends.sum()
 
 
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
+def test_last_observations_are_normalized_as_all_others(mode: AutoresetMode) -> None:
+    agent = pgfast.VPG(
+        vector(3, mode=mode), n_steps=7, hidden_sizes=(), normalize_observations=True, whole_episodes=False
+    )
+    agent.learn(7)
+    normalizer = agent.observation_normalizer
+    assert normalizer is not None
+    agent.collector.collect(7)
+    rollout = agent.collector.rollout
+    assert [t for t, _, _ in rollout.final_observations] == [1, 4]
+    for t, n, last in rollout.final_observations:
+        raw = np.array([[rollout.raw_observations[t, n, 0], 3.0]], np.float32)
+        np.testing.assert_array_equal(last, normalizer.apply(raw)[0])
+        assert last[1] != 3.0
+
+
 def test_keys_of_infos_mean_nothing_from_other_environments() -> None:
     class Telling(CountingEnv):
         def step(self, action: int):
