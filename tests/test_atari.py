@@ -169,9 +169,9 @@ def test_reset_takes_one_seed_per_environment(breakout: AtariVecEnv) -> None:
 def test_closing_ends_the_emulators_threads() -> None:
     """ale-py's own close() leaves them."""
     before = len(list(TASKS.iterdir()))
-    env = pgfast.make_vec(BREAKOUT, 4, seed=0, num_threads=4)
+    env = pgfast.make_vec(BREAKOUT, 4, seed=0, num_threads=2)
     env.reset()
-    assert len(list(TASKS.iterdir())) >= before + 4
+    assert len(list(TASKS.iterdir())) > before
     env.close()
     assert len(list(TASKS.iterdir())) == before
 
@@ -195,20 +195,9 @@ def test_lives_are_not_episodes() -> None:
     assert row["length_mean"] > 100
 
 
-def test_groups_take_turns(breakout: AtariVecEnv) -> None:
-    assert breakout.groups == [slice(0, 2), slice(2, 4)]
-    breakout.send_group(0, np.zeros(2, np.int64))
-    with pytest.raises(RuntimeError, match="was not received"):
-        breakout.send_group(0, np.zeros(2, np.int64))
-    assert breakout.recv_group(0)[0].shape == (2, 4, 84, 84)
-    with pytest.raises(RuntimeError, match="no actions were sent"):
-        breakout.recv_group(0)
-
-
 def test_the_stepper_reports_raw_scores(breakout: AtariVecEnv) -> None:
     stepper = Stepper(breakout)
     stepper.reset([1, 2, 3, 4])
-    for group, rows in enumerate(stepper.groups):
-        stepper.send(group, np.zeros(rows.stop - rows.start, np.int64))
-    steps = [stepper.recv(group) for group in range(2)]
-    assert all(step.valid.all() and step.played.all() for step in steps)
+    step = stepper.step(np.zeros(4, np.int64))
+    assert step.valid.all()
+    assert step.played.all()

@@ -81,8 +81,7 @@ def test_every_autoreset_mode_tells_the_same_story(mode: AutoresetMode, truncate
     played = []
     for _ in range(12):
         before = observations
-        stepper.send(0, np.zeros(2, np.int64))
-        step = stepper.recv(0)
+        step = stepper.step(np.zeros(2, np.int64))
         observations = step.observations
         if step.played[0]:
             last = step.final_observations.get(0, step.observations[0])
@@ -103,11 +102,9 @@ def test_numbers_that_are_not_finite_are_named(key: str, mode: AutoresetMode) ->
     env = SyncVectorEnv([CountingEnv, lambda: BrokenEnv(key)], autoreset_mode=mode)
     stepper = Stepper(env)
     stepper.reset([0, 1])
-    stepper.send(0, np.zeros(2, np.int64))
-    stepper.recv(0)
-    stepper.send(0, np.zeros(2, np.int64))
+    stepper.step(np.zeros(2, np.int64))
     with pytest.raises(FloatingPointError, match=f"{key} of environment 1 at step 2 is not finite"):
-        stepper.recv(0)
+        stepper.step(np.zeros(2, np.int64))
 
 
 def test_actions_start_where_the_space_starts() -> None:

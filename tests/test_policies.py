@@ -132,7 +132,7 @@ def test_the_tape_acts_and_goes_back(name: str, rng: np.random.Generator, dtype:
     tape.vjp(obs, doutputs, gradient)
     assert not gradient[size:].any()
 
-    tape.record(obs[:2], 42, max_threads=1)
+    tape.record(obs[:2], 42)
     np.testing.assert_array_equal(tape.outputs[42:], tape.outputs[:2])
 
 

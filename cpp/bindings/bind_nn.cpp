@@ -6,7 +6,6 @@
 #include <pybind11/stl.h>
 
 #include "network_call.hpp"
-#include "pgfast/base/thread_pool.hpp"
 
 namespace pgfast::bindings {
 namespace {
@@ -100,13 +99,12 @@ py::array per_sample_vjp(const Network<Scalar>& network, const py::object& param
   return py::array(std::move(gradients));
 }
 
-/// Forward pass of rows [first_row, first_row + B) onto a tape, on at most `max_threads` threads.
+/// Forward pass of rows [first_row, first_row + B) onto a tape.
 template <typename Scalar>
 void record(const Network<Scalar>& network, const py::object& parameters, const py::object& x, Tape<Scalar>& tape,
-            Index first_row, int max_threads) {
+            Index first_row) {
   NetworkCall<Scalar> call("Network.record", network, parameters, x);
   call.fits(tape, first_row);
-  const ThreadLimit limit(max_threads);
   without_gil([&] { network.forward(call.parameters, call.x, first_row, call.rows, tape); });
 }
 
@@ -168,8 +166,7 @@ void register_network(py::module_& module, const char* network_name, const char*
       .def("jvp", &jvp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("v"))
       .def("per_sample_vjp", &per_sample_vjp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("dy"),
            py::arg("own") = py::none())
-      .def("record", &record<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("tape"), py::arg("first_row"),
-           py::arg("max_threads") = kMostThreads)
+      .def("record", &record<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("tape"), py::arg("first_row"))
       .def("replay_vjp", &replay_vjp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("tape"), py::arg("dy"),
            py::arg("gradient"));
 }

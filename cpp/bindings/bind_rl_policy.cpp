@@ -41,7 +41,7 @@ void require_columns(const Arguments& check, const Family& family, Index output_
 template <typename Scalar>
 void policy_act(const Network<Scalar>& network, const Family& family, const py::object& parameters, const py::object& x,
                 Tape<Scalar>& tape, Index first_row, std::uint64_t seed, std::uint16_t stream,
-                std::uint32_t environment, std::uint64_t step, const py::object& actions, int max_threads) {
+                std::uint32_t environment, std::uint64_t step, const py::object& actions) {
   NetworkCall<Scalar> call("Policy.act", network, parameters, x, family.own_parameters());
   Arguments& check = call.check;
   require_columns(check, family, network.output_size());
@@ -57,7 +57,6 @@ void policy_act(const Network<Scalar>& network, const Family& family, const py::
   const Index columns = network.output_size();
   const Scalar* outputs = tape.output() + first_row * columns;
   const FamilyRows<Scalar> rows{family, outputs, call.rows, columns, call.parameters + network.parameter_count()};
-  const ThreadLimit limit(max_threads);
   without_gil([&] { network.forward(call.parameters, call.x, first_row, call.rows, tape); });
   check.finite("network outputs", outputs, call.rows * columns);
   check.finite("log_std", rows.log_std, family.own_parameters());
@@ -91,7 +90,7 @@ template <typename Scalar>
 void register_policy_of(py::module_& module, const char* operator_name) {
   module.def("policy_act", &policy_act<Scalar>, py::arg("network"), py::arg("family"), py::arg("parameters"),
              py::arg("x"), py::arg("tape"), py::arg("first_row"), py::arg("seed"), py::arg("stream"),
-             py::arg("environment"), py::arg("step"), py::arg("actions"), py::arg("max_threads") = kMostThreads);
+             py::arg("environment"), py::arg("step"), py::arg("actions"));
   // The operator refers to the network and to the memory of x.
   py::class_<FisherOperator<Scalar>, LinearOperator<Scalar>>(module, operator_name)
       .def(py::init(&make_fisher_operator<Scalar>), py::arg("network"), py::arg("family"), py::arg("parameters"),

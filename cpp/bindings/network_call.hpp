@@ -9,8 +9,6 @@
 
 namespace pgfast::bindings {
 
-inline constexpr int kMostThreads = 1024;
-
 /// The arguments that every call on a network shares.
 template <typename Scalar>
 struct NetworkCall {

@@ -91,9 +91,7 @@ class NetworkFloat32:
     def per_sample_vjp(
         self, parameters: typing.Any, x: typing.Any, dy: typing.Any, own: typing.Any = None
     ) -> numpy.typing.NDArray[typing.Any]: ...
-    def record(
-        self, parameters: typing.Any, x: typing.Any, tape: TapeFloat32, first_row: int, max_threads: int = 1024
-    ) -> None: ...
+    def record(self, parameters: typing.Any, x: typing.Any, tape: TapeFloat32, first_row: int) -> None: ...
     def replay_vjp(
         self, parameters: typing.Any, x: typing.Any, tape: TapeFloat32, dy: typing.Any, gradient: typing.Any
     ) -> None: ...
@@ -127,9 +125,7 @@ class NetworkFloat64:
     def per_sample_vjp(
         self, parameters: typing.Any, x: typing.Any, dy: typing.Any, own: typing.Any = None
     ) -> numpy.typing.NDArray[typing.Any]: ...
-    def record(
-        self, parameters: typing.Any, x: typing.Any, tape: TapeFloat64, first_row: int, max_threads: int = 1024
-    ) -> None: ...
+    def record(self, parameters: typing.Any, x: typing.Any, tape: TapeFloat64, first_row: int) -> None: ...
     def replay_vjp(
         self, parameters: typing.Any, x: typing.Any, tape: TapeFloat64, dy: typing.Any, gradient: typing.Any
     ) -> None: ...
@@ -307,7 +303,6 @@ def policy_act(
     environment: int,
     step: int,
     actions: typing.Any,
-    max_threads: int = 1024,
 ) -> None: ...
 @typing.overload
 def policy_act(
@@ -322,7 +317,6 @@ def policy_act(
     environment: int,
     step: int,
     actions: typing.Any,
-    max_threads: int = 1024,
 ) -> None: ...
 def policy_gradient(log_prob: typing.Any, advantages: typing.Any, valid: typing.Any = None) -> float: ...
 def random_uniform(

@@ -255,9 +255,8 @@ def info() -> None:
     print(f"instruction set: {native['isa']} (this CPU supports {', '.join(native['supported'])})")
     print(f"compiled with: {native['compiler']}, Eigen {native['eigen']}")
     print(f"threads of the kernels: {threads} (of {os.cpu_count()} CPUs)")
-    emulators = 2 * max(1, threads // 2) if threads > 1 else 2
-    active = emulators if threads > 1 else 1
-    print(f"threads of an Atari emulator: {emulators} in two groups, at most {active} busy at a time")
+    emulators = min(threads, os.cpu_count() or threads)  # ale-py makes no more
+    print(f"threads of an Atari emulator: {emulators}, busy while those of the kernels wait")
 
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {

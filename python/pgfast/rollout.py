@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
-from pgfast._native import core
 from pgfast._streams import ACTIONS
 from pgfast._typing import Array, BoolArray, FloatArray, IntArray
 from pgfast.envs.normalization import ObservationNormalizer
@@ -114,10 +112,7 @@ class Collector:
     """Fills a rollout with a policy acting in environments.
 
     With a ``tape`` of (T + 1) N rows the forward passes stay on it for the update; one of N rows is used for every
-    step. Groups of environments are collected side by side, each by a thread of its own that decides, then sleeps while
-    its emulator runs: so a core always has one of the two to run. Groups share no rows and no random numbers, so the
-    order in which they advance changes nothing. ``on_transition(rows, transition)`` sees every step, in order of time
-    and group, after the rollout.
+    step. ``on_transition(transition)`` sees every step, in order.
     """
 
     def __init__(
@@ -127,7 +122,7 @@ class Collector:
         rollout: Rollout,
         *,
         seed: int,
-        on_transition: Callable[[slice, Transition], None],
+        on_transition: Callable[[Transition], None],
         normalizer: ObservationNormalizer | None = None,
     ) -> None:
         self.tape = tape
@@ -137,38 +132,23 @@ class Collector:
         self._seed = seed
         self._on_transition = on_transition
         self._normalizer = normalizer
-        self._threads = ThreadPoolExecutor(max(1, len(stepper.groups) - 1), thread_name_prefix="pgfast-collect")
 
     def restart(self, stepper: Stepper, seeds: list[int]) -> None:
         """Goes on with new games in other environments."""
         self.stepper = stepper
         rollout = self.rollout
-        self._store(rollout.steps, slice(None), stepper.reset(seeds))
+        self._store(rollout.steps, stepper.reset(seeds))
         rollout.time[-1] = 0
 
     def collect(self, first_step: int) -> None:
         """T steps of every environment; ``first_step`` counts the steps of the run and names the random numbers."""
         rollout = self.rollout
         self._carry_over()
-        groups = self.stepper.groups
-        threads = max(1, core.num_threads() // len(groups))
-        if core.num_threads() > 1:
-            others: list[Future[list[Transition]]] = [
-                self._threads.submit(self._collect_group, group, rows, first_step, threads)
-                for group, rows in enumerate(groups)
-                if group > 0
-            ]
-            try:
-                first = self._collect_group(0, groups[0], first_step, threads)
-            finally:
-                wait(others)  # whatever happens to one group, no other is left in the middle of a step
-            transitions = [first, *(future.result() for future in others)]
-        else:
-            transitions = [self._collect_group(group, rows, first_step, 1) for group, rows in enumerate(groups)]
-
         for t in range(rollout.steps):
-            for rows, of_group in zip(groups, transitions, strict=True):
-                self._finish(t, rows, of_group[t])
+            transition = self._step(t, first_step)
+            self._record(t, transition)
+        if self._keeps_forward:
+            self.tape.record(rollout.observations[-1], rollout.rows)
 
     def collect_episodes(self, first_step: int, min_rows: int, seeds: list[int]) -> None:
         """Whole episodes: every environment starts afresh and plays until the batch is full and its game is over.
@@ -184,7 +164,6 @@ class Collector:
         self._carry_over()
         playing = np.ones(rollout.num_envs, np.bool_)
         count = t = 0
-        over = np.zeros(rollout.num_envs, np.bool_)
         while playing.any():
             if t == _MOST_EPISODE_STEPS:
                 raise RuntimeError(
@@ -192,22 +171,17 @@ class Collector:
                     "give it a time limit (gymnasium.wrappers.TimeLimit) or learn with whole_episodes=False"
                 )
             rollout.reserve(t + 1)
-            for group, rows in enumerate(self.stepper.groups):
-                self._act(group, rows, t, first_step, core.num_threads())
-            for group, rows in enumerate(self.stepper.groups):
-                transition = self.stepper.recv(group)
-                stopped = ~playing[rows]
-                if stopped.any():  # what they play on is nobody's game
-                    transition.valid = transition.valid & ~stopped
-                    transition.scores = np.where(stopped, 0.0, transition.scores)
-                    for flags in ("terminated", "truncated", "played", "game_over"):
-                        setattr(transition, flags, getattr(transition, flags) & ~stopped)
-                self._record(t, rows, transition)
-                self._finish(t, rows, transition)
-                over[rows] = transition.game_over
+            transition = self._step(t, first_step)
+            stopped = ~playing
+            if stopped.any():  # what they play on is nobody's game
+                transition.valid = transition.valid & playing
+                transition.scores = np.where(stopped, 0.0, transition.scores)
+                for flags in ("terminated", "truncated", "played", "game_over"):
+                    setattr(transition, flags, getattr(transition, flags) & playing)
+            self._record(t, transition)
             count += int(np.count_nonzero(rollout.valid[t]))
             if count >= min_rows:
-                playing &= (rollout.time[t + 1] > 0) & ~over  # at time 0 no game is open
+                playing &= (rollout.time[t + 1] > 0) & ~transition.game_over  # at time 0 no game is open
             t += 1
 
     def _carry_over(self) -> None:
@@ -220,61 +194,43 @@ class Collector:
             rollout.observations[0] = self._normalizer.apply(rollout.raw_observations[0])
         rollout.final_observations.clear()
 
-    def _collect_group(self, group: int, rows: slice, first_step: int, max_threads: int) -> list[Transition]:
+    def _step(self, t: int, first_step: int) -> Transition:
         rollout = self.rollout
-        transitions = []
-        for t in range(rollout.steps):
-            self._act(group, rows, t, first_step, max_threads)
-            transition = self.stepper.recv(group)
-            self._record(t, rows, transition)
-            transitions.append(transition)
-        if self._keeps_forward:
-            last = rollout.steps * rollout.num_envs + rows.start
-            self.tape.record(rollout.observations[-1, rows], last, max_threads=max_threads)
-        return transitions
-
-    def _act(self, group: int, rows: slice, t: int, first_step: int, max_threads: int) -> None:
-        rollout = self.rollout
-        actions = rollout.actions[t, rows]
+        actions = rollout.actions[t]
         self.tape.act(
-            rollout.observations[t, rows],
-            (t * rollout.num_envs if self._keeps_forward else 0) + rows.start,
+            rollout.observations[t],
+            t * rollout.num_envs if self._keeps_forward else 0,
             actions,
             seed=self._seed,
             stream=ACTIONS,
-            environment=rows.start,
+            environment=0,
             step=first_step + t,
-            max_threads=max_threads,
         )
-        self.stepper.send(group, actions)
+        return self.stepper.step(actions)
 
-    def _record(self, t: int, rows: slice, transition: Transition) -> None:
+    def _record(self, t: int, transition: Transition) -> None:
         rollout = self.rollout
-        self._store(t + 1, rows, transition.observations)
-        transition.observations = rollout.observations[t + 1, rows]  # the copy: lets the memory be used again
-        time = np.where(transition.played, rollout.time[t, rows] + 1, 0)
+        self._store(t + 1, transition.observations)
+        time = np.where(transition.played, rollout.time[t] + 1, 0)
         time[list(transition.final_observations)] = 0  # the observation after a last one that is kept apart
-        rollout.time[t + 1, rows] = time
-        rollout.rewards[t, rows] = transition.rewards
-        rollout.terminated[t, rows] = transition.terminated
-        rollout.truncated[t, rows] = transition.truncated
-        rollout.valid[t, rows] = transition.valid
-
-    def _finish(self, t: int, rows: slice, transition: Transition) -> None:
-        rollout = self.rollout
+        rollout.time[t + 1] = time
+        rollout.rewards[t] = transition.rewards
+        rollout.terminated[t] = transition.terminated
+        rollout.truncated[t] = transition.truncated
+        rollout.valid[t] = transition.valid
         for index, last in transition.final_observations.items():
             if transition.truncated[index] and not transition.terminated[index]:
                 observation = np.ascontiguousarray(last, rollout.observations.dtype)
                 observation = observation.reshape(1, *rollout.observations.shape[2:])
                 if self._normalizer is not None:
                     observation = self._normalizer.apply(observation)
-                rollout.final_observations.append((t, rows.start + index, observation[0]))
-        self._on_transition(rows, transition)
+                rollout.final_observations.append((t, index, observation[0]))
+        self._on_transition(transition)
 
-    def _store(self, t: int, rows: slice, observations: Array) -> None:
+    def _store(self, t: int, observations: Array) -> None:
         """Where observations are cast, and flattened where the network wants them flat."""
         rollout = self.rollout
-        target = rollout.raw_observations[t, rows]
+        target = rollout.raw_observations[t]
         target[:] = np.reshape(observations, target.shape)
         if self._normalizer is not None:
-            rollout.observations[t, rows] = self._normalizer.apply(target)
+            rollout.observations[t] = self._normalizer.apply(target)

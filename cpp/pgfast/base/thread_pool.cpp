@@ -23,7 +23,6 @@ using thread_pool_detail::ChunkFunction;
 constexpr int kSpins = 400;
 
 thread_local bool inside_chunk = false;
-thread_local int thread_limit = std::numeric_limits<int>::max();
 
 void pause() {
 #if defined(__x86_64__)
@@ -80,7 +79,7 @@ class ThreadPool {
     job.function = function;
     job.context = context;
     job.chunks = chunks;
-    job.most_workers = static_cast<int>(std::min<Index>({chunks, size(), thread_limit})) - 1;
+    job.most_workers = static_cast<int>(std::min<Index>(chunks, size())) - 1;
     if (job.most_workers > 0 && !inside_chunk && one_job_at_a_time.try_lock()) {
       start_workers();
       publish(&job);
@@ -211,10 +210,6 @@ ThreadPool& pool() {
 }
 
 }  // namespace
-
-ThreadLimit::ThreadLimit(int threads) : before_(thread_limit) { thread_limit = std::min(thread_limit, threads); }
-
-ThreadLimit::~ThreadLimit() { thread_limit = before_; }
 
 int num_threads() { return pool().size(); }
 

@@ -16,19 +16,6 @@ int num_threads();
 /// Sets the size of the pool (>= 1). Running work is finished first. Safe to call from any thread outside a chunk.
 void set_num_threads(int threads);
 
-/// While it lives, calls of parallel_for from this thread use at most `threads` threads: for work that runs beside
-/// emulators, where a worker that waits for a core would hold up the caller.
-class ThreadLimit {
- public:
-  explicit ThreadLimit(int threads);
-  ~ThreadLimit();
-  ThreadLimit(const ThreadLimit&) = delete;
-  ThreadLimit& operator=(const ThreadLimit&) = delete;
-
- private:
-  int before_;
-};
-
 namespace thread_pool_detail {
 using ChunkFunction = void (*)(void* context, Index chunk);
 void run(Index chunks, ChunkFunction function, void* context);

@@ -15,12 +15,11 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from pgfast._typing import Array, BoolArray, IntArray
+from pgfast._typing import Array, BoolArray
 
 __all__ = ["AtariVecEnv", "atari_game", "is_atari"]
 
 _ENTRY_POINT = "ale_py.env:AtariEnv"
-_GROUPS = 2  # one is emulated while the network decides for the other
 
 
 def import_ale() -> Any:
@@ -78,18 +77,6 @@ def atari_game(spec: EnvSpec) -> AtariGame:
     )
 
 
-class _Group:
-    """Environments that are emulated together, and what the protocol remembers of their last step."""
-
-    def __init__(self, env: Any, first: int, count: int) -> None:
-        self.env = env
-        self.rows = slice(first, first + count)
-        self.over = np.zeros(count, np.bool_)  # the last step ended the game: this one resets
-        self.fire = np.zeros(count, np.bool_)  # the last step lost a life: this one presses FIRE
-        self.first_frame = np.zeros(count, np.int64)  # frames that the reset itself played
-        self.pending: IntArray | None = None
-
-
 class AtariVecEnv(VectorEnv[Array, Array, Array]):
     """``num_envs`` copies of an Atari game as a Gymnasium vector environment (autoreset on the next step).
 
@@ -100,9 +87,7 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
 
     An action out of range raises ``ValueError`` before it reaches an emulator (which would hang).
 
-    Environments are emulated in two groups, so that a caller can decide for one while the other is busy: ``groups``,
-    ``send_group`` and ``recv_group``. Emulation runs on ``num_threads`` threads; with one, a group is only emulated
-    while it is waited for. Results do not depend on it.
+    Emulation runs on ``num_threads`` threads; results do not depend on it.
     """
 
     def __init__(self, game: AtariGame, num_envs: int, *, seeds: list[int], num_threads: int) -> None:
@@ -112,36 +97,28 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.num_envs = num_envs
         self.game = game
-        self._overlap = num_threads > 1
-        self._groups: list[_Group] = []
-        count = min(_GROUPS, num_envs)
-        for index in range(count):
-            first, last = index * num_envs // count, (index + 1) * num_envs // count
-            env = ale_py.AtariVectorEnv(
-                game.rom,
-                last - first,
-                num_threads=max(1, min(num_threads // count, last - first)),
-                repeat_action_probability=game.repeat_action_probability,
-                full_action_space=game.full_action_space,
-                max_num_frames_per_episode=game.max_num_frames_per_episode,
-                life_loss_info=True,
-                reward_clipping=False,
-            )
-            self._groups.append(_Group(env, first, last - first))
-        first_env = self._groups[0].env
-        self.single_observation_space = first_env.single_observation_space
-        self.single_action_space = first_env.single_action_space
-        self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, num_envs)
-        self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, num_envs)
-        actions = list(first_env.ale.get_action_set())
+        self._emulator: Any = ale_py.AtariVectorEnv(
+            game.rom,
+            num_envs,
+            num_threads=min(num_threads, num_envs),
+            repeat_action_probability=game.repeat_action_probability,
+            full_action_space=game.full_action_space,
+            max_num_frames_per_episode=game.max_num_frames_per_episode,
+            life_loss_info=True,
+            reward_clipping=False,
+        )
+        self.single_observation_space = self._emulator.single_observation_space
+        self.single_action_space = self._emulator.single_action_space
+        self.observation_space = self._emulator.observation_space
+        self.action_space = self._emulator.action_space
+        actions = list(self._emulator.ale.get_action_set())
         self._fire_action = actions.index(ale_py.Action.FIRE) if ale_py.Action.FIRE in actions else None
         self._num_actions = len(actions)
         self._first_seeds: list[int] | None = seeds
-
-    @property
-    def groups(self) -> list[slice]:
-        """The environments of each group."""
-        return [group.rows for group in self._groups]
+        # What the protocol remembers of the last step.
+        self._over = np.zeros(num_envs, np.bool_)  # it ended the game: the next one resets
+        self._fire = np.zeros(num_envs, np.bool_)  # it lost a life: the next one presses FIRE
+        self._first_frame = np.zeros(num_envs, np.int64)  # frames that the reset itself played
 
     def reset(
         self, *, seed: int | list[int] | Array | None = None, options: dict[str, Any] | None = None
@@ -159,52 +136,38 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         if seeds is not None and seeds.shape != (self.num_envs,):
             raise ValueError(f"AtariVecEnv.reset: seed must have shape ({self.num_envs},), got {seeds.shape}")
         self._first_seeds = None
-        observations, infos = [], []
-        for group in self._groups:
-            if group.pending is not None:
-                self.recv_group(self._groups.index(group))
-            obs, info = group.env.reset(seed=None if seeds is None else seeds[group.rows])
-            group.over[:] = False
-            group.fire[:] = False
-            group.first_frame[:] = info["episode_frame_number"]
-            observations.append(obs)
-            infos.append(info)
-        keys = ("lives", "episode_frame_number")
-        return np.concatenate(observations), {key: np.concatenate([info[key] for info in infos]) for key in keys}
+        observations, info = self._emulator.reset(seed=seeds)
+        self._over[:] = False
+        self._fire[:] = False
+        self._first_frame[:] = info["episode_frame_number"]
+        return observations, {key: info[key] for key in ("lives", "episode_frame_number")}
 
-    def send_group(self, index: int, actions: IntArray) -> None:
-        """Gives a group its actions and returns while it is emulated; ``recv_group`` must follow."""
-        group = self._groups[index]
-        if group.pending is not None:
-            raise RuntimeError("AtariVecEnv.send_group: the group's last step was not received")
-        self._require_in_range(actions)
+    def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
+        """One step of every environment, with ``actions`` ``[N]`` integers."""
+        actions = np.asarray(actions)
+        if actions.shape != (self.num_envs,) or not np.issubdtype(actions.dtype, np.integer):
+            raise ValueError(
+                f"AtariVecEnv.step: actions must be integers of shape ({self.num_envs},), "
+                f"got {actions.dtype} {actions.shape}"
+            )
+        if ((actions < 0) | (actions >= self._num_actions)).any():
+            raise ValueError(f"AtariVecEnv: actions must be in [0, {self._num_actions}), got {actions.tolist()}")
         if self._fire_action is not None:
-            actions = np.where(group.fire, self._fire_action, actions)
-        group.pending = actions
-        if self._overlap:
-            group.env.send(actions)
-
-    def recv_group(self, index: int) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
-        """Waits for the step that ``send_group`` began; the same five values as ``step``, for the group's rows."""
-        group = self._groups[index]
-        if group.pending is None:
-            raise RuntimeError("AtariVecEnv.recv_group: no actions were sent")
-        if not self._overlap:
-            group.env.send(group.pending)
-        group.pending = None
-        observations, scores, terminated, truncated, info = group.env.recv()
-        reset, forced = group.over, group.fire
+            actions = np.where(self._fire, self._fire_action, actions)
+        self._emulator.send(actions.astype(np.int64, copy=False))
+        observations, scores, terminated, truncated, info = self._emulator.recv()
+        reset, forced = self._over, self._fire
         played = ~reset
         terminated = terminated & played
         truncated = truncated & played
         # A life lost on the very step that reaches the frame limit hides the truncation, but the game is over.
         frames = info["episode_frame_number"]
-        group.first_frame = np.where(reset, frames, group.first_frame)
-        at_limit = played & (frames - group.first_frame >= self.game.max_num_frames_per_episode)
+        self._first_frame = np.where(reset, frames, self._first_frame)
+        at_limit = played & (frames - self._first_frame >= self.game.max_num_frames_per_episode)
         # In Pong `lives` is 0 all game long: only together with the flag does it say that the game is over.
         over = truncated | at_limit | (terminated & (info["lives"] == 0))
-        group.over = over
-        group.fire = terminated & ~over if self._fire_action is not None else np.zeros_like(over)
+        self._over = over
+        self._fire = terminated & ~over if self._fire_action is not None else np.zeros_like(over)
         scores = np.where(reset, 0, scores).astype(np.float64)
         infos = {
             "score": scores,
@@ -215,28 +178,6 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         }
         return observations, np.sign(scores), terminated, truncated, infos
 
-    def _require_in_range(self, actions: Array) -> None:
-        if ((actions < 0) | (actions >= self._num_actions)).any():
-            raise ValueError(f"AtariVecEnv: actions must be in [0, {self._num_actions}), got {actions.tolist()}")
-
-    def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
-        """One step of every environment, with ``actions`` ``[N]`` integers."""
-        actions = np.asarray(actions)
-        if actions.shape != (self.num_envs,) or not np.issubdtype(actions.dtype, np.integer):
-            raise ValueError(
-                f"AtariVecEnv.step: actions must be integers of shape ({self.num_envs},), "
-                f"got {actions.dtype} {actions.shape}"
-            )
-        self._require_in_range(actions)  # of every group, before any is sent
-        for index, group in enumerate(self._groups):
-            self.send_group(index, actions[group.rows].astype(np.int64))
-        parts = [self.recv_group(index) for index in range(len(self._groups))]
-        observations, rewards, terminated, truncated = (
-            np.concatenate([part[column] for part in parts]) for column in range(4)
-        )
-        infos = {key: np.concatenate([part[4][key] for part in parts]) for key in parts[0][4]}
-        return observations, rewards, terminated, truncated, infos
-
     def close_extras(self, **kwargs: Any) -> None:
         """Frees the emulators; ale-py's own close() keeps them and their threads."""
-        self._groups.clear()
+        self._emulator = None

@@ -97,8 +97,7 @@ class RenderedPlayback(Playback):
 
     def step(self, actions: Array) -> PlaybackStep:
         """One step, one frame. Raises as :class:`~pgfast.envs.stepper.Stepper` does."""
-        self._stepper.send(0, actions)
-        transition = self._stepper.recv(0)
+        transition = self._stepper.step(actions)
         # The environment is reset by the step after the last one, so that this is still the ended game.
         return PlaybackStep(
             transition.observations, [self._draw()], float(transition.scores[0]), bool(transition.game_over[0])

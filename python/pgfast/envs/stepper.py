@@ -18,7 +18,7 @@ __all__ = ["Stepper", "Transition"]
 
 @dataclass(slots=True)
 class Transition:
-    """One step of a group of n environments."""
+    """One step of n environments."""
 
     observations: Array  # [n, ...] to act on next
     rewards: Array  # [n] to learn from
@@ -33,7 +33,7 @@ class Transition:
 
 
 class Stepper:
-    """Steps a vector environment group by group: ``send``, then ``recv``.
+    """Steps a vector environment.
 
     Environments in autoreset mode NEXT_STEP give a row that only resets: it is not valid and not played. SAME_STEP and
     DISABLED (where this class asks for the reset) give the last observation apart. What
@@ -48,17 +48,10 @@ class Stepper:
         self.env = env
         self.steps = 0
         self._mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-        self._atari = env if isinstance(env, AtariVecEnv) else None
         self._is_atari = isinstance(env.unwrapped, AtariVecEnv)
         self._action = ActionInfo.of(env.single_action_space)
-        self._actions: Array | None = None
         self._over = np.zeros(env.num_envs, np.bool_)
         self._check = np.issubdtype(np.dtype(env.single_observation_space.dtype), np.floating)
-
-    @property
-    def groups(self) -> list[slice]:
-        """The environments that are stepped together."""
-        return self._atari.groups if self._atari is not None else [slice(0, self.env.num_envs)]
 
     def reset(self, seeds: list[int]) -> Array:
         """Observations ``[N, ...]`` of new games, one seed per environment."""
@@ -68,32 +61,9 @@ class Stepper:
         self._require_finite("observation", observations, 0)
         return np.asarray(observations)
 
-    def send(self, group: int, actions: Array) -> None:
-        """Gives a group its actions, ``[n, ...]`` as a policy has them (:class:`~pgfast.envs.spaces.ActionInfo`)."""
-        if self._atari is not None:
-            self._atari.send_group(group, actions)
-        else:
-            self._actions = actions
-
-    def recv(self, group: int) -> Transition:
-        """The step that ``send`` began."""
-        if self._atari is None:
-            return self._step()
-        observations, rewards, terminated, truncated, infos = self._atari.recv_group(group)
-        return Transition(
-            observations,
-            rewards,
-            infos["score"],
-            terminated,
-            truncated,
-            infos["valid"],
-            ~infos["reset"],
-            infos["game_over"],
-        )
-
-    def _step(self) -> Transition:
-        assert self._actions is not None
-        actions = self._action.to_environment(self._actions)
+    def step(self, actions: Array) -> Transition:
+        """One step, with ``actions`` ``[n, ...]`` as a policy has them (:class:`~pgfast.envs.spaces.ActionInfo`)."""
+        actions = self._action.to_environment(actions)
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
         told = infos if self._is_atari else {}
         self.steps += 1

@@ -41,13 +41,11 @@ class PolicyTape:
         stream: int,
         environment: int,
         step: int,
-        max_threads: int = 1024,
     ) -> None:
         """Records ``obs`` ``[n, ...]`` at rows ``first_row`` on, and writes sampled ``actions``, in place.
 
         ``actions`` is int64 ``[n]``, int64 ``[n, K]`` of K choices, or ``[n, A]`` in the network's dtype. Environment
-        ``environment + i`` draws the numbers named by (seed, stream, environment + i, step). The forward pass uses at
-        most ``max_threads`` threads.
+        ``environment + i`` draws the numbers named by (seed, stream, environment + i, step).
 
         Raises ``TypeError`` (dtype), ``ValueError`` (shape, rows, outputs or actions that are not finite).
         """
@@ -63,12 +61,11 @@ class PolicyTape:
             environment,
             step,
             actions,
-            max_threads,
         )
 
-    def record(self, obs: Array, first_row: int, *, max_threads: int = 1024) -> None:
+    def record(self, obs: Array, first_row: int) -> None:
         """Records ``obs`` without choosing actions."""
-        self._native.record(self.policy.network.parameters, obs, self._tape, first_row, max_threads)
+        self._native.record(self.policy.network.parameters, obs, self._tape, first_row)
 
     def vjp(self, obs: Array, doutputs: FloatArray, gradient: FloatArray, own: FloatArray | None = None) -> None:
         """Writes ``gradient`` ``[P]``, in place, for d loss / d outputs ``[B, output_size]`` at rows 0 to B.

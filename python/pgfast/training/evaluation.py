@@ -56,19 +56,15 @@ def play(
     observations = np.array(first)
     step = 0
     while any(len(done) < wanted for done, wanted in zip(returns, quota, strict=True)):
-        actions = choose(observations, step)
-        for group, rows in enumerate(stepper.groups):
-            stepper.send(group, actions[rows])
-        for group, rows in enumerate(stepper.groups):
-            transition = stepper.recv(group)
-            observations[rows] = transition.observations
-            open_returns[rows] += transition.scores
-            open_lengths[rows] += transition.played
-            for index in np.flatnonzero(transition.game_over) + rows.start:
-                if len(returns[index]) < quota[index]:
-                    returns[index].append(float(open_returns[index]))
-                    lengths[index].append(int(open_lengths[index]))
-                open_returns[index], open_lengths[index] = 0.0, 0
+        transition = stepper.step(choose(observations, step))
+        observations[:] = transition.observations
+        open_returns += transition.scores
+        open_lengths += transition.played
+        for index in np.flatnonzero(transition.game_over):
+            if len(returns[index]) < quota[index]:
+                returns[index].append(float(open_returns[index]))
+                lengths[index].append(int(open_lengths[index]))
+            open_returns[index], open_lengths[index] = 0.0, 0
         step += 1
     return EvaluationResult(
         np.array([value for done in returns for value in done]),

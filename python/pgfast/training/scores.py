@@ -29,9 +29,9 @@ class Scores:
         self.episodes_cut = 0
         self._latest_sum, self._latest_count = 0.0, 0
 
-    def add(self, rows: slice, transition: Transition) -> None:
-        """One step of the environments ``rows``."""
-        returns, lengths = self._open_returns[rows], self._open_lengths[rows]
+    def add(self, transition: Transition) -> None:
+        """One step of every environment."""
+        returns, lengths = self._open_returns, self._open_lengths
         returns += transition.scores
         lengths += transition.played
         if transition.game_over.any():
