@@ -232,5 +232,42 @@ def test_a_step_does_not_depend_on_where_its_arrays_lie(make: Make, draw: Draw, 
     assert len(results) == 1
 
 
+@pytest.mark.parametrize("max_norm", [0.5, 1e9])
+def test_a_step_with_max_norm_is_one_after_clipping(make: Make, max_norm: float, draw: Draw, dtype: Any) -> None:
+    size = BLOCK + 1001
+    one, two = make(), make()
+    parameters = draw(size).astype(dtype)
+    copy = parameters.copy()
+    for _ in range(3):
+        gradient = draw(size).astype(dtype)
+        before = gradient.copy()
+        norm = one.step(parameters, gradient, max_norm=max_norm)
+        np.testing.assert_array_equal(gradient, before)
+        assert norm == kernels.clip_by_global_norm(gradient, max_norm)
+        assert two.step(copy, gradient) == pytest.approx(min(norm, max_norm), rel=1e-6)
+    np.testing.assert_array_equal(parameters, copy)
+
+
+def test_max_norm_is_checked(make: Make) -> None:
+    for max_norm in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match=r"step: max_norm must be positive and finite, got"):
+            make().step(np.zeros(2), np.ones(2), max_norm=max_norm)
+    with pytest.raises(ValueError, match=r"step: gradient has a norm that overflows$"):
+        make().step(np.zeros(2), np.full(2, 1e200), max_norm=1.0)
+    with pytest.raises(ValueError, match=r"step: gradient must be finite, got nan at flat index 1$"):
+        make().step(np.zeros(2), np.array([1.0, np.nan]), max_norm=1.0)
+
+
+def test_near_overflow_a_step_is_the_same(make: Make, draw: Draw, dtype: Any) -> None:
+    """Where bounds cannot exclude an overflow, a first pass looks; what is then written must not depend on it."""
+    optimizer, looking = make(), make()
+    parameters, gradients = draw(2 * BLOCK).astype(dtype), [draw(2 * BLOCK).astype(dtype) for _ in range(3)]
+    huge = np.append(parameters, np.finfo(dtype).max / 2)
+    for gradient in gradients:
+        optimizer.step(parameters, gradient)
+        looking.step(huge, np.append(gradient, dtype(0)))
+    np.testing.assert_array_equal(huge[:-1], parameters)
+
+
 def test_linear_schedule() -> None:
     assert [optim.linear_schedule(0.5, t, 100) for t in (0, 25, 50, 100, 150)] == [0.5, 0.375, 0.25, 0.0, 0.0]

@@ -195,12 +195,14 @@ def adam_step(
     gradient: typing.Any,
     mean: typing.Any,
     mean_square: typing.Any,
-    step: int,
     learning_rate: float,
+    max_norm: float,
+    state_norm: float,
+    step: int,
     beta1: float,
     beta2: float,
     epsilon: float,
-) -> bool: ...
+) -> tuple[bool, float, float]: ...
 def build_info() -> dict[str, typing.Any]: ...
 def categorical_entropy(logits: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_gradient(
@@ -327,12 +329,20 @@ def rmsprop_step(
     gradient: typing.Any,
     mean_square: typing.Any,
     learning_rate: float,
+    max_norm: float,
+    state_norm: float,
     decay: float,
     epsilon: float,
     form: str,
-) -> bool: ...
+) -> tuple[bool, float, float]: ...
 def set_num_threads(n: int) -> None: ...
 def sgd_step(
-    parameters: typing.Any, gradient: typing.Any, velocity: typing.Any, learning_rate: float, momentum: float
-) -> bool: ...
+    parameters: typing.Any,
+    gradient: typing.Any,
+    velocity: typing.Any,
+    learning_rate: float,
+    max_norm: float,
+    state_norm: float,
+    momentum: float,
+) -> tuple[bool, float, float]: ...
 def trpo_surrogate(ratio: typing.Any, advantages: typing.Any, valid: typing.Any = None) -> float: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
@@ -32,25 +33,39 @@ class Optimizer(ABC):
         self.learning_rate = float(learning_rate)
         self.steps = 0
         self._state: dict[str, FloatArray] = {}
+        self._state_norm = self.initial_state  # no entry of the state is larger
 
-    def step(self, parameters: FloatArray, gradient: FloatArray) -> None:
+    def step(self, parameters: FloatArray, gradient: FloatArray, *, max_norm: float = math.inf) -> float:
         """Updates ``parameters`` and the optimizer's state in place.
 
-        Raises ``TypeError`` (dtype), ``ValueError`` (shape, non-finite gradient), ``FloatingPointError``.
+        Args:
+            parameters, gradient: ``[P]`` of one dtype; ``gradient`` is not changed.
+            max_norm: largest Euclidean norm of the gradient; the step is that of a longer one scaled down to it, as by
+                :func:`pgfast.kernels.clip_by_global_norm`, in the same pass.
+
+        Returns: the gradient's norm before clipping.
+
+        Raises ``TypeError`` (dtype), ``ValueError`` (shape, non-finite gradient, max_norm not positive, a norm that
+        overflows where it is to be clipped), ``FloatingPointError``.
         """
         state = self._state
         if not state:
             core.check_step(f"{type(self).__name__}.step", parameters, gradient)
             state = {name: np.full_like(parameters, self.initial_state) for name in self.state_names}
-        if not self._native_step(parameters, gradient, state):
+        done, gradient_norm, state_norm = self._native_step(parameters, gradient, state, max_norm)
+        if not done:
             raise FloatingPointError(
                 f"{type(self).__name__}.step: the step would write a number that is not finite; nothing was changed"
             )
-        self._state = state
+        self._state, self._state_norm = state, state_norm
         self.steps += 1
+        return gradient_norm
 
     @abstractmethod
-    def _native_step(self, parameters: FloatArray, gradient: FloatArray, state: dict[str, FloatArray]) -> bool: ...
+    def _native_step(
+        self, parameters: FloatArray, gradient: FloatArray, state: dict[str, FloatArray], max_norm: float
+    ) -> tuple[bool, float, float]:
+        """(done, norm of the gradient, bound on the new state)"""
 
     def state_dict(self) -> dict[str, Any]:
         """The state: ``steps`` (int), ``learning_rate`` (float) and copies of the state arrays."""
@@ -79,6 +94,12 @@ class Optimizer(ABC):
             )
         self.steps, self.learning_rate = steps, learning_rate
         self._state = {name: np.array(array) for name, array in arrays.items()}
+        self._state_norm = max((_largest(array) for array in self._state.values()), default=self.initial_state)
+
+
+def _largest(array: FloatArray) -> float:
+    """The size of the largest entry; NaN for what is no array of numbers, which the next step refuses."""
+    return float(np.abs(array).max(initial=0.0)) if array.dtype.kind == "f" else math.nan
 
 
 def _check_fraction(owner: str, name: str, value: float) -> float:
@@ -102,8 +123,12 @@ class SGD(Optimizer):
         super().__init__(learning_rate)
         self.momentum = _check_fraction("SGD", "momentum", momentum)
 
-    def _native_step(self, parameters: FloatArray, gradient: FloatArray, state: dict[str, FloatArray]) -> bool:
-        return core.sgd_step(parameters, gradient, state["velocity"], self.learning_rate, self.momentum)
+    def _native_step(
+        self, parameters: FloatArray, gradient: FloatArray, state: dict[str, FloatArray], max_norm: float
+    ) -> tuple[bool, float, float]:
+        return core.sgd_step(
+            parameters, gradient, state["velocity"], self.learning_rate, max_norm, self._state_norm, self.momentum
+        )
 
 
 class Adam(Optimizer):
@@ -117,14 +142,18 @@ class Adam(Optimizer):
         self.beta2 = _check_fraction("Adam", "beta2", beta2)
         self.epsilon = _check_positive("Adam", "epsilon", epsilon)
 
-    def _native_step(self, parameters: FloatArray, gradient: FloatArray, state: dict[str, FloatArray]) -> bool:
+    def _native_step(
+        self, parameters: FloatArray, gradient: FloatArray, state: dict[str, FloatArray], max_norm: float
+    ) -> tuple[bool, float, float]:
         return core.adam_step(
             parameters,
             gradient,
             state["mean"],
             state["mean_square"],
-            self.steps + 1,
             self.learning_rate,
+            max_norm,
+            self._state_norm,
+            self.steps + 1,
             self.beta1,
             self.beta2,
             self.epsilon,
@@ -149,11 +178,21 @@ class RMSprop(Optimizer):
         if form not in ("pytorch", "tensorflow"):
             raise ValueError(f'RMSprop: form must be "pytorch" or "tensorflow", got "{form}"')
         self.form: RmspropForm = form
-        self.initial_state = 0.0 if form == "pytorch" else 1.0
+        self.initial_state = self._state_norm = 0.0 if form == "pytorch" else 1.0
 
-    def _native_step(self, parameters: FloatArray, gradient: FloatArray, state: dict[str, FloatArray]) -> bool:
+    def _native_step(
+        self, parameters: FloatArray, gradient: FloatArray, state: dict[str, FloatArray], max_norm: float
+    ) -> tuple[bool, float, float]:
         return core.rmsprop_step(
-            parameters, gradient, state["mean_square"], self.learning_rate, self.decay, self.epsilon, self.form
+            parameters,
+            gradient,
+            state["mean_square"],
+            self.learning_rate,
+            max_norm,
+            self._state_norm,
+            self.decay,
+            self.epsilon,
+            self.form,
         )
 
 

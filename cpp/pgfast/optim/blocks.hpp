@@ -8,7 +8,7 @@
 
 namespace pgfast {
 
-// Three arrays of it and their scratch copies fit the second-level cache.
+// Large enough to be worth handing to a thread.
 inline constexpr Index kUpdateBlock = 1 << 14;
 
 /// function(block, begin, count) for consecutive blocks of at most kUpdateBlock entries.

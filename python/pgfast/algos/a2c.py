@@ -10,7 +10,7 @@ import numpy as np
 from pgfast import losses
 from pgfast._typing import FloatArray
 from pgfast.algos.advantages import normalize
-from pgfast.kernels import clip_by_global_norm, gae
+from pgfast.kernels import gae
 from pgfast.policies import ActorCritic, PolicyTape
 from pgfast.training.agent import Agent
 from pgfast.training.construction import make_network, make_optimizer, scheduled_learning_rate
@@ -123,11 +123,10 @@ class A2C(Agent):
         doutputs[:, -1] = 2.0 * share * np.float32(s.value_coef) * (flat_values - flat_returns)
         gradient = self.gradient
         tape.vjp(rollout.flat_observations(), doutputs, gradient, own)
-        grad_norm = clip_by_global_norm(gradient, s.max_grad_norm)
 
         assert self.optimizer is not None
         self.optimizer.learning_rate = scheduled_learning_rate(s, self.timesteps)
-        self.optimizer.step(self.policy.parameters, gradient)
+        grad_norm = self.optimizer.step(self.policy.parameters, gradient, max_norm=s.max_grad_norm)
 
         self.last_values, self.last_returns = values[rollout.valid], returns[rollout.valid]
         self._learn_scale_of_observations()
