@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "pgfast/linalg/sums.hpp"
+#include "pgfast/base/sums.hpp"
 
 namespace pgfast {
 

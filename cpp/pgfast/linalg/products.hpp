@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "pgfast/linalg/sums.hpp"
+#include "pgfast/base/sums.hpp"
 
 namespace pgfast {
 

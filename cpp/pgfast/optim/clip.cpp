@@ -3,23 +3,16 @@
 #include <cmath>
 #include <vector>
 
-#include "pgfast/base/thread_pool.hpp"
+#include "pgfast/base/sums.hpp"
 #include "pgfast/optim/blocks.hpp"
 
 namespace pgfast {
 
 template <typename Scalar>
 double global_norm(const Scalar* values, Index size) {
-  thread_local std::vector<double> storage;
-  std::vector<double>& sums = storage;  // the chunks run on other threads, and must see this thread's
-  sums.assign(static_cast<std::size_t>(ceil_divide(size, kUpdateBlock)), 0.0);
-  for_each_block(size, [&](Index block, Index begin, Index count) {
-    sums[static_cast<std::size_t>(block)] =
-        ConstArrayView<Scalar>(values + begin, count).template cast<double>().square().sum();
-  });
-  double sum = 0;
-  for (const double part : sums) sum += part;
-  return std::sqrt(sum);
+  thread_local std::vector<double> parts;
+  return std::sqrt(sum_over_blocks(
+      size, parts, [=](Index begin, Index count) { return dot(values + begin, values + begin, count); }));
 }
 
 template <typename Scalar>
