@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ import numpy as np
 import tyro
 
 import pgfast
+from pgfast.profiling import Profile
 from pgfast.training.agent import Agent
 from pgfast.training.files import CheckpointError
 from pgfast.training.loading import ALGORITHMS, load
@@ -43,6 +45,8 @@ class TrainOptions:
     """Timesteps between exact checkpoints; another word for --sync-every."""
     preset: str = "default"
     """Tuned settings to start from."""
+    profile: bool = False
+    """Print at the end where the time went."""
 
 
 def train(args: list[str]) -> None:
@@ -79,13 +83,15 @@ def train(args: list[str]) -> None:
     print(f"run directory: {run.directory.path}", flush=True)
     reporter = make_reporter(options.total_timesteps, 0, enabled=True)
     try:
-        run_training(agent, options.total_timesteps, run=run, reporter=reporter)
+        with _profiled(options.profile):
+            try:
+                run_training(agent, options.total_timesteps, run=run, reporter=reporter)
+            finally:
+                reporter.close()
     except (KeyboardInterrupt, SystemExit):
-        reporter.close()
         print(_describe_stop(agent, run))
         raise
     finally:
-        reporter.close()
         run.close()
     print(f"done: {agent.timesteps:,} timesteps; play with: pgfast eval {run.directory.path}")
 
@@ -110,6 +116,20 @@ def _parse_train(
         description="Train an agent; the defaults shown are the preset's.",
         config=(tyro.conf.OmitArgPrefixes,),
     )
+
+
+@contextmanager
+def _profiled(wanted: bool) -> Iterator[None]:
+    """Prints where the time went, however the training ended."""
+    if not wanted:
+        yield
+        return
+    profile = Profile()
+    try:
+        with profile:
+            yield
+    finally:
+        print(profile)
 
 
 def _describe_stop(agent: Agent, run: Run) -> str:
@@ -139,6 +159,7 @@ def resume(
     /,
     total_timesteps: int | None = None,
     num_threads: int | None = None,
+    profile: bool = False,
 ) -> None:
     """Go on with a run from its last checkpoint.
 
@@ -146,6 +167,7 @@ def resume(
         run_dir: Directory of the run.
         total_timesteps: Length of the whole run; the one it was started with if not given.
         num_threads: Threads of the kernels and of the emulator; as many as the CPUs if not given.
+        profile: Print at the end where the time went.
     """
     from pgfast.training.resuming import resume as open_run
 
@@ -153,7 +175,8 @@ def resume(
         pgfast.set_num_threads(num_threads)
     resumption = open_run(run_dir, total_timesteps)
     try:
-        resumption.train()
+        with _profiled(profile):
+            resumption.train()
     except (KeyboardInterrupt, SystemExit):
         print(_describe_stop(resumption.agent, resumption.run))
         raise

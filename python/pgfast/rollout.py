@@ -12,6 +12,7 @@ from pgfast.envs.normalization import ObservationNormalizer
 from pgfast.envs.spaces import ActionInfo
 from pgfast.envs.stepper import Stepper, Transition
 from pgfast.policies import PolicyTape
+from pgfast.profiling import FORWARD
 
 __all__ = ["Collector", "Rollout"]
 
@@ -148,7 +149,8 @@ class Collector:
             transition = self._step(t, first_step)
             self._record(t, transition)
         if self._keeps_forward:
-            self.tape.record(rollout.observations[-1], rollout.rows)
+            with FORWARD:
+                self.tape.record(rollout.observations[-1], rollout.rows)
 
     def collect_episodes(self, first_step: int, min_rows: int, seeds: list[int]) -> None:
         """Whole episodes: every environment starts afresh and plays until the batch is full and its game is over.
@@ -197,15 +199,16 @@ class Collector:
     def _step(self, t: int, first_step: int) -> Transition:
         rollout = self.rollout
         actions = rollout.actions[t]
-        self.tape.act(
-            rollout.observations[t],
-            t * rollout.num_envs if self._keeps_forward else 0,
-            actions,
-            seed=self._seed,
-            stream=ACTIONS,
-            environment=0,
-            step=first_step + t,
-        )
+        with FORWARD:
+            self.tape.act(
+                rollout.observations[t],
+                t * rollout.num_envs if self._keeps_forward else 0,
+                actions,
+                seed=self._seed,
+                stream=ACTIONS,
+                environment=0,
+                step=first_step + t,
+            )
         return self.stepper.step(actions)
 
     def _record(self, t: int, transition: Transition) -> None:

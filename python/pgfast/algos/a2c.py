@@ -12,6 +12,7 @@ from pgfast._typing import FloatArray
 from pgfast.algos.advantages import normalize
 from pgfast.kernels import gae
 from pgfast.policies import ActorCritic, PolicyTape
+from pgfast.profiling import BACKWARD, OPTIMIZER
 from pgfast.training.agent import Agent
 from pgfast.training.construction import make_network, make_optimizer, scheduled_learning_rate
 from pgfast.training.settings import OptimizerSettings, Settings
@@ -122,11 +123,13 @@ class A2C(Agent):
         )
         doutputs[:, -1] = 2.0 * share * np.float32(s.value_coef) * (flat_values - flat_returns)
         gradient = self.gradient
-        tape.vjp(rollout.flat_observations(), doutputs, gradient, own)
+        with BACKWARD:
+            tape.vjp(rollout.flat_observations(), doutputs, gradient, own)
 
         assert self.optimizer is not None
         self.optimizer.learning_rate = scheduled_learning_rate(s, self.timesteps)
-        grad_norm = self.optimizer.step(self.policy.parameters, gradient, max_norm=s.max_grad_norm)
+        with OPTIMIZER:
+            grad_norm = self.optimizer.step(self.policy.parameters, gradient, max_norm=s.max_grad_norm)
 
         self.last_values, self.last_returns = values[rollout.valid], returns[rollout.valid]
         self._learn_scale_of_observations()

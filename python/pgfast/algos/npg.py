@@ -13,6 +13,7 @@ from pgfast.algos.policy_agent import Batch, dot
 from pgfast.algos.second_order import Direction, SecondOrderAgent, SecondOrderSettings
 from pgfast.distributions import Distribution
 from pgfast.kernels import fisher_matrix, natural_gradient, natural_gradient_from_scores
+from pgfast.profiling import NATURAL_GRADIENT
 from pgfast.training.settings import Settings
 
 __all__ = ["NPG", "NPGSettings"]
@@ -77,10 +78,13 @@ class NPG(SecondOrderAgent):
         }
 
     def _direction(self, batch: Batch, gradient: FloatArray) -> Direction | None:
-        s = self.settings
-        if s.solver == "cg":
+        if self.settings.solver == "cg":
             return self.conjugate_direction(batch, gradient)
-        rows = self.fisher_rows(batch)
+        with NATURAL_GRADIENT:
+            return self._explicit_direction(batch, gradient)
+
+    def _explicit_direction(self, batch: Batch, gradient: FloatArray) -> Direction | None:
+        s, rows = self.settings, self.fisher_rows(batch)
         scores = self.policy.scores(batch.observations[rows], batch.actions[rows])
         try:
             if s.solver == "cholesky":

@@ -15,6 +15,7 @@ from pgfast.baselines import Baseline, LinearBaseline, MLPBaseline, TimeBaseline
 from pgfast.distributions import Distribution
 from pgfast.kernels import gae
 from pgfast.policies import CategoricalPolicy, GaussianPolicy, Policy
+from pgfast.profiling import FORWARD, VALUE_FIT
 from pgfast.training.agent import Agent, select
 from pgfast.training.construction import make_network
 from pgfast.training.settings import PolicySettings
@@ -84,10 +85,11 @@ class PolicyAgent(Agent):
         s, rollout = self.settings, self.collector.rollout
         if not rollout.valid.any():
             return None
-        values = self.baseline.values(
-            rollout.observations.reshape(-1, *rollout.observations.shape[2:]), rollout.time.reshape(-1)
-        ).reshape(rollout.time.shape)
-        rollout.bootstrap(values, self.baseline.values)
+        with FORWARD:
+            values = self.baseline.values(
+                rollout.observations.reshape(-1, *rollout.observations.shape[2:]), rollout.time.reshape(-1)
+            ).reshape(rollout.time.shape)
+            rollout.bootstrap(values, self.baseline.values)
         ends = rollout.terminated
         if s.plays_whole_episodes:  # the time limit is the end of the task
             ends = ends | rollout.truncated
@@ -116,7 +118,8 @@ class PolicyAgent(Agent):
         """Fits the baseline and the observation normalizer; gives the figures that every algorithm reports."""
         values = self.last_values
         assert values is not None
-        self.baseline.fit(batch.observations, batch.time, batch.returns)
+        with VALUE_FIT:
+            self.baseline.fit(batch.observations, batch.time, batch.returns)
         self._learn_scale_of_observations()
         return {
             "value_loss": float(np.square(batch.returns - values, dtype=np.float64).mean()),

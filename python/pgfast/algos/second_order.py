@@ -16,6 +16,7 @@ from pgfast.algos.policy_agent import Batch, PolicyAgent, dot
 from pgfast.distributions import Distribution
 from pgfast.kernels import conjugate_gradient
 from pgfast.losses import trpo_surrogate
+from pgfast.profiling import BACKWARD, FORWARD, LINE_SEARCH, NATURAL_GRADIENT
 from pgfast.random import Rng
 from pgfast.training.settings import PolicySettings
 
@@ -67,7 +68,8 @@ class SecondOrderAgent(PolicyAgent):
         batch = self.batch()
         if batch is None:
             return {}
-        old = self.policy.distribution(batch.observations)
+        with FORWARD:
+            old = self.policy.distribution(batch.observations)
         loss = trpo_surrogate(old, old, batch.actions, batch.advantages)
         self.require_finite_loss(loss)
         return {"policy_loss": loss, **self.step(batch, old, loss), **self.finish(batch, old)}
@@ -79,17 +81,19 @@ class SecondOrderAgent(PolicyAgent):
     def surrogate_gradient(self, batch: Batch) -> FloatArray:
         """g = d mean(ratio A) / d theta at the old parameters, where the ratio is 1: mean(A grad log pi), ``[P]``."""
         share = np.float32(1.0 / len(batch))
-        return self.policy.gradient(batch.observations, batch.actions, share * batch.advantages)
+        with BACKWARD:
+            return self.policy.gradient(batch.observations, batch.actions, share * batch.advantages)
 
     def conjugate_direction(self, batch: Batch, gradient: FloatArray) -> Direction | None:
         """x by conjugate gradient on exact Fisher products; None where it breaks down."""
         s = self.settings
-        operator = self.policy.fisher_operator(batch.observations[self.fisher_rows(batch)])
-        solved = conjugate_gradient(operator, gradient, max_iterations=s.cg_iterations, damping=s.damping)
-        if solved.status == "breakdown":
-            return None
-        residual = solved.residual_norm / math.sqrt(dot(gradient, gradient))
-        return Direction(solved.solution, dot(solved.solution, operator(solved.solution)), solved.iterations, residual)
+        with NATURAL_GRADIENT:
+            operator = self.policy.fisher_operator(batch.observations[self.fisher_rows(batch)])
+            solved = conjugate_gradient(operator, gradient, max_iterations=s.cg_iterations, damping=s.damping)
+            if solved.status == "breakdown":
+                return None
+            x, residual = solved.solution, solved.residual_norm / math.sqrt(dot(gradient, gradient))
+            return Direction(x, dot(x, operator(x)), solved.iterations, residual)
 
     def fisher_rows(self, batch: Batch) -> Array | slice:
         """The rows that the Fisher matrix is taken over: all, or a subset that this update draws, in order."""
@@ -114,6 +118,17 @@ class SecondOrderAgent(PolicyAgent):
         None, and every bit as it was, where it does not, or a number is not finite. An exception leaves every bit as it
         was, too.
         """
+        with LINE_SEARCH:
+            return self._try_step(direction, step_size, batch, old, accepts)
+
+    def _try_step(
+        self,
+        direction: Direction,
+        step_size: float,
+        batch: Batch,
+        old: Distribution[Any],
+        accepts: Callable[[Candidate], bool],
+    ) -> Candidate | None:
         parameters, before = self.policy.parameters, self.policy.parameters.copy()
         kept = False
         try:

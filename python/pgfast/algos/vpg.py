@@ -11,6 +11,7 @@ from pgfast import losses
 from pgfast.algos.policy_agent import PolicyAgent
 from pgfast.kernels import clip_by_global_norm
 from pgfast.policies import Policy
+from pgfast.profiling import BACKWARD, FORWARD, OPTIMIZER
 from pgfast.training.construction import make_optimizer, scheduled_learning_rate
 from pgfast.training.settings import OptimizerSettings, PolicySettings, Settings
 
@@ -62,18 +63,20 @@ class VPG(PolicyAgent):
         s, batch = self.settings, self.batch()
         if batch is None:
             return {}
-        distribution = self.policy.distribution(batch.observations)
+        with FORWARD:
+            distribution = self.policy.distribution(batch.observations)
         loss = losses.policy_gradient(distribution.log_prob(batch.actions), batch.advantages)
         loss -= s.entropy_coef * float(distribution.entropy().mean(dtype=np.float64))
         self.require_finite_loss(loss)
 
         share = np.float32(1.0 / len(batch))
-        gradient = self.policy.gradient(
-            batch.observations,
-            batch.actions,
-            -share * batch.advantages,
-            np.full(len(batch), -share * s.entropy_coef, np.float32) if s.entropy_coef else None,
-        )
+        with BACKWARD:
+            gradient = self.policy.gradient(
+                batch.observations,
+                batch.actions,
+                -share * batch.advantages,
+                np.full(len(batch), -share * s.entropy_coef, np.float32) if s.entropy_coef else None,
+            )
         if s.max_grad_norm is not None:
             grad_norm = clip_by_global_norm(gradient, s.max_grad_norm)
         else:
@@ -83,5 +86,6 @@ class VPG(PolicyAgent):
 
         assert self.optimizer is not None
         self.optimizer.learning_rate = scheduled_learning_rate(s, self.timesteps)
-        self.optimizer.step(self.policy.parameters, gradient)
+        with OPTIMIZER:
+            self.optimizer.step(self.policy.parameters, gradient)
         return {"policy_loss": loss, "grad_norm": grad_norm, **self.finish(batch, distribution)}

@@ -12,6 +12,7 @@ from pgfast._typing import Array, BoolArray
 from pgfast.envs.atari import AtariVecEnv
 from pgfast.envs.make import AnyVectorEnv, reset_with_seeds
 from pgfast.envs.spaces import ActionInfo
+from pgfast.profiling import ENVIRONMENTS
 
 __all__ = ["Stepper", "Transition"]
 
@@ -64,7 +65,8 @@ class Stepper:
     def step(self, actions: Array) -> Transition:
         """One step, with ``actions`` ``[n, ...]`` as a policy has them (:class:`~pgfast.envs.spaces.ActionInfo`)."""
         actions = self._action.to_environment(actions)
-        observations, rewards, terminated, truncated, infos = self.env.step(actions)
+        with ENVIRONMENTS:
+            observations, rewards, terminated, truncated, infos = self.env.step(actions)
         told = infos if self._is_atari else {}
         self.steps += 1
         # Copies: an environment may use its arrays again before the rollout is looked at.

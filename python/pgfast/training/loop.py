@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pgfast._native import native_info
+from pgfast.profiling import REPORTS, START
 from pgfast.training.agent import Agent, Callback
 from pgfast.training.checkpoints import write_checkpoint
 from pgfast.training.progress import Reporter, make_reporter
@@ -181,7 +182,8 @@ def train(
 
     def save(synchronised: bool) -> None:
         if run is not None:
-            attempt("save", lambda: run.save(agent, extra(synchronised)))
+            with REPORTS:
+                attempt("save", lambda: run.save(agent, extra(synchronised)))
 
     def report() -> bool:
         nonlocal last_row_time, last_row_timesteps
@@ -203,7 +205,8 @@ def train(
         return callback is None or callback(agent, row) is not False
 
     with SignalGuard() as guard:
-        agent.ensure_environments()
+        with START:
+            agent.ensure_environments()
         if run is not None and not run.resumed:  # so that there is something to go on from, whatever happens
             save(synchronised=agent.updates == 0)
         going_on = True
@@ -217,12 +220,14 @@ def train(
                 raise
             agent.timesteps += agent.collector.rollout.rows
             agent.updates += 1
-            if agent.timesteps // s.report_every > before // s.report_every:
-                going_on = report()
-            else:
-                reporter.update(agent.timesteps, None)
+            with REPORTS:
+                if agent.timesteps // s.report_every > before // s.report_every:
+                    going_on = report()
+                else:
+                    reporter.update(agent.timesteps, None)
             if agent.timesteps // s.sync_every > before // s.sync_every:
-                agent.start_environments()
+                with START:
+                    agent.start_environments()
                 save(synchronised=True)
         if agent.timesteps >= target and agent.timesteps != last_row_timesteps:
             report()
