@@ -2,6 +2,7 @@
 #include <memory>
 #include <numbers>
 #include <string>
+#include <utility>
 
 #include "arrays.hpp"
 #include "pgfast/linalg/linear_operator.hpp"
@@ -31,7 +32,8 @@ py::array bind_discounted_returns(const py::object& rewards, const py::object& d
 }
 
 py::tuple bind_gae(const py::object& rewards, const py::object& values, const py::object& next_values,
-                   const py::object& terminated, const py::object& truncated, double discount, double gae_lambda) {
+                   const py::object& terminated, const py::object& truncated, double discount, double gae_lambda,
+                   const py::object& out) {
   Arguments check("gae");
   return check.dispatch("rewards", rewards, [&](auto tag) -> py::tuple {
     using Scalar = decltype(tag);
@@ -46,15 +48,30 @@ py::tuple bind_gae(const py::object& rewards, const py::object& values, const py
     const auto* cuts = check.optional_input<bool>("truncated", truncated, {"T", "N"});
     check.in_range("discount", discount, 0, 1);
     check.in_range("gae_lambda", gae_lambda, 0, 1);
-    auto advantages = check.result<Scalar>({"T", "N"});
-    auto returns = check.result<Scalar>({"T", "N"});
-    Scalar* advantages_to = advantages.mutable_data();
-    Scalar* returns_to = returns.mutable_data();
+    if (!out.is_none() && (!py::isinstance<py::tuple>(out) || py::len(out) != 2))
+      throw py::type_error("gae: out must be a tuple (advantages, returns) or None");
+    const py::tuple results = out.is_none()
+                                  ? py::make_tuple(check.result<Scalar>({"T", "N"}), check.result<Scalar>({"T", "N"}))
+                                  : py::tuple(out);
+    const py::object advantages = results[0];
+    const py::object returns = results[1];
+    Scalar* advantages_to = check.output<Scalar>("out[0]", advantages, {"T", "N"});
+    Scalar* returns_to = check.output<Scalar>("out[1]", returns, {"T", "N"});
+    if (!out.is_none()) {
+      check.distinct("out[0]", advantages, "out[1]", returns);
+      for (const auto& [name, input] :
+           {std::pair{"rewards", rewards}, std::pair{"values", values}, std::pair{"next_values", next_values},
+            std::pair{"terminated", terminated}, std::pair{"truncated", truncated}}) {
+        if (input.is_none()) continue;
+        check.distinct("out[0]", advantages, name, input);
+        check.distinct("out[1]", returns, name, input);
+      }
+    }
     without_gil([&] {
       gae(check.extent("T"), check.extent("N"), r, v, next, ends, cuts, discount, gae_lambda, advantages_to,
           returns_to);
     });
-    return py::make_tuple(advantages, returns);
+    return results;
   });
 }
 
@@ -271,7 +288,7 @@ void register_rl(py::module_& module) {
   module.def("discounted_returns", &bind_discounted_returns, py::arg("rewards"), py::arg("dones"),
              py::arg("next_values"), py::arg("discount"));
   module.def("gae", &bind_gae, py::arg("rewards"), py::arg("values"), py::arg("next_values"), py::arg("terminated"),
-             py::arg("truncated"), py::arg("discount"), py::arg("gae_lambda"));
+             py::arg("truncated"), py::arg("discount"), py::arg("gae_lambda"), py::arg("out") = py::none());
   module.def("policy_gradient", &bind_policy_gradient, py::arg("log_prob"), py::arg("advantages"),
              py::arg("valid") = py::none());
   module.def("trpo_surrogate", &bind_trpo_surrogate, py::arg("ratio"), py::arg("advantages"),

@@ -257,6 +257,7 @@ def gae(
     truncated: typing.Any,
     discount: float,
     gae_lambda: float,
+    out: typing.Any = None,
 ) -> tuple[typing.Any, ...]: ...
 def multi_categorical_entropy(
     logits: typing.Any, sizes: collections.abc.Sequence[int]

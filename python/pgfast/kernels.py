@@ -61,6 +61,8 @@ def gae(
     truncated: BoolArray | None,
     discount: float,
     gae_lambda: float,
+    *,
+    out: tuple[FloatArray, FloatArray] | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Generalized advantage estimation.
 
@@ -79,14 +81,15 @@ def gae(
         truncated: ``[T, N]`` bool, the episode was cut off; or None.
         discount: in [0, 1].
         gae_lambda: in [0, 1]; 0 gives one-step, 1 Monte Carlo advantages.
+        out: ``(advantages, returns)``, ``[T, N]`` each, written in place; None for new ones.
 
-    Returns: ``(advantages, returns)``, both ``[T, N]`` and newly allocated; returns = advantages + values.
+    Returns: ``(advantages, returns)``, both ``[T, N]``; returns = advantages + values.
 
-    Raises: ``TypeError`` (dtype), ``ValueError`` (shape, range).
+    Raises: ``TypeError`` (dtype), ``ValueError`` (shape, range, an out that shares memory with another argument).
 
     Source: Schulman et al. (2016), equations 11 to 16, with truncation told from termination.
     """
-    return core.gae(rewards, values, next_values, terminated, truncated, discount, gae_lambda)
+    return core.gae(rewards, values, next_values, terminated, truncated, discount, gae_lambda, out)
 
 
 def clip_by_global_norm(gradient: FloatArray, max_norm: float) -> float:

@@ -2,6 +2,7 @@
 // source for SSE, AVX2 and NEON without intrinsics.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 
 #include "pgfast/base/types.hpp"
@@ -19,14 +20,20 @@ struct VectorOf;
 template <>
 struct VectorOf<float> {
   typedef float type __attribute__((vector_size(kVectorBytes)));
+  typedef std::int32_t mask __attribute__((vector_size(kVectorBytes)));
 };
 template <>
 struct VectorOf<double> {
   typedef double type __attribute__((vector_size(kVectorBytes)));
+  typedef std::int64_t mask __attribute__((vector_size(kVectorBytes)));
 };
 
 template <typename Scalar>
 using Vector = typename VectorOf<Scalar>::type;
+
+/// All bits of a lane set, or none.
+template <typename Scalar>
+using Mask = typename VectorOf<Scalar>::mask;
 
 template <typename Scalar>
 inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Scalar));
@@ -41,6 +48,42 @@ inline Vector<Scalar> load(const Scalar* from) {
 template <typename Scalar>
 inline void store(Scalar* to, Vector<Scalar> value) {
   std::memcpy(to, &value, sizeof value);
+}
+
+/// The first `count` lanes, the others 0.
+template <typename Scalar>
+inline Vector<Scalar> load_some(const Scalar* from, Index count) {
+  Vector<Scalar> value = {};
+  std::memcpy(&value, from, static_cast<std::size_t>(count) * sizeof(Scalar));
+  return value;
+}
+
+template <typename Scalar>
+inline void store_some(Scalar* to, Vector<Scalar> value, Index count) {
+  std::memcpy(to, &value, static_cast<std::size_t>(count) * sizeof(Scalar));
+}
+
+/// The lanes whose flag is set, of the first `count`. Every lane tests its own byte of a word that four lanes share:
+/// compilers take a conversion of bytes apart into one instruction per byte.
+template <typename Scalar>
+inline Mask<Scalar> load_flags(const bool* from, Index count = kLanes<Scalar>) {
+  constexpr int lanes = kLanes<Scalar>;
+  std::uint64_t bytes = 0;
+  std::memcpy(&bytes, from, static_cast<std::size_t>(count));
+  Mask<Scalar> words;
+  Mask<Scalar> own;
+#pragma GCC unroll 8
+  for (int i = 0; i < lanes; ++i) {
+    words[i] = static_cast<std::int32_t>(i < 4 ? bytes : bytes >> 32);
+    own[i] = static_cast<std::int32_t>(0xFFu << (8 * (i % 4)));
+  }
+  return (words & own) != 0;
+}
+
+/// `value`, and 0 in the lanes of the mask.
+template <typename Scalar>
+inline Vector<Scalar> zero_where(Mask<Scalar> mask, Vector<Scalar> value) {
+  return (Vector<Scalar>)((Mask<Scalar>)value & ~mask);
 }
 
 }  // namespace pgfast

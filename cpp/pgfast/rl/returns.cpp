@@ -2,18 +2,45 @@
 
 #include <algorithm>
 
+#include "pgfast/base/simd.hpp"
 #include "pgfast/base/thread_pool.hpp"
 
 namespace pgfast {
 namespace {
 
-// Environments are independent: a block of them walks backwards through time together, along the rows of memory.
-constexpr Index kBlock = 128;
+// Environments are independent: a block of them walks backwards through time together, along the rows of memory. Long
+// enough for whole cache lines and pages, short enough that a thousand environments occupy several threads.
+constexpr Index kBlock = 256;
 
 template <typename Function>
 void for_each_block_of_environments(Index environments, Function&& function) {
   parallel_for(ceil_divide(environments, kBlock),
-               [&](Index block) { function(block * kBlock, std::min(environments, (block + 1) * kBlock)); });
+               [&](Index block) { function(block * kBlock, std::min(kBlock, environments - block * kBlock)); });
+}
+
+/// Access to a whole vector of a row, and to the last, shorter one.
+template <typename Scalar>
+struct Whole {
+  Vector<Scalar> operator()(const Scalar* from) const { return load(from); }
+  Mask<Scalar> operator()(const bool* from) const { return load_flags<Scalar>(from); }
+  void write(Scalar* to, Vector<Scalar> value) const { store(to, value); }
+};
+
+template <typename Scalar>
+struct Partial {
+  Index count;
+  Vector<Scalar> operator()(const Scalar* from) const { return load_some(from, count); }
+  Mask<Scalar> operator()(const bool* from) const { return load_flags<Scalar>(from, count); }
+  void write(Scalar* to, Vector<Scalar> value) const { store_some(to, value, count); }
+};
+
+/// function(n, access) for the environments from n on, a vector at a time.
+template <typename Scalar, typename Function>
+void for_each_vector(Index size, Function&& function) {
+  constexpr Index lanes = kLanes<Scalar>;
+  Index n = 0;
+  for (; n + lanes <= size; n += lanes) function(n, Whole<Scalar>{});
+  if (n < size) function(n, Partial<Scalar>{size - n});
 }
 
 }  // namespace
@@ -22,13 +49,15 @@ template <typename Scalar>
 void discounted_returns(Index steps, Index environments, const Scalar* rewards, const bool* dones,
                         const Scalar* next_values, double discount, Scalar* returns) {
   const auto gamma = static_cast<Scalar>(discount);
-  for_each_block_of_environments(environments, [&](Index begin, Index end) {
-    const Scalar* next = next_values;
+  for_each_block_of_environments(environments, [&](Index begin, Index count) {
     for (Index t = steps - 1; t >= 0; --t) {
-      const Index row = t * environments;
-      for (Index n = begin; n < end; ++n)
-        returns[row + n] = rewards[row + n] + (dones[row + n] ? Scalar(0) : gamma * next[n]);
-      next = returns + row;
+      const Index row = t * environments + begin;
+      const Scalar* next = t == steps - 1 ? next_values + begin : returns + row + environments;
+      for_each_vector<Scalar>(count, [=](Index n, auto access) {
+        const Index i = row + n;
+        const Vector<Scalar> following = zero_where<Scalar>(access(dones + i), gamma * access(next + n));
+        access.write(returns + i, access(rewards + i) + following);
+      });
     }
   });
 }
@@ -39,21 +68,25 @@ void gae(Index steps, Index environments, const Scalar* rewards, const Scalar* v
          Scalar* returns) {
   const auto gamma = static_cast<Scalar>(discount);
   const auto decay = static_cast<Scalar>(discount * gae_lambda);
-  for_each_block_of_environments(environments, [&](Index begin, Index end) {
+  const bool* cuts = truncated != nullptr ? truncated : terminated;
+  for_each_block_of_environments(environments, [&](Index begin, Index count) {
+    Scalar later[kBlock] = {};  // A of the row below
     for (Index t = steps - 1; t >= 0; --t) {
-      const Index row = t * environments;
-      const bool last = t == steps - 1;
+      const Index row = t * environments + begin;
       const Scalar* next = next_values.all != nullptr ? next_values.all + row
-                           : last                     ? next_values.last
+                           : t == steps - 1           ? next_values.last + begin
                                                       : values + row + environments;
-      for (Index n = begin; n < end; ++n) {
+      for_each_vector<Scalar>(count, [=, &later](Index n, auto access) {
         const Index i = row + n;
-        const Scalar bootstrap = terminated[i] ? Scalar(0) : gamma * next[n];
-        const bool cut = last || terminated[i] || (truncated != nullptr && truncated[i]);
-        const Scalar carried = cut ? Scalar(0) : decay * advantages[i + environments];
-        advantages[i] = (rewards[i] + bootstrap - values[i]) + carried;
-        returns[i] = advantages[i] + values[i];
-      }
+        const Mask<Scalar> ended = access(terminated + i);
+        const Vector<Scalar> value = access(values + i);
+        const Vector<Scalar> following = zero_where<Scalar>(ended, gamma * access(next + n));
+        const Vector<Scalar> error = access(rewards + i) + following - value;
+        const Vector<Scalar> advantage = error + zero_where<Scalar>(ended | access(cuts + i), decay * load(later + n));
+        store(later + n, advantage);
+        access.write(advantages + i, advantage);
+        access.write(returns + i, advantage + value);
+      });
     }
   });
 }
