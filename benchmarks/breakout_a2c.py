@@ -1,75 +1,117 @@
-"""A2C on Breakout: pgfast beside hand-written PyTorch + EnvPool, in one run with equal threads.
+"""A2C training on Breakout, 16 environments, beside hand-written PyTorch + EnvPool and stable-baselines3.
 
-python benchmarks/breakout_a2c.py [--n-steps 5] [--timesteps 8000] [--rounds 5] [--smoke]
+The limit is 1 / (1 / E + F / G): E are the steps/s of emulators that keep every core busy and do nothing else, G the
+speed of the network's own matrix products on all threads, F what one step costs, with T + 1 forward passes of 16 rows
+and one backward pass of 16 T rows per T steps. All are measured in every round. What hides emulation behind products
+cannot be faster: both need the same cores.
+
+python benchmarks/breakout_a2c.py [--only "nature_cnn 16 x 5"] [--rounds 5] [--smoke]
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import time
-
-from peers.torch_a2c import TorchA2C
+from typing import Any
 
 import pgfast
+from architectures import multiply_adds
+from harness import CONTINUE, Bench, main, require_equal, training_speed
+from limits.emulators import Emulators
+from limits.layer_products import LayerProducts
+from peers.sb3_a2c import sb3_a2c_breakout
+from peers.torch_a2c import TorchA2C
+from threads import all_threads
 
-GOAL = 1.5  # times the peer's speed
-
-
-class Ours:
-    """pgfast's A2C with the same settings."""
-
-    def __init__(self, network: str, num_envs: int, n_steps: int) -> None:
-        self.agent = pgfast.A2C(
-            "BreakoutNoFrameskip-v4",
-            network=network,
-            num_envs=num_envs,
-            n_steps=n_steps,
-            gae_lambda=1.0,
-            report_every=10**9,
-            sync_every=10**9,
-        )
-
-    def run(self, timesteps: int) -> float:
-        """Timesteps per second."""
-        before, began = self.agent.timesteps, time.perf_counter()
-        self.agent.learn(timesteps)
-        return (self.agent.timesteps - before) / (time.perf_counter() - began)
+NUM_ENVS = 16
+TIMESTEPS = 8000  # of one round
+EMULATOR_STEPS = 100  # of every environment, for one sample of E
+ZOO: dict[str, Any] = {"optimizer": "rmsprop", "learning_rate": 7e-4, "value_coef": 0.25}
 
 
-def measure(network: str, num_envs: int, n_steps: int, timesteps: int, rounds: int, threads: int) -> None:
-    """Prints medians of interleaved rounds and the ratio."""
-    ours, peer = Ours(network, num_envs, n_steps), TorchA2C(network, num_envs, n_steps, threads)
-    ours.run(timesteps // 4)
-    peer.run(timesteps // 4)
-    speeds = [(ours.run(timesteps), peer.run(timesteps)) for _ in range(rounds)]
-    ratios = sorted(a / b for a, b in speeds)
-    mine, theirs = (statistics.median(column) for column in zip(*speeds, strict=True))
-    ratio = statistics.median(ratios)
-    print(
-        f"{network:11s} {num_envs} x {n_steps}: pgfast {mine:6.0f} steps/s, PyTorch + EnvPool {theirs:6.0f},"
-        f" ratio {ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), goal {GOAL}: "
-        + ("met" if ratio >= GOAL else "missed"),
-        flush=True,
+class Limit:
+    """Samples of the fastest training that emulators and matrix products allow, in steps/s."""
+
+    def __init__(self, bench: Bench, emulators: Emulators, network: str, n_steps: int) -> None:
+        self._emulators, self._n_steps = emulators, n_steps
+        self._emulator_steps = 2 if bench.smoke else EMULATOR_STEPS
+        self._repeats = (1, 1) if bench.smoke else (20, max(1, 40 // n_steps))  # of forward and backward passes
+        self._forward = LayerProducts(network, NUM_ENVS, backward=False)
+        self._backward = LayerProducts(network, NUM_ENVS * n_steps, backward=True)
+        forward, backward = multiply_adds(network)
+        self._flop = 2 * ((n_steps + 1) / n_steps * forward + backward)  # F
+        self._samples: list[tuple[float, float]] = []
+
+    def __call__(self) -> float:
+        """One sample."""
+        e = self._emulators.steps_per_second(self._emulator_steps)
+        passes = zip((self._forward, self._backward), self._repeats, strict=True)
+        forward, backward = (products.seconds(repeats) for products, repeats in passes)
+        step = ((self._n_steps + 1) * forward + backward) / (self._n_steps * NUM_ENVS)  # F / G
+        self._samples.append((e, self._flop / step))
+        return 1.0 / (1.0 / e + step)
+
+    def note(self) -> str:
+        """E and G, in the middle."""
+        e, g = (statistics.median(column) for column in zip(*self._samples, strict=True))
+        return f"E {e:,.0f} steps/s, G {1e-9 * g:.0f} GFLOP/s"
+
+
+def our_training(network: str, n_steps: int, **settings: Any) -> pgfast.A2C:
+    """pgfast's A2C, with Adam unless told otherwise."""
+    shape: dict[str, Any] = {"network": network, "num_envs": NUM_ENVS, "n_steps": n_steps, "gae_lambda": 1.0}
+    return pgfast.A2C("BreakoutNoFrameskip-v4", **shape, **CONTINUE, **settings)
+
+
+def measure_training(bench: Bench, emulators: Emulators, network: str, n_steps: int, timesteps: int) -> None:
+    """One network and one length of rollouts beside PyTorch + EnvPool."""
+    case = f"{network} {NUM_ENVS} x {n_steps}"
+    if not bench.wants(case):
+        return
+    ours, peer = our_training(network, n_steps), TorchA2C(network, NUM_ENVS, n_steps, all_threads())
+    require_equal("number of parameters", ours.policy.parameters.size, peer.num_parameters(), 0.0)
+    if not bench.smoke:
+        training_speed(ours, timesteps // 4)
+        peer.choose_memory_format(timesteps // 8)
+    limit = Limit(bench, emulators, network, n_steps)
+    bench.compare(
+        case,
+        "steps/s",
+        lambda: training_speed(ours, timesteps),
+        lambda: peer.run(timesteps),
+        peer="PyTorch + EnvPool",
+        limit=limit,
+        note=limit.note,
     )
 
 
-def main() -> None:
-    """Runs both networks."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num-envs", type=int, default=16)
-    parser.add_argument("--n-steps", type=int, default=5)
-    parser.add_argument("--timesteps", type=int, default=8000, help="timesteps of one round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--smoke", action="store_true", help="as short as possible: does it run?")
-    args = parser.parse_args()
-    if args.smoke:
-        args.timesteps, args.rounds = 400, 1
-    threads = pgfast.native_info()["num_threads"]
-    print(f"{threads} threads each, median of {args.rounds} interleaved rounds of {args.timesteps} timesteps")
-    for network in ("origin_cnn", "nature_cnn"):
-        measure(network, args.num_envs, args.n_steps, args.timesteps, args.rounds, threads)
+def measure_zoo(bench: Bench, timesteps: int) -> None:
+    """The settings of rl-zoo3 beside stable-baselines3."""
+    case = f"nature_cnn {NUM_ENVS} x 5, zoo settings"
+    if not bench.wants(case):
+        return
+    ours, peer = our_training("nature_cnn", 5, **ZOO), sb3_a2c_breakout(NUM_ENVS, 5, all_threads())
+    if not bench.smoke:
+        training_speed(ours, timesteps // 4)
+        peer.choose_threads(timesteps // 8)
+    bench.compare(
+        case,
+        "steps/s",
+        lambda: training_speed(ours, timesteps),
+        lambda: peer.run(timesteps),
+        peer="stable-baselines3",
+        note=peer.note,
+    )
+
+
+def measure(bench: Bench) -> None:
+    """Both networks and both lengths of rollouts; then the zoo's settings."""
+    timesteps = 2 * NUM_ENVS if bench.smoke else TIMESTEPS
+    emulators = Emulators(NUM_ENVS, all_threads())
+    for n_steps in (5, 20):
+        for network in ("origin_cnn", "nature_cnn"):
+            measure_training(bench, emulators, network, n_steps, timesteps)
+    measure_zoo(bench, timesteps)
 
 
 if __name__ == "__main__":
-    main()
+    main("breakout_a2c", measure, __doc__, rounds=5)

@@ -1,0 +1,39 @@
+"""A2C training on CartPole-v1, 16 environments x 5 steps, beside stable-baselines3 with the same settings.
+
+stable-baselines3 gets one thread or all, whichever is faster for it. Its networks are two MLPs of 64-64, for the policy
+and for the value; pgfast's is one for both.
+
+python benchmarks/cartpole_a2c.py [--rounds 5] [--smoke]
+"""
+
+from __future__ import annotations
+
+import pgfast
+from harness import CONTINUE, Bench, main, training_speed
+from peers.sb3_a2c import sb3_a2c
+
+NUM_ENVS, N_STEPS = 16, 5
+TIMESTEPS = 32_000  # of one round
+
+
+def measure(bench: Bench) -> None:
+    """The one case."""
+    timesteps = NUM_ENVS * N_STEPS if bench.smoke else TIMESTEPS
+    settings = {"num_envs": NUM_ENVS, "n_steps": N_STEPS, "learning_rate": 7e-4, "entropy_coef": 0.0}
+    ours = pgfast.A2C("CartPole-v1", preset=None, **settings, **CONTINUE)
+    peer = sb3_a2c("CartPole-v1", NUM_ENVS, n_steps=N_STEPS)
+    if not bench.smoke:
+        training_speed(ours, timesteps // 2)
+        peer.choose_threads(timesteps // 4)
+    bench.compare(
+        f"{NUM_ENVS} x {N_STEPS}",
+        "steps/s",
+        lambda: training_speed(ours, timesteps),
+        lambda: peer.run(timesteps),
+        peer="stable-baselines3",
+        note=peer.note,
+    )
+
+
+if __name__ == "__main__":
+    main("cartpole_a2c", measure, __doc__, rounds=5)

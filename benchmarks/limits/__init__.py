@@ -1,0 +1,1 @@
+"""What the hardware allows, measured in the run that it is held against."""

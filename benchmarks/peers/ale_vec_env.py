@@ -1,0 +1,67 @@
+"""ale-py's native vector environment behind stable-baselines3's interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ale_py
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+__all__ = ["AleVecEnv"]
+
+
+class AleVecEnv(VecEnv):
+    """Rewards clipped to their sign, lost lives as ends, new games at once, as stable-baselines3 has them."""
+
+    def __init__(self, game: str, num_envs: int, num_threads: int) -> None:
+        self._env = ale_py.AtariVectorEnv(
+            game,
+            num_envs,
+            num_threads=num_threads,
+            repeat_action_probability=0.0,
+            autoreset_mode=AutoresetMode.SAME_STEP,
+            life_loss_info=True,
+            reward_clipping=True,
+        )
+        super().__init__(num_envs, self._env.single_observation_space, self._env.single_action_space)
+
+    def reset(self) -> NDArray[np.uint8]:
+        """Starts new games."""
+        observations: NDArray[np.uint8] = self._env.reset(seed=0)[0]
+        return observations
+
+    def step_async(self, actions: NDArray[np.int64]) -> None:
+        """Sends actions to the emulators."""
+        self._env.send(actions)
+
+    def step_wait(self) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Waits for what the actions do."""
+        observations, rewards, terminated, truncated, info = self._env.recv()
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for index in np.flatnonzero(truncated & ~terminated):
+            infos[index] = {"terminal_observation": info["final_obs"][index], "TimeLimit.truncated": True}
+        return observations, rewards.astype(np.float32), terminated | truncated, infos
+
+    def close(self) -> None:
+        """Leaves the emulators to the end of the process, as ale-py does."""
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Every environment's attribute: of those that are asked for, none can be rendered."""
+        if attr_name != "render_mode":
+            raise AttributeError(attr_name)
+        return [None] * self.num_envs
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Emulators have nothing to be set."""
+        raise AttributeError(attr_name)
+
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+        """Emulators cannot be called one by one."""
+        raise AttributeError(method_name)
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
+        """There are no wrappers."""
+        return [False] * self.num_envs

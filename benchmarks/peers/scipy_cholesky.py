@@ -1,0 +1,23 @@
+"""A damped symmetric system solved by SciPy's Cholesky, as fast as that goes.
+
+As pgfast does, it factors one copy of the matrix and leaves the input intact; the copy is in LAPACK's order already,
+which the symmetric matrix allows, so that SciPy makes no other. SciPy's search for numbers that are not finite is off.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+__all__ = ["scipy_natural_gradient"]
+
+Array = NDArray[np.floating]
+
+
+def scipy_natural_gradient(fisher: Array, gradient: Array, damping: float) -> Array:
+    """x with (F + damping I) x = g."""
+    damped = fisher.copy()
+    damped.reshape(-1)[:: len(damped) + 1] += damping
+    factor = cho_factor(damped.T, lower=True, overwrite_a=True, check_finite=False)
+    return np.asarray(cho_solve(factor, gradient, check_finite=False))

@@ -1,0 +1,102 @@
+"""Runs the benchmarks, each subject in a process of its own, and prints one table.
+
+python benchmarks/run.py [SUBJECT ...] [--json FILE] [--rounds N] [--smoke]
+python benchmarks/run.py --list
+python benchmarks/run.py --compare BEFORE.json AFTER.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from comparison import compare
+from machine import machine
+from results import Result, header, load_goals, read, row, write
+
+FOLDER = Path(__file__).parent
+
+
+def list_subjects(subjects: list[str]) -> None:
+    """What there is to run, each with the first line of its docstring."""
+    for subject in subjects:
+        doc = ast.get_docstring(ast.parse((FOLDER / f"{subject}.py").read_text(encoding="utf-8"))) or ""
+        print(f"{subject:22s} {doc.splitlines()[0]}")
+
+
+def run_subject(subject: str, options: list[str]) -> list[Result] | None:
+    """Its results; None where it failed. In a process of its own, no other library's threads are awake."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "results.json"
+        command = [sys.executable, str(FOLDER / f"{subject}.py"), "--json", str(file), *options]
+        if subprocess.run(command, check=False).returncode != 0:
+            return None
+        return read(file)[1]
+
+
+def main() -> int:
+    """The command line; gives the exit status: 1 if a subject failed. Missed goals are no failure."""
+    subjects = list(load_goals())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help="all unless named")
+    parser.add_argument("--rounds", type=int, metavar="N", help="interleaved rounds of each case")
+    parser.add_argument("--only", metavar="TEXT", help="only the cases whose name has this in it")
+    parser.add_argument("--smoke", action="store_true", help="as short as possible: does it run?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results")
+    parser.add_argument("--list", action="store_true", help="list the subjects")
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("BEFORE", "AFTER"), help="compare two such files")
+    args = parser.parse_args()
+    unknown = [subject for subject in args.subjects if subject not in subjects]
+    if unknown:
+        parser.error(f"no such subject: {', '.join(unknown)}; there is {', '.join(subjects)}")
+    if args.list:
+        list_subjects(subjects)
+        return 0
+    if args.compare:
+        compare(*args.compare)
+        return 0
+
+    options = ["--smoke"] if args.smoke else []
+    for name in ("rounds", "only"):
+        if getattr(args, name) is not None:
+            options += [f"--{name}", str(getattr(args, name))]
+    results: list[Result] = []
+    failed: list[str] = []
+    for subject in args.subjects or subjects:
+        of_subject = run_subject(subject, options)
+        print(flush=True)
+        if of_subject is None:
+            failed.append(subject)
+        else:
+            results += of_subject
+
+    about = machine()
+    print(", ".join(f"{name} {value}" for name, value in about.items() if value is not None))
+    if args.smoke:
+        print("a smoke run: its numbers mean nothing")
+    print_table(results)
+    if args.json:
+        write(args.json, about, results)
+    if failed:
+        print(f"FAILED: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def print_table(results: list[Result]) -> None:
+    """Every case, below the name of its subject, and how many goals were met."""
+    print(header())
+    for subject in dict.fromkeys(result.subject for result in results):
+        print(f"-- {subject}")
+        for result in results:
+            if result.subject == subject:
+                print(row(result))
+    goals = sum(len(result.goals) for result in results)
+    print(f"{goals - sum(len(result.missed) for result in results)} of {goals} goals met")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
