@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pgfast import kernels
 from pgfast.reference import returns as reference
 
-SHAPES = [(1, 1), (1, 5), (7, 1), (16, 8), (5, 127), (5, 128), (4, 300)]  # around blocks of 128 environments
+# Around vectors of 2, 4 or 8 environments, and around blocks of 1024.
+SHAPES = [(1, 1), (1, 5), (7, 1), (16, 8), (5, 127), (4, 300), (3, 1024), (3, 1029)]
 Draw = Callable[..., NDArray[np.float64]]
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
 
@@ -79,6 +80,31 @@ def test_discounted_returns_start_again_after_a_done() -> None:
     dones = np.array([[False], [True], [False], [False]])
     got = kernels.discounted_returns(rewards, dones, np.array([16.0]), 0.5)
     assert got.ravel().tolist() == [2.0, 2.0, 12.0, 16.0]
+
+
+def test_gae_writes_where_it_is_told(rollout: Rollout) -> None:
+    arguments = (rollout.rewards, rollout.values, rollout.last_values, rollout.terminated, None, 0.98, 0.9)
+    out = (np.full_like(rollout.rewards, np.nan), np.full_like(rollout.rewards, np.nan))
+    given = kernels.gae(*arguments, out=out)
+    assert given[0] is out[0]
+    assert given[1] is out[1]
+    for native, expected in zip(out, kernels.gae(*arguments), strict=True):
+        np.testing.assert_array_equal(native, expected)
+
+
+def test_gae_refuses_outputs_that_do_not_fit() -> None:
+    a, flags, last = np.zeros((3, 4)), np.zeros((3, 4), np.bool_), np.zeros(4)
+    new = np.zeros((3, 4))
+    for out, kind, text in (
+        ((new, new), ValueError, r"gae: out\[0\] must not share memory with out\[1\]"),
+        ((a, new), ValueError, r"gae: out\[0\] must not share memory with rewards"),
+        ((new, np.zeros((3, 5))), ValueError, r"gae: out\[1\] must have shape \(T, N\) = \(3, 4\), got \(3, 5\)"),
+        ((new, np.zeros((3, 4), np.float32)), TypeError, r"gae: out\[1\] must be float64 as rewards, got float32"),
+        ([new, a.copy()], TypeError, r"gae: out must be a tuple \(advantages, returns\) or None"),
+        ((new,), TypeError, r"gae: out must be a tuple \(advantages, returns\) or None"),
+    ):
+        with pytest.raises(kind, match=f"^{text}$"):
+            kernels.gae(a, np.ones((3, 4)), last, flags, None, 0.9, 0.9, out=out)  # type: ignore[arg-type]
 
 
 def test_gae_by_hand() -> None:
