@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as _version
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-from pgfast import baselines, distributions, kernels, losses, nn, optim, policies
+import gymnasium as _gymnasium
+
+from pgfast import distributions, kernels, losses, nn, optim, policies
 from pgfast._native import native_info, set_num_threads
-from pgfast.algos import A2C, NPG, TRPO, VPG
-from pgfast.envs import make_vec
 from pgfast.random import Rng
-from pgfast.training.files import CheckpointError
-from pgfast.training.loading import load
 
-__version__ = _version("pgfast")
+if _TYPE_CHECKING:
+    from pgfast import baselines
+    from pgfast.algos import A2C, NPG, TRPO, VPG
+    from pgfast.envs import make_vec
+    from pgfast.training.files import CheckpointError
+    from pgfast.training.loading import load
+
+    __version__: str
 
 __all__ = [
     "A2C",
@@ -34,3 +41,35 @@ __all__ = [
     "policies",
     "set_num_threads",
 ]
+
+_gymnasium.register(
+    "pgfast/Point-v0",
+    entry_point="pgfast.envs.point:PointEnv",
+    vector_entry_point="pgfast.envs.point:PointVectorEnv",
+    max_episode_steps=40,  # as PointVectorEnv has it
+)
+
+# Imported when first asked for: who only calls kernels does not wait for the training code.
+_LAZY = {
+    **dict.fromkeys(("A2C", "NPG", "TRPO", "VPG"), "pgfast.algos"),
+    "CheckpointError": "pgfast.training.files",
+    "load": "pgfast.training.loading",
+    "make_vec": "pgfast.envs",
+}
+
+
+def __getattr__(name: str) -> _Any:
+    if name == "__version__":
+        value = _import_module("importlib.metadata").version("pgfast")
+    elif name == "baselines":
+        value = _import_module("pgfast.baselines")
+    elif name in _LAZY:
+        value = getattr(_import_module(_LAZY[name]), name)
+    else:
+        raise AttributeError(f"module 'pgfast' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

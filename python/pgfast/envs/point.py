@@ -18,7 +18,6 @@ from pgfast.envs.point_drawing import draw_point
 
 __all__ = ["PointEnv", "PointVectorEnv"]
 
-_ID = "pgfast/Point-v0"
 _MAX_EPISODE_STEPS = 40
 _LARGEST_MOVE = 0.025  # along each axis
 _START_DISTANCE = 0.9
@@ -210,12 +209,3 @@ class PointVectorEnv(VectorEnv[Array, Array, Array]):
             self.positions[index] = _start(generator)
         self._steps[mask] = 0
         self._ended = self._ended & ~mask
-
-
-if _ID not in gymnasium.registry:
-    gymnasium.register(
-        _ID,
-        entry_point="pgfast.envs.point:PointEnv",
-        vector_entry_point="pgfast.envs.point:PointVectorEnv",
-        max_episode_steps=_MAX_EPISODE_STEPS,
-    )
