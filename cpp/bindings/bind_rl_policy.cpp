@@ -37,19 +37,24 @@ void require_columns(const Arguments& check, const Family& family, Index output_
                               std::to_string(output_size));
 }
 
-/// One decision of a policy: records the rows, then samples.
+/// Names the random numbers of a decision: row i draws with those of environment + i.
+struct Draw {
+  std::uint64_t seed;
+  std::uint16_t stream;
+  std::uint32_t environment;
+  std::uint64_t step;
+};
+
+/// One decision of a policy: a forward pass onto rows of a tape from `first_row` on, then a sample.
 template <typename Scalar>
-void policy_act(const Network<Scalar>& network, const Family& family, const py::object& parameters, const py::object& x,
-                Tape<Scalar>& tape, Index first_row, std::uint64_t seed, std::uint16_t stream,
-                std::uint32_t environment, std::uint64_t step, const py::object& actions) {
-  NetworkCall<Scalar> call("Policy.act", network, parameters, x, family.own_parameters());
+void decide(NetworkCall<Scalar>& call, const Family& family, Tape<Scalar>& tape, Index first_row, const Draw& draw,
+            const py::object& actions, Scalar* log_prob) {
   Arguments& check = call.check;
-  require_columns(check, family, network.output_size());
-  call.fits(tape, first_row);
+  const Network<Scalar>& network = call.network;
   check.extent("K", static_cast<Index>(family.sizes.size())).extent("A", family.sizes.front());
   std::int64_t* choices = nullptr;
   Scalar* components = nullptr;
-  if (family.kind == Family::Kind::gaussian) components = check.template output<Scalar>("actions", actions, {"B", "A"});
+  if (family.gaussian()) components = check.template output<Scalar>("actions", actions, {"B", "A"});
   if (family.kind == Family::Kind::categorical)
     choices = check.template output<std::int64_t>("actions", actions, {"B"});
   if (family.kind == Family::Kind::multi_categorical)
@@ -62,11 +67,41 @@ void policy_act(const Network<Scalar>& network, const Family& family, const py::
   check.finite("log_std", rows.log_std, family.own_parameters());
   without_gil([&] {
     if (components != nullptr)
-      sample_components(rows, seed, stream, environment, step, components);
+      sample_components(rows, draw.seed, draw.stream, draw.environment, draw.step, components, log_prob);
     else
-      sample_choices(rows, seed, stream, environment, step, choices);
+      sample_choices(rows, draw.seed, draw.stream, draw.environment, draw.step, choices, log_prob);
   });
   if (components != nullptr) check.finite("sampled actions", components, call.rows * family.sizes.front());
+}
+
+/// A decision that is kept: the rows stay on the tape, the actions are written in place.
+template <typename Scalar>
+void policy_act(const Network<Scalar>& network, const Family& family, const py::object& parameters, const py::object& x,
+                Tape<Scalar>& tape, Index first_row, std::uint64_t seed, std::uint16_t stream,
+                std::uint32_t environment, std::uint64_t step, const py::object& actions) {
+  NetworkCall<Scalar> call("Policy.act", network, parameters, x, family.own_parameters());
+  require_columns(call.check, family, network.output_size());
+  call.fits(tape, first_row);
+  decide<Scalar>(call, family, tape, first_row, {seed, stream, environment, step}, actions, nullptr);
+}
+
+/// (actions, their log-probabilities), both new.
+template <typename Scalar>
+py::tuple policy_sample(const Network<Scalar>& network, const Family& family, const py::object& parameters,
+                        const py::object& x, std::uint64_t seed, std::uint16_t stream, std::uint64_t step) {
+  NetworkCall<Scalar> call("Policy.act", network, parameters, x, family.own_parameters());
+  require_columns(call.check, family, network.output_size());
+  Tape<Scalar> tape(network, call.rows);
+  auto log_prob = call.check.template result<Scalar>({"B"});
+  py::object actions;
+  if (family.gaussian())
+    actions = py::array_t<Scalar>({call.rows, family.sizes.front()});
+  else if (family.kind == Family::Kind::categorical)
+    actions = py::array_t<std::int64_t>(call.rows);
+  else
+    actions = py::array_t<std::int64_t>({call.rows, static_cast<Index>(family.sizes.size())});
+  decide<Scalar>(call, family, tape, 0, {seed, stream, 0, step}, actions, log_prob.mutable_data());
+  return py::make_tuple(actions, log_prob);
 }
 
 template <typename Scalar>
@@ -91,6 +126,8 @@ void register_policy_of(py::module_& module, const char* operator_name) {
   module.def("policy_act", &policy_act<Scalar>, py::arg("network"), py::arg("family"), py::arg("parameters"),
              py::arg("x"), py::arg("tape"), py::arg("first_row"), py::arg("seed"), py::arg("stream"),
              py::arg("environment"), py::arg("step"), py::arg("actions"));
+  module.def("policy_sample", &policy_sample<Scalar>, py::arg("network"), py::arg("family"), py::arg("parameters"),
+             py::arg("x"), py::arg("seed"), py::arg("stream"), py::arg("step"));
   // The operator refers to the network and to the memory of x.
   py::class_<FisherOperator<Scalar>, LinearOperator<Scalar>>(module, operator_name)
       .def(py::init(&make_fisher_operator<Scalar>), py::arg("network"), py::arg("family"), py::arg("parameters"),

@@ -62,6 +62,7 @@ __all__ = [
     "philox",
     "policy_act",
     "policy_gradient",
+    "policy_sample",
     "random_uniform",
     "rmsprop_step",
     "set_num_threads",
@@ -322,6 +323,14 @@ def policy_act(
     actions: typing.Any,
 ) -> None: ...
 def policy_gradient(log_prob: typing.Any, advantages: typing.Any, valid: typing.Any = None) -> float: ...
+@typing.overload
+def policy_sample(
+    network: NetworkFloat32, family: Family, parameters: typing.Any, x: typing.Any, seed: int, stream: int, step: int
+) -> tuple[typing.Any, ...]: ...
+@typing.overload
+def policy_sample(
+    network: NetworkFloat64, family: Family, parameters: typing.Any, x: typing.Any, seed: int, stream: int, step: int
+) -> tuple[typing.Any, ...]: ...
 def random_uniform(
     seed: int, stream: int, environment: int, step: int, count: int
 ) -> numpy.typing.NDArray[numpy.float64]: ...

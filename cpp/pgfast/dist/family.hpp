@@ -37,14 +37,14 @@ struct FamilyRows {
 };
 
 /// Row i draws with the numbers named by (seed, stream, first_environment + i, step).
-/// actions [rows] of a categorical, [rows, groups] of a multi-categorical family.
+/// actions [rows] of a categorical, [rows, groups] of a multi-categorical family; log_prob [rows] of them, or null.
 template <typename Scalar>
 void sample_choices(const FamilyRows<Scalar>& rows, std::uint64_t seed, std::uint16_t stream,
-                    std::uint32_t first_environment, std::uint64_t step, std::int64_t* actions);
+                    std::uint32_t first_environment, std::uint64_t step, std::int64_t* actions, Scalar* log_prob);
 
 /// The same for a Gaussian family, actions [rows, A].
 template <typename Scalar>
 void sample_components(const FamilyRows<Scalar>& rows, std::uint64_t seed, std::uint16_t stream,
-                       std::uint32_t first_environment, std::uint64_t step, Scalar* actions);
+                       std::uint32_t first_environment, std::uint64_t step, Scalar* actions, Scalar* log_prob);
 
 }  // namespace pgfast

@@ -13,7 +13,7 @@ from pgfast.distributions import Distribution
 from pgfast.nn import Network, ParameterBlock
 from pgfast.policies.families import Family, GaussianFamily
 from pgfast.policies.tape import PolicyTape
-from pgfast.random import Rng
+from pgfast.random import Rng, as_rng
 
 __all__ = ["Policy"]
 
@@ -66,8 +66,13 @@ class Policy(ABC):
         return [*blocks, ParameterBlock("log_std", (own,), slice(of_network, of_network + own))] if own else blocks
 
     def act(self, obs: Array, rng: int | Rng) -> tuple[Any, FloatArray]:
-        """Sampled actions and their log-probabilities ``[B]``; ``rng`` is a seed, or a generator that advances."""
-        return self.distribution(obs).sample_with_log_prob(rng)
+        """Sampled actions and their log-probabilities ``[B]``; ``rng`` is a seed, or a generator that advances.
+
+        Raises ``TypeError`` (dtype), ``ValueError`` (shape, outputs or actions that are not finite).
+        """
+        seed, stream, step = as_rng(rng).next_key()
+        network = cast(Any, self.network.native)
+        return core.policy_sample(network, self.family.native, self._parameters, obs, seed, stream, step)
 
     def scores(self, obs: Array, actions: Array) -> FloatArray:
         """Rows s_b = grad log pi(actions_b | obs_b), ``[B, P]``.
