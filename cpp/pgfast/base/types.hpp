@@ -42,6 +42,6 @@ class Buffer {
   Eigen::Array<Scalar, Eigen::Dynamic, 1> storage_;
 };
 
-inline Index ceil_divide(Index numerator, Index denominator) { return (numerator + denominator - 1) / denominator; }
+constexpr Index ceil_divide(Index numerator, Index denominator) { return (numerator + denominator - 1) / denominator; }
 
 }  // namespace pgfast

@@ -11,11 +11,14 @@
 namespace pgfast {
 namespace {
 
-constexpr Index kPanel = 128;          // columns that are factored at a time
-constexpr Index kChunk = 64;           // rows below them that one thread solves for at a time
-constexpr Index kStride = kChunk + 8;  // between rows of a transposed chunk: no power of two, for the cache's sake
-constexpr Index kTile = 2 * kChunk;    // rows of what is left that one thread updates at a time, kChunk columns wide
-constexpr Index kCheckBlock = 64;      // rows and columns that are compared with their transpose at a time
+constexpr Index kPanel = 128;        // columns that are factored at a time
+constexpr Index kChunk = 64;         // rows below them that one thread solves for at a time
+constexpr Index kTile = 2 * kChunk;  // rows of what is left that one thread updates at a time, kChunk columns wide
+constexpr Index kCheckBlock = 64;    // rows and columns that are compared with their transpose at a time
+
+/// Between rows of a transposed chunk.
+template <typename Scalar>
+constexpr Index kStride = packed_stride<Scalar>(kChunk);
 
 /// The panel below a factored block: rows [begin, n) of columns [k, k + width) become A L^-T of that block. Their
 /// negative transpose goes to `chunks`: [width, kChunk] for each kChunk rows, kStride apart.
@@ -25,14 +28,15 @@ void solve_panel(Index n, Scalar* a, Index k, Index width, const Matrix<Scalar>&
   parallel_for(ceil_divide(n - begin, kChunk), [&](Index number) {
     const Index first = begin + number * kChunk;
     const Index count = std::min(kChunk, n - first);
-    Scalar* chunk = chunks + number * kPanel * kStride;
+    Scalar* chunk = chunks + number * kPanel * kStride<Scalar>;
     for (Index j = 0; j < width; ++j)
-      for (Index i = 0; i < kChunk; ++i) chunk[j * kStride + i] = i < count ? a[(first + i) * n + k + j] : Scalar(0);
+      for (Index i = 0; i < kChunk; ++i)
+        chunk[j * kStride<Scalar> + i] = i < count ? a[(first + i) * n + k + j] : Scalar(0);
     Eigen::Map<Matrix<Scalar>, Eigen::AlignedMax, Eigen::OuterStride<>> rows(chunk, width, kChunk,
-                                                                             Eigen::OuterStride<>(kStride));
+                                                                             Eigen::OuterStride<>(kStride<Scalar>));
     block.topLeftCorner(width, width).template triangularView<Eigen::Lower>().solveInPlace(rows);
     for (Index i = 0; i < count; ++i)
-      for (Index j = 0; j < width; ++j) a[(first + i) * n + k + j] = chunk[j * kStride + i];
+      for (Index j = 0; j < width; ++j) a[(first + i) * n + k + j] = chunk[j * kStride<Scalar> + i];
     rows = -rows;
   });
 }
@@ -50,7 +54,7 @@ void update_rest(Index n, Scalar* a, Index begin, Index width, const Scalar* chu
     Scalar* const corner = a + (begin + i0) * n + begin;
     multiply_add<Scalar>(
         rows, std::min(kChunk, n - begin - j0), width, [=](Index i) { return corner + i * n - width; }, Contiguous{},
-        chunks + j0 / kChunk * kPanel * kStride, kStride, [=](Index i) { return corner + i * n + j0; });
+        chunks + j0 / kChunk * kPanel * kStride<Scalar>, kStride<Scalar>, [=](Index i) { return corner + i * n + j0; });
   });
 }
 
@@ -71,7 +75,7 @@ template <typename Scalar>
 bool cholesky_factor(Index n, Scalar* a) {
   Matrix<Scalar> block(kPanel, kPanel);
   Buffer<Scalar> storage;
-  Scalar* chunks = storage.reserve(ceil_divide(n, kChunk) * kPanel * kStride);
+  Scalar* chunks = storage.reserve(ceil_divide(n, kChunk) * kPanel * kStride<Scalar>);
   for (Index k = 0; k < n; k += kPanel) {
     const Index width = std::min(kPanel, n - k);
     for (Index i = 0; i < width; ++i)

@@ -121,6 +121,14 @@ void panel(Index m, RowOfA row_of_a, Offsets offset, Index begin, Index end, con
 
 }  // namespace gemm_detail
 
+/// Scalars from one row of a packed operand to the next, at least `columns`: whole cache lines, and an odd number of
+/// them, or the rows of a block would compete for a few sets of the cache.
+template <typename Scalar>
+constexpr Index packed_stride(Index columns) {
+  constexpr Index line = 64 / static_cast<Index>(sizeof(Scalar));
+  return (ceil_divide(columns, line) | 1) * line;
+}
+
 /// C[i, j] += sum_{r < depth} row_of_a(i)[offset[r]] * b[r * ldb + j] for i < m, j < n.
 /// `row_of_c(i)` points at C[i, 0]; C must not overlap A or B. Does not allocate after its first call on a thread.
 template <typename Scalar, typename RowOfA, typename Offsets, typename RowOfC>
