@@ -34,9 +34,10 @@ struct Table {
   Index operator[](Index r) const { return offsets[r]; }
 };
 
+inline constexpr Index kDepthBlock = 256;  // a panel of 256 x 2 vectors of B stays in the first-level cache
+
 namespace gemm_detail {
 
-inline constexpr Index kDepthBlock = 256;   // a panel of 256 x 2 vectors of B stays in the first-level cache
 inline constexpr Index kPrefetchRows = 24;  // far enough ahead to hide the last-level cache
 inline constexpr int kMaxRows = 6;          // 6 x 2 accumulators + 2 of B + 1 of A fit 16 vector registers
 
@@ -121,12 +122,18 @@ void panel(Index m, RowOfA row_of_a, Offsets offset, Index begin, Index end, con
 
 }  // namespace gemm_detail
 
+/// Scalars of one cache line.
+template <typename Scalar>
+inline constexpr Index kLine = 64 / static_cast<Index>(sizeof(Scalar));
+
+/// Rows that are fetched ahead while one is packed: pieces of rows are too short for the hardware to do it.
+inline constexpr Index kPackAhead = 8;
+
 /// Scalars from one row of a packed operand to the next, at least `columns`: whole cache lines, and an odd number of
 /// them, or the rows of a block would compete for a few sets of the cache.
 template <typename Scalar>
 constexpr Index packed_stride(Index columns) {
-  constexpr Index line = 64 / static_cast<Index>(sizeof(Scalar));
-  return (ceil_divide(columns, line) | 1) * line;
+  return (ceil_divide(columns, kLine<Scalar>) | 1) * kLine<Scalar>;
 }
 
 /// C[i, j] += sum_{r < depth} row_of_a(i)[offset[r]] * b[r * ldb + j] for i < m, j < n.

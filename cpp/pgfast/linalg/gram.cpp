@@ -12,11 +12,6 @@ constexpr Index kDepth = 128;  // terms of the sum that are added at a time: wha
                                // stays in the first-level cache
 constexpr Index kStrip = 48;   // rows of a diagonal tile that are computed as wide as their last one
 
-constexpr Index kAhead = 8;  // rows that are fetched ahead while one is packed
-
-template <typename Scalar>
-constexpr Index kLine = 64 / static_cast<Index>(sizeof(Scalar));
-
 /// Rows and columns of the result that one thread computes at a time; with two operands, half of the second-level
 /// cache.
 template <typename Scalar>
@@ -83,8 +78,7 @@ void gram_of_columns(Index rows, Index columns, const Scalar* x, double divisor,
   gram_in_tiles(columns, rows, divisor, gram, [=](Index first, Index count, Index begin, Index terms, Scalar* to) {
     for (Index r = 0; r < terms; ++r) {
       const Scalar* from = x + (begin + r) * columns + first;
-      // The pieces of rows are too short for the hardware to fetch the next one by itself.
-      for (Index c = 0; c < count; c += kLine<Scalar>) __builtin_prefetch(from + kAhead * columns + c);
+      for (Index c = 0; c < count; c += kLine<Scalar>) __builtin_prefetch(from + kPackAhead * columns + c);
       std::copy_n(from, count, to + r * kStride<Scalar>);
     }
   });

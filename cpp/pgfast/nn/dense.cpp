@@ -5,6 +5,12 @@
 #include "pgfast/linalg/gemm.hpp"
 
 namespace pgfast {
+namespace {
+
+constexpr Index kPackedRows = 8;      // fewer rows read the weights once or twice: not worth a copy
+constexpr Index kPackedColumns = 64;  // those of one task of a split layer
+
+}  // namespace
 
 template <typename Scalar>
 Dense<Scalar>::Dense(Index inputs, Index outputs, Activation activation)
@@ -30,13 +36,40 @@ void Dense<Scalar>::forward_columns(const Scalar* w, const Scalar* x, Index rows
                                     Scalar* y) const {
   const Scalar* bias = w + weight_size();
   for (Index row = 0; row < rows; ++row) std::copy(bias + begin, bias + end, y + row * outputs_ + begin);
-  multiply_add<Scalar>(
-      rows, end - begin, inputs_, [=, this](Index i) { return x + i * inputs_; }, Contiguous{}, w + begin, outputs_,
-      [=, this](Index i) { return y + i * outputs_ + begin; });
+  multiply_packed(x, rows, w, begin, end, y);
   if (begin == 0 && end == outputs_) {
     activate(this->activation_, y, rows * outputs_);
   } else {
     for (Index row = 0; row < rows; ++row) activate(this->activation_, y + row * outputs_ + begin, end - begin);
+  }
+}
+
+/// Columns [begin, end) of y += x w. Of large weights a block at a time is copied to where its rows do not compete for
+/// the cache, if there are enough rows of x to pay for it: at a stride of all outputs they do.
+template <typename Scalar>
+void Dense<Scalar>::multiply_packed(const Scalar* x, Index rows, const Scalar* w, Index begin, Index end,
+                                    Scalar* y) const {
+  const Index columns = end - begin;
+  const auto row_of_y = [=, this](Index i) { return y + i * outputs_ + begin; };
+  if (!splits_columns() || rows < kPackedRows || columns > kPackedColumns) {
+    multiply_add<Scalar>(
+        rows, columns, inputs_, [=, this](Index i) { return x + i * inputs_; }, Contiguous{}, w + begin, outputs_,
+        row_of_y);
+    return;
+  }
+  constexpr Index stride = packed_stride<Scalar>(kPackedColumns);
+  thread_local Buffer<Scalar> storage;
+  Scalar* packed = storage.reserve(kDepthBlock * stride);
+  for (Index first = 0; first < inputs_; first += kDepthBlock) {
+    const Index depth = std::min(kDepthBlock, inputs_ - first);
+    const Scalar* from = w + first * outputs_ + begin;
+    for (Index r = 0; r < depth; ++r) {
+      for (Index c = 0; c < columns; c += kLine<Scalar>) __builtin_prefetch(from + (r + kPackAhead) * outputs_ + c);
+      std::copy_n(from + r * outputs_, columns, packed + r * stride);
+    }
+    multiply_add<Scalar>(
+        rows, columns, depth, [=, this](Index i) { return x + i * inputs_ + first; }, Contiguous{}, packed, stride,
+        row_of_y);
   }
 }
 

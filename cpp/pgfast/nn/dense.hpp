@@ -38,6 +38,8 @@ class Dense final : public Layer<Scalar> {
                        Scalar* gradient, Scalar* dx) const;
 
  private:
+  void multiply_packed(const Scalar* x, Index rows, const Scalar* w, Index begin, Index end, Scalar* y) const;
+
   Index inputs_;
   Index outputs_;
 };
