@@ -252,10 +252,20 @@ def test_max_norm_is_checked(make: Make) -> None:
     for max_norm in (0.0, -1.0, np.nan):
         with pytest.raises(ValueError, match=r"step: max_norm must be positive and finite, got"):
             make().step(np.zeros(2), np.ones(2), max_norm=max_norm)
+    parameters = np.zeros(2)
     with pytest.raises(ValueError, match=r"step: gradient has a norm that overflows$"):
-        make().step(np.zeros(2), np.full(2, 1e200), max_norm=1.0)
+        make().step(parameters, np.full(2, 1e200), max_norm=1.0)
+    assert not parameters.any()
     with pytest.raises(ValueError, match=r"step: gradient must be finite, got nan at flat index 1$"):
         make().step(np.zeros(2), np.array([1.0, np.nan]), max_norm=1.0)
+
+
+def test_an_epsilon_that_rounds_to_zero_never_divides_by_it() -> None:
+    for optimizer in (optim.Adam(0.1, epsilon=1e-60), optim.RMSprop(0.1, epsilon=1e-60)):
+        parameters = np.ones(2, np.float32)
+        with pytest.raises(FloatingPointError):
+            optimizer.step(parameters, np.zeros(2, np.float32))  # 0 / 0
+        assert (parameters == 1.0).all()
 
 
 def test_near_overflow_a_step_is_the_same(make: Make, draw: Draw, dtype: Any) -> None:

@@ -6,7 +6,6 @@
 #include <pybind11/stl.h>
 
 #include "network_call.hpp"
-#include "pgfast/base/thread_pool.hpp"
 #include "pgfast/dist/family.hpp"
 #include "pgfast/rl/fisher_operator.hpp"
 

@@ -32,7 +32,8 @@ StepResult apply(const StepArguments<Scalar>& arguments, const std::array<Scalar
                  BoundsOf&& bounds_of, Change&& change) {
   const Index size = arguments.size;
   const double norm = global_norm(arguments.gradient, size);
-  const bool clipped = std::isfinite(norm) && norm > arguments.max_norm;
+  if (!std::isfinite(norm) && std::isfinite(arguments.max_norm)) return {false, norm, arguments.state_norm};
+  const bool clipped = norm > arguments.max_norm;
   const auto scale = clipped ? static_cast<Scalar>(arguments.max_norm / norm) : Scalar(1);
   const Bounds bounds = bounds_of(norm * static_cast<double>(scale), global_norm(arguments.parameters, size));
 
@@ -104,7 +105,7 @@ StepResult adam_step(const StepArguments<Scalar>& arguments, Scalar* mean, Scala
       arguments, std::array{parameters, mean, mean_square},
       [&](double g, double p) {
         const double state = std::max(arguments.state_norm, std::max(g, g * g));  // both are weighted means
-        return Bounds{state, p + unbiased_rate * state / epsilon};
+        return Bounds{state, p + unbiased_rate * state / static_cast<double>(eps)};
       },
       [&](Index begin, Index count, const auto& g, auto& updated) {
         ArrayView<Scalar> p(updated[0], count);
@@ -123,7 +124,8 @@ StepResult rmsprop_step(const StepArguments<Scalar>& arguments, Scalar* mean_squ
   const auto rate = static_cast<Scalar>(arguments.learning_rate);
   const auto kept = static_cast<Scalar>(decay);
   const auto eps = static_cast<Scalar>(epsilon);
-  const double smallest_divisor = form == RmspropForm::pytorch ? epsilon : std::sqrt(epsilon);
+  const auto rounded = static_cast<double>(eps);  // 0 where epsilon is too small for the dtype: then nothing is bounded
+  const double smallest_divisor = form == RmspropForm::pytorch ? rounded : std::sqrt(rounded);
   return apply(
       arguments, std::array{parameters, mean_square},
       [&](double g, double p) {
