@@ -11,14 +11,18 @@ python benchmarks/breakout_a2c.py [--only "nature_cnn 16 x 5"] [--rounds 5] [--s
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from typing import Any
+
+from stable_baselines3.common.vec_env import VecEnv
 
 import pgfast
 from architectures import multiply_adds
 from harness import CONTINUE, Bench, main, require_equal, training_speed
 from limits.emulators import Emulators
 from limits.layer_products import LayerProducts
-from peers.sb3_a2c import sb3_a2c_breakout
+from peers.ale_vec_env import AleVecEnv
+from peers.sb3_a2c import own_environments, sb3_a2c_breakout
 from peers.torch_a2c import TorchA2C
 from threads import all_threads
 
@@ -84,12 +88,11 @@ def measure_training(bench: Bench, emulators: Emulators, network: str, n_steps: 
     )
 
 
-def measure_zoo(bench: Bench, timesteps: int) -> None:
+def measure_zoo(bench: Bench, case: str, make_env: Callable[[], VecEnv], timesteps: int) -> None:
     """The settings of rl-zoo3 beside stable-baselines3."""
-    case = f"nature_cnn {NUM_ENVS} x 5, zoo settings"
     if not bench.wants(case):
         return
-    ours, peer = our_training("nature_cnn", 5, **ZOO), sb3_a2c_breakout(NUM_ENVS, 5, all_threads())
+    ours, peer = our_training("nature_cnn", 5, **ZOO), sb3_a2c_breakout(make_env(), 5)
     if not bench.smoke:
         training_speed(ours, timesteps // 4)
         peer.choose_threads(timesteps // 8)
@@ -110,7 +113,9 @@ def measure(bench: Bench) -> None:
     for n_steps in (5, 20):
         for network in ("origin_cnn", "nature_cnn"):
             measure_training(bench, emulators, network, n_steps, timesteps)
-    measure_zoo(bench, timesteps)
+    zoo = f"nature_cnn {NUM_ENVS} x 5, zoo settings"
+    measure_zoo(bench, zoo, lambda: own_environments(NUM_ENVS), timesteps)
+    measure_zoo(bench, f"{zoo}, ale-py's", lambda: AleVecEnv("breakout", NUM_ENVS, all_threads()), timesteps)
 
 
 if __name__ == "__main__":
