@@ -55,9 +55,10 @@ def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("env_id", "network"), [("CartPole-v1", "mlp"), ("BreakoutNoFrameskip-v4", "origin_cnn")])
 def test_a_training_allocates_nothing_after_its_first_update(counter: Path, env_id: str, network: str) -> None:
+    # One thread: of several, each makes its own working memory when it first takes a task of a kind, whenever that is.
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, env_id, network],
-        env={**os.environ, "LD_PRELOAD": str(counter)},
+        env={**os.environ, "LD_PRELOAD": str(counter), "PGFAST_NUM_THREADS": "1"},
         check=True,
         capture_output=True,
         text=True,
