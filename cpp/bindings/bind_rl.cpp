@@ -55,8 +55,8 @@ py::tuple bind_gae(const py::object& rewards, const py::object& values, const py
                                   : py::tuple(out);
     const py::object advantages = results[0];
     const py::object returns = results[1];
-    Scalar* advantages_to = check.output<Scalar>("out[0]", advantages, {"T", "N"});
-    Scalar* returns_to = check.output<Scalar>("out[1]", returns, {"T", "N"});
+    auto* advantages_to = check.output<Scalar>("out[0]", advantages, {"T", "N"});
+    auto* returns_to = check.output<Scalar>("out[1]", returns, {"T", "N"});
     if (!out.is_none()) {
       check.distinct("out[0]", advantages, "out[1]", returns);
       for (const auto& [name, input] :

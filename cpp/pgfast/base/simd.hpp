@@ -2,6 +2,7 @@
 // source for SSE, AVX2 and NEON without intrinsics.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -83,7 +84,7 @@ inline Mask<Scalar> load_flags(const bool* from, Index count = kLanes<Scalar>) {
 /// `value`, and 0 in the lanes of the mask.
 template <typename Scalar>
 inline Vector<Scalar> zero_where(Mask<Scalar> mask, Vector<Scalar> value) {
-  return (Vector<Scalar>)((Mask<Scalar>)value & ~mask);
+  return std::bit_cast<Vector<Scalar>>(std::bit_cast<Mask<Scalar>>(value) & ~mask);
 }
 
 }  // namespace pgfast
