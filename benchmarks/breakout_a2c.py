@@ -77,15 +77,7 @@ def measure_training(bench: Bench, emulators: Emulators, network: str, n_steps: 
         training_speed(ours, timesteps // 4)
         peer.choose_memory_format(timesteps // 8)
     limit = Limit(bench, emulators, network, n_steps)
-    bench.compare(
-        case,
-        "steps/s",
-        lambda: training_speed(ours, timesteps),
-        lambda: peer.run(timesteps),
-        peer="PyTorch + EnvPool",
-        limit=limit,
-        note=limit.note,
-    )
+    bench.compare_trainings(case, ours, peer, timesteps, peer="PyTorch + EnvPool", limit=limit, note=limit.note)
 
 
 def measure_zoo(bench: Bench, case: str, make_env: Callable[[], VecEnv], timesteps: int) -> None:
@@ -96,14 +88,7 @@ def measure_zoo(bench: Bench, case: str, make_env: Callable[[], VecEnv], timeste
     if not bench.smoke:
         training_speed(ours, timesteps // 4)
         peer.choose_threads(timesteps // 8)
-    bench.compare(
-        case,
-        "steps/s",
-        lambda: training_speed(ours, timesteps),
-        lambda: peer.run(timesteps),
-        peer="stable-baselines3",
-        note=peer.note,
-    )
+    bench.compare_trainings(case, ours, peer, timesteps, peer="stable-baselines3", note=peer.note)
 
 
 def measure(bench: Bench) -> None:

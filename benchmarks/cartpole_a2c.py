@@ -25,14 +25,8 @@ def measure(bench: Bench) -> None:
     if not bench.smoke:
         training_speed(ours, timesteps // 2)
         peer.choose_threads(timesteps // 4)
-    bench.compare(
-        f"{NUM_ENVS} x {N_STEPS}",
-        "steps/s",
-        lambda: training_speed(ours, timesteps),
-        lambda: peer.run(timesteps),
-        peer="stable-baselines3",
-        note=peer.note,
-    )
+    case = f"{NUM_ENVS} x {N_STEPS}"
+    bench.compare_trainings(case, ours, peer, timesteps, peer="stable-baselines3", note=peer.note)
 
 
 if __name__ == "__main__":

@@ -159,6 +159,28 @@ class Bench:
             note=note(),
         )
 
+    def compare_trainings(
+        self,
+        case: str,
+        ours: Any,
+        theirs: Any,
+        timesteps: int,
+        *,
+        peer: str,
+        limit: Sampler | None = None,
+        note: Callable[[], str] = str,
+    ) -> None:
+        """Lets an agent of pgfast and a peer's training go on in turns, ``timesteps`` at a time."""
+        self.compare(
+            case,
+            "steps/s",
+            lambda: training_speed(ours, timesteps),
+            lambda: theirs.run(timesteps),
+            peer=peer,
+            limit=limit,
+            note=note,
+        )
+
     def figure(self, case: str, unit: str, value: float) -> None:
         """A number that is compared with a goal alone; less is better."""
         if self.wants(case):

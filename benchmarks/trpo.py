@@ -76,14 +76,7 @@ def measure_task(bench: Bench, task: Task) -> None:
     if not bench.smoke:
         training_speed(ours, timesteps)
         peer.choose_threads(timesteps)
-    bench.compare(
-        case,
-        "steps/s",
-        lambda: training_speed(ours, timesteps),
-        lambda: peer.run(timesteps),
-        peer="sb3-contrib",
-        note=peer.note,
-    )
+    bench.compare_trainings(case, ours, peer, timesteps, peer="sb3-contrib", note=peer.note)
 
 
 def measure(bench: Bench) -> None:

@@ -1,9 +1,4 @@
-"""Where the time of a training goes.
-
-with Profile() as profile:
-    agent.learn(100_000)
-print(profile)
-"""
+"""Where the time of a training goes: ``with Profile() as profile: agent.learn(100_000)``, then ``print(profile)``."""
 
 from __future__ import annotations
 
