@@ -1,7 +1,7 @@
 """Generalized advantage estimation beside NumPy, in float32, into arrays that are there already.
 
 NumPy does it once as the libraries in Python write it, and once as fast as NumPy goes. The limit of the largest case is
-a copy that reads and writes as many bytes as the estimation has to.
+a copy that reads and writes as many bytes as the estimation has to, on as many threads.
 
 python benchmarks/gae.py [--only "2048 x 16"] [--rounds 15] [--smoke]
 """
@@ -17,7 +17,7 @@ from harness import Bench, main, require_equal
 from limits.memory_copy import MemoryCopy
 from peers.numpy_gae import DifferencesFirst, loop
 from pgfast import kernels
-from threads import all_threads
+from threads import in_words
 
 DISCOUNT, GAE_LAMBDA = 0.99, 0.95
 # Of one entry: rewards, values (4 each) and two flags (1 each) are read, advantages and returns (4 each) are written.
@@ -25,35 +25,39 @@ DISCOUNT, GAE_LAMBDA = 0.99, 0.95
 BYTES = 4 + 4 + 1 + 1 + 4 + 4
 
 
-def measure_shape(bench: Bench, steps: int, num_envs: int) -> None:
-    """Both ways of NumPy."""
+def measure_shape(bench: Bench, steps: int, num_envs: int, copy_threads: int = 0) -> None:
+    """Both ways of NumPy; with ``copy_threads`` beside a copy."""
     rng = np.random.default_rng(0)
     rewards, values = rng.standard_normal((2, steps, num_envs), np.float32)
     next_values = rng.standard_normal(num_envs, np.float32)
     terminated, truncated = rng.random((2, steps, num_envs)) < 0.01
     arguments: Any = (rewards, values, next_values, terminated, truncated, DISCOUNT, GAE_LAMBDA)
     out = (np.empty_like(rewards), np.empty_like(rewards))
-    copy = MemoryCopy(steps * num_envs * BYTES, all_threads())
+    copy = MemoryCopy(steps * num_envs * BYTES, copy_threads) if copy_threads else None
     repeats = 1 if bench.smoke else 40
+    ending = f", {in_words(copy_threads)}" if copy_threads else ""
 
     kernels.gae(*arguments, out=out)
     for way, theirs in (("loop", loop), ("differences first", DifferencesFirst(steps, num_envs))):
         for what, ours, peers in zip(("advantages", "returns"), out, theirs(*arguments), strict=True):
             require_equal(what, ours, peers, 1e-5)
         bench.compare_times(
-            f"{steps} x {num_envs}, {way}",
+            f"{steps} x {num_envs}, {way}{ending}",
             "ms",
             lambda: kernels.gae(*arguments, out=out),
             partial(theirs, *arguments),
             peer="NumPy",
-            limit=(lambda: copy.seconds(repeats)) if steps == num_envs else None,
+            limit=partial(copy.seconds, repeats) if copy else None,
         )
 
 
 def measure(bench: Bench) -> None:
     """Three shapes; the smaller two fit the caches, where a copy says nothing."""
-    for steps, num_envs in ((128, 64), (2048, 16), (1024, 1024)):
+    for steps, num_envs in ((128, 64), (2048, 16)):
         measure_shape(bench, steps, num_envs)
+    for threads in (1, 2):
+        with bench.on_threads(threads):
+            measure_shape(bench, 1024, 1024, threads)
 
 
 if __name__ == "__main__":

@@ -205,11 +205,12 @@ void require_symmetric(const Arguments& check, const char* name, const Scalar* m
   const Symmetry symmetry = without_gil([&] { return symmetry_of(n, matrix); });
   if (!symmetry.finite) check.finite(name, matrix, n * n);
   if (symmetry.difference > tolerance * symmetry.largest) {
-    const std::string i = std::to_string(symmetry.row);
-    const std::string j = std::to_string(symmetry.column);
+    const Asymmetry worst = without_gil([&] { return worst_asymmetry(n, matrix); });
+    const std::string i = std::to_string(worst.row);
+    const std::string j = std::to_string(worst.column);
     check.fail(name, "must be symmetric to " + Arguments::number(tolerance) + " of its largest entry " +
                          Arguments::number(symmetry.largest) + ", got [" + i + ", " + j + "] and [" + j + ", " + i +
-                         "] that differ by " + Arguments::number(symmetry.difference));
+                         "] that differ by " + Arguments::number(worst.difference));
   }
 }
 

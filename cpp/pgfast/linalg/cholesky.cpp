@@ -5,6 +5,7 @@
 
 #include <Eigen/Cholesky>
 
+#include "pgfast/base/simd.hpp"
 #include "pgfast/base/thread_pool.hpp"
 #include "pgfast/linalg/gemm.hpp"
 
@@ -69,6 +70,51 @@ void damped_residual(Index n, const Scalar* a, const Scalar* b, double damping, 
   }
 }
 
+/// What blocks of a matrix and their mirror images show, a vector at a time.
+template <typename Scalar>
+class SymmetryCheck {
+ public:
+  /// Takes in `below` [rows, columns] and `above` [columns, rows] of a matrix with leading dimension `ld`.
+  void compare(const Scalar* below, const Scalar* above, Index rows, Index columns, Index ld) {
+    transpose(above, columns, rows, ld, mirrored_);
+    const Index whole = columns / lanes * lanes;
+    for (Index i = 0; i < rows; ++i) {
+      const Scalar* left = below + i * ld;
+      const Scalar* right = mirrored_ + i * columns;
+      for (Index j = 0; j < whole; j += lanes) take(load(left + j), load(right + j));
+      if (whole < columns) take(load_some(left + whole, columns - whole), load_some(right + whole, columns - whole));
+    }
+  }
+
+  Symmetry result() const {
+    Symmetry all{true, 0, 0};
+    for (int lane = 0; lane < lanes; ++lane) {
+      all.finite = all.finite && zero_[lane] == Scalar(0);
+      all.largest = std::max(all.largest, static_cast<double>(largest_[lane]));
+      all.difference = std::max(all.difference, static_cast<double>(difference_[lane]));
+    }
+    return all;
+  }
+
+ private:
+  using Pack = Vector<Scalar>;
+  static constexpr int lanes = kLanes<Scalar>;
+
+  static Pack larger(Pack a, Pack b) { return a > b ? a : b; }
+
+  void take(Pack left, Pack right) {
+    zero_ += Scalar(0) * left + Scalar(0) * right;  // NaN from the first entry on that is not finite
+    largest_ = larger(larger(left, -left), larger(larger(right, -right), largest_));
+    const Pack difference = left - right;
+    difference_ = larger(larger(difference, -difference), difference_);
+  }
+
+  Pack zero_{};
+  Pack largest_{};
+  Pack difference_{};
+  Scalar mirrored_[kCheckBlock * kCheckBlock];
+};
+
 }  // namespace
 
 template <typename Scalar>
@@ -125,31 +171,34 @@ SolveStatus solve_damped(Index n, const Scalar* a, const Scalar* b, double dampi
 template <typename Scalar>
 Symmetry symmetry_of(Index n, const Scalar* a) {
   const Index blocks = ceil_divide(n, kCheckBlock);
-  std::vector<Symmetry> parts(static_cast<std::size_t>(blocks), Symmetry{true, 0, 0, 0, 0});
+  std::vector<Symmetry> parts(static_cast<std::size_t>(blocks));
   parallel_for(blocks, [&](Index block) {
-    Symmetry& part = parts[static_cast<std::size_t>(block)];
-    const Index end = std::min(n, (block + 1) * kCheckBlock);
-    for (Index j0 = 0; j0 < end; j0 += kCheckBlock) {
-      for (Index i = block * kCheckBlock; i < end; ++i) {
-        for (Index j = j0; j < std::min(i + 1, j0 + kCheckBlock); ++j) {
-          const auto below = static_cast<double>(a[i * n + j]);
-          const auto above = static_cast<double>(a[j * n + i]);
-          // A NaN makes the difference NaN, and so do two infinities.
-          const double difference = std::abs(below - above);
-          part.finite = part.finite && std::isfinite(below) && std::isfinite(above);
-          part.largest = std::max({part.largest, std::abs(below), std::abs(above)});
-          if (difference > part.difference) part = {part.finite, part.largest, difference, i, j};
-        }
-      }
-    }
+    const Index i0 = block * kCheckBlock;
+    const Index rows = std::min(kCheckBlock, n - i0);
+    SymmetryCheck<Scalar> check;
+    for (Index j0 = 0; j0 <= i0; j0 += kCheckBlock)
+      check.compare(a + i0 * n + j0, a + j0 * n + i0, rows, std::min(kCheckBlock, n - j0), n);
+    parts[static_cast<std::size_t>(block)] = check.result();
   });
   Symmetry all = parts[0];
   for (const Symmetry& part : parts) {
     all.finite = all.finite && part.finite;
     all.largest = std::max(all.largest, part.largest);
-    if (part.difference > all.difference) all = {all.finite, all.largest, part.difference, part.row, part.column};
+    all.difference = std::max(all.difference, part.difference);
   }
   return all;
+}
+
+template <typename Scalar>
+Asymmetry worst_asymmetry(Index n, const Scalar* a) {
+  Asymmetry worst{0, 0, 0};
+  for (Index i = 0; i < n; ++i) {
+    for (Index j = 0; j < i; ++j) {
+      const double difference = std::abs(static_cast<double>(a[i * n + j]) - static_cast<double>(a[j * n + i]));
+      if (difference > worst.difference) worst = {difference, i, j};
+    }
+  }
+  return worst;
 }
 
 template bool cholesky_factor(Index, float*);
@@ -160,5 +209,7 @@ template SolveStatus solve_damped(Index, const float*, const float*, double, flo
 template SolveStatus solve_damped(Index, const double*, const double*, double, double*);
 template Symmetry symmetry_of(Index, const float*);
 template Symmetry symmetry_of(Index, const double*);
+template Asymmetry worst_asymmetry(Index, const float*);
+template Asymmetry worst_asymmetry(Index, const double*);
 
 }  // namespace pgfast

@@ -28,8 +28,12 @@ SolveStatus solve_damped(Index n, const Scalar* a, const Scalar* b, double dampi
 
 /// Iterative refinement (Wilkinson, 1963): x <- x + solve(b - A x), from x = 0, as long as the residual shrinks and at
 /// most `steps` times. `solve(r)` writes over r [n]; `residual(x, r)` writes b - A x to r.
+///
+/// Corrections shrink by the same factor every time: after one of relative size c the next would be about c^2, and is
+/// left out, with the residual it would need, where that is below the rounding of the result.
 template <typename Scalar, typename Solve, typename Residual>
 SolveStatus solve_with_refinement(Index n, const Scalar* b, int steps, Solve&& solve, Residual&& residual, Scalar* x) {
+  constexpr double unit = std::numeric_limits<Scalar>::epsilon() / 2;
   std::vector<double> best(static_cast<std::size_t>(n), 0.0);
   std::vector<double> next(best.size());
   std::vector<double> r(b, b + n);
@@ -39,6 +43,10 @@ SolveStatus solve_with_refinement(Index n, const Scalar* b, int steps, Solve&& s
     for (std::size_t i = 0; i < r.size(); ++i) next[i] = best[i] + r[i];
     if (step == 0) best = next;
     if (step == 0 && steps == 1) break;
+    if (step > 0 && dot(r.data(), r.data(), n) <= unit / 4 * dot(next.data(), next.data(), n)) {
+      best = next;
+      break;
+    }
     residual(next.data(), r.data());
     const double next_norm = dot(r.data(), r.data(), n);
     if (!(next_norm < norm)) break;
@@ -56,13 +64,21 @@ SolveStatus solve_with_refinement(Index n, const Scalar* b, int steps, Solve&& s
 struct Symmetry {
   bool finite;        // no entry is NaN or infinite; the rest means something only then
   double largest;     // |entry|
-  double difference;  // the largest |a_ij - a_ji|, at
-  Index row;
-  Index column;
+  double difference;  // the largest |a_ij - a_ji|
 };
 
 /// How far a [n, n] is from its transpose.
 template <typename Scalar>
 Symmetry symmetry_of(Index n, const Scalar* a);
+
+struct Asymmetry {
+  double difference;
+  Index row;
+  Index column;
+};
+
+/// Where a [n, n] is farthest from its transpose: a slow look at a matrix that is refused.
+template <typename Scalar>
+Asymmetry worst_asymmetry(Index n, const Scalar* a);
 
 }  // namespace pgfast

@@ -50,7 +50,10 @@ inline void tile(const Scalar* const* a, Offsets offset, Index begin, Index end,
   constexpr int lanes = kLanes<Scalar>;
   Pack accumulator[Rows][Vectors] = {};
   const Scalar* row[Rows];
-  for (int i = 0; i < Rows; ++i) row[i] = a[i];
+  for (int i = 0; i < Rows; ++i) {
+    row[i] = a[i];
+    __builtin_prefetch(c[i], 1);
+  }
   for (Index r = begin; r < end; ++r, b += ldb) {
     const Index at = offset[r];
     // Down a column panel of a large matrix every row is on another cache line, often on another page, where the

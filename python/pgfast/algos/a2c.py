@@ -117,7 +117,8 @@ class A2C(Agent):
         )
         self.require_finite_loss(total_loss)
 
-        share = valid * np.float32(1.0 / np.count_nonzero(valid))
+        count = np.count_nonzero(valid)
+        share = valid * np.float32(1.0 / count)
         doutputs, own = self.policy.gradient_from(
             outputs, actions, -share * flat_advantages, -share * np.float32(s.entropy_coef)
         )
@@ -136,6 +137,6 @@ class A2C(Agent):
         return {
             "policy_loss": policy_loss,
             "value_loss": value_loss,
-            "entropy": float(entropy[valid].mean()),
+            "entropy": float(entropy.sum(where=valid)) / count,
             "grad_norm": grad_norm,
         }

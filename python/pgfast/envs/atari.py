@@ -118,7 +118,7 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         # What the protocol remembers of the last step.
         self._over = np.zeros(num_envs, np.bool_)  # it ended the game: the next one resets
         self._fire = np.zeros(num_envs, np.bool_)  # it lost a life: the next one presses FIRE
-        self._first_frame = np.zeros(num_envs, np.int64)  # frames that the reset itself played
+        self._last_frame = np.zeros(num_envs, np.int64)  # of the game, reset included: there it is at its limit
 
     def reset(
         self, *, seed: int | list[int] | Array | None = None, options: dict[str, Any] | None = None
@@ -139,13 +139,13 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         observations, info = self._emulator.reset(seed=seeds)
         self._over[:] = False
         self._fire[:] = False
-        self._first_frame[:] = info["episode_frame_number"]
+        self._last_frame[:] = info["episode_frame_number"] + self.game.max_num_frames_per_episode
         return observations, {key: info[key] for key in ("lives", "episode_frame_number")}
 
     def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
         """One step of every environment, with ``actions`` ``[N]`` integers."""
         actions = np.asarray(actions)
-        if actions.shape != (self.num_envs,) or not np.issubdtype(actions.dtype, np.integer):
+        if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
             raise ValueError(
                 f"AtariVecEnv.step: actions must be integers of shape ({self.num_envs},), "
                 f"got {actions.dtype} {actions.shape}"
@@ -162,13 +162,13 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         truncated = truncated & played
         # A life lost on the very step that reaches the frame limit hides the truncation, but the game is over.
         frames = info["episode_frame_number"]
-        self._first_frame = np.where(reset, frames, self._first_frame)
-        at_limit = played & (frames - self._first_frame >= self.game.max_num_frames_per_episode)
+        np.copyto(self._last_frame, frames + self.game.max_num_frames_per_episode, where=reset)
+        at_limit = played & (frames >= self._last_frame)
         # In Pong `lives` is 0 all game long: only together with the flag does it say that the game is over.
         over = truncated | at_limit | (terminated & (info["lives"] == 0))
         self._over = over
         self._fire = terminated & ~over if self._fire_action is not None else np.zeros_like(over)
-        scores = np.where(reset, 0, scores).astype(np.float64)
+        scores = np.multiply(scores, played, dtype=np.float64)
         infos = {
             "score": scores,
             "valid": played & ~forced,

@@ -113,11 +113,16 @@ class ActionInfo:
 
     @cached_property
     def _bounds(self) -> tuple[Array, Array]:
-        """Of a box [K] both sides; of choices the first number that is none."""
+        """Of a box [K] both sides; of choices the environment's first number, and how many there are."""
         if self.kind != "box":
-            return np.zeros(self.components, np.int64), np.array(self.sizes)
+            return np.array(self.first, np.int64), np.array(self.sizes, np.int64)
         low = np.array([-np.inf if bound is None else bound for bound in self.low])
         return low, np.array([np.inf if bound is None else bound for bound in self.high])
+
+    @cached_property
+    def _counts_from_elsewhere(self) -> bool:
+        """True where the environment's first number of a choice is not 0."""
+        return any(self.first)
 
     def policy_space(self) -> spaces.Space[Any]:
         """The space of actions in a policy's hands: what a policy is built for."""
@@ -138,10 +143,11 @@ class ActionInfo:
             low, high = self._bounds
             return np.minimum(np.maximum(actions, low), high).astype(self.dtype).reshape(-1, *self.shape)
         choices = actions.reshape(-1, self.components)
-        if choices.min() < 0 or (choices >= self._bounds[1]).any():
+        first, end = self._bounds
+        if (choices < 0).any() or (choices >= end).any():
             raise ValueError(f"actions must be at least 0 and below {self.sizes}, got {actions.tolist()}")
-        if any(self.first):
-            choices = choices + np.array(self.first)
+        if self._counts_from_elsewhere:
+            choices = choices + first
         return choices.astype(self.dtype, copy=False).reshape(-1, *self.shape)
 
 

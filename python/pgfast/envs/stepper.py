@@ -16,6 +16,8 @@ from pgfast.profiling import ENVIRONMENTS
 
 __all__ = ["Stepper", "Transition"]
 
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
 
 @dataclass(slots=True)
 class Transition:
@@ -111,9 +113,12 @@ class Stepper:
     def _require_finite(self, key: str, values: Array, step: int, first: int = 0) -> None:
         if key != "reward" and not self._check:
             return
+        values = np.asarray(values)
+        if values.min() >= -_FLOAT32_MAX and values.max() <= _FLOAT32_MAX:  # a NaN is neither
+            return
         with np.errstate(over="ignore"):
             finite = np.isfinite(np.asarray(values, np.float32))
-        if finite.all():
+        if finite.all():  # just above the largest, and rounded to it
             return
         rows = np.flatnonzero(~np.reshape(finite, (len(values), -1)).all(axis=1))
         raise FloatingPointError(
