@@ -12,10 +12,14 @@
 namespace pgfast {
 namespace {
 
-constexpr Index kPanel = 128;        // columns that are factored at a time
+constexpr Index kPanel = 128;        // columns that are factored at a time, at most
 constexpr Index kChunk = 64;         // rows below them that one thread solves for at a time
 constexpr Index kTile = 2 * kChunk;  // rows of what is left that one thread updates at a time, kChunk columns wide
 constexpr Index kCheckBlock = 64;    // rows and columns that are compared with their transpose at a time
+
+/// Columns that are factored at a time. Blocks on the diagonal are factored on one thread, outside of the matrix
+/// products: in a small matrix a smaller part of all has to be.
+constexpr Index panel_of(Index n) { return n < 1024 ? kPanel / 2 : kPanel; }
 
 /// Between rows of a transposed chunk.
 template <typename Scalar>
@@ -119,11 +123,12 @@ class SymmetryCheck {
 
 template <typename Scalar>
 bool cholesky_factor(Index n, Scalar* a) {
-  Matrix<Scalar> block(kPanel, kPanel);
+  const Index panel = panel_of(n);
+  Matrix<Scalar> block(panel, panel);
   Buffer<Scalar> storage;
   Scalar* chunks = storage.reserve(ceil_divide(n, kChunk) * kPanel * kStride<Scalar>);
-  for (Index k = 0; k < n; k += kPanel) {
-    const Index width = std::min(kPanel, n - k);
+  for (Index k = 0; k < n; k += panel) {
+    const Index width = std::min(panel, n - k);
     for (Index i = 0; i < width; ++i)
       for (Index j = 0; j < width; ++j) block(i, j) = j <= i ? a[(k + i) * n + k + j] : Scalar(0);
     Eigen::Ref<Matrix<Scalar>, 0, Eigen::OuterStride<>> corner = block.topLeftCorner(width, width);
