@@ -1,78 +1,150 @@
 #include "pgfast/linalg/gram.hpp"
 
 #include <algorithm>
+#include <array>
 
+#include "pgfast/base/simd.hpp"
 #include "pgfast/base/thread_pool.hpp"
 
 namespace pgfast {
 namespace {
 
-constexpr Index kTile = 256;   // rows and columns of the result that one thread computes at a time
-constexpr Index kDepth = 256;  // terms of the sum that are added at a time: both operands stay in the cache
+constexpr int kTileRows = 4;     // of a register tile: 4 x 3 accumulators, 3 vectors of one operand and 1 of the other
+constexpr int kTileVectors = 3;  // fill the 16 registers
+constexpr Index kDepth = 128;    // terms that are added at a time: two panels of them stay in the first-level cache
+constexpr Index kStrip = 4 * kDepth;  // terms that are packed at a time
 
-struct Tile {
+/// Columns of a packed panel; a register tile's rows divide them, so that one packing serves both operands.
+template <typename Scalar>
+constexpr Index kWidth = kTileVectors * kLanes<Scalar>;
+
+/// Panels of a side of the block of the result that one thread computes at a time: 120 columns with AVX.
+template <typename Scalar>
+constexpr Index kPanels = static_cast<Index>(5 * sizeof(Scalar) / sizeof(float));
+
+template <typename Scalar>
+constexpr Index kSide = kPanels<Scalar> * kWidth<Scalar>;
+
+/// sums[i, j] += sum over `depth` of a[i] b[j], the terms kWidth apart; i < kTileRows, j < kWidth.
+template <typename Scalar>
+void add_products(const Scalar* a, const Scalar* b, Index depth, Scalar* sums) {
+  constexpr int lanes = kLanes<Scalar>;
+  Vector<Scalar> tile[kTileRows][kTileVectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < kTileRows; ++i)
+#pragma GCC unroll 8
+    for (int v = 0; v < kTileVectors; ++v) tile[i][v] = load(sums + i * kSide<Scalar> + v * lanes);
+  for (Index r = 0; r < depth; ++r, a += kWidth<Scalar>, b += kWidth<Scalar>) {
+    Vector<Scalar> row[kTileVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kTileVectors; ++v) row[v] = load(b + v * lanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < kTileRows; ++i) {
+      const Scalar x = a[i];
+#pragma GCC unroll 8
+      for (int v = 0; v < kTileVectors; ++v) tile[i][v] += x * row[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kTileRows; ++i)
+#pragma GCC unroll 8
+    for (int v = 0; v < kTileVectors; ++v) store(sums + i * kSide<Scalar> + v * lanes, tile[i][v]);
+}
+
+/// A block on or below the diagonal of the result, in panels.
+struct Block {
   Index row;
   Index column;
 };
 
-/// A tile on or below the diagonal by its number, those farthest from the diagonal first: the diagonal's own are half
-/// the work, and even out the threads at the end.
-Tile tile_of(Index number, Index tiles) {
-  Index distance = tiles - 1;
-  for (; number >= tiles - distance; --distance) number -= tiles - distance;
+/// A block by its number, those farthest from the diagonal first: the diagonal's own are half the work, and even out
+/// the threads at the end.
+Block block_of(Index number, Index blocks) {
+  Index distance = blocks - 1;
+  for (; number >= blocks - distance; --distance) number -= blocks - distance;
   return {number + distance, number};
 }
 
-/// gram [n, n] = sum over `depth` of panel' panel / divisor. `panel(slot, first, count, begin, terms)` gives the
-/// operand [terms, count] of columns first, ...; two are alive at a time, in slots 0 and 1.
-template <typename Scalar, typename Panel>
-void gram_in_tiles(Index n, Index depth, double divisor, Scalar* gram, Panel&& panel) {
-  const Index tiles = ceil_divide(n, kTile);
-  parallel_for(tiles * (tiles + 1) / 2, [&](Index number) {
-    thread_local Matrix<Scalar> sums(kTile, kTile);
-    const Tile tile = tile_of(number, tiles);
-    const bool on_diagonal = tile.row == tile.column;
-    const Index i0 = tile.row * kTile;
-    const Index j0 = tile.column * kTile;
-    const Index rows = std::min(kTile, n - i0);
-    const Index columns = std::min(kTile, n - j0);
-    auto sum = sums.topLeftCorner(rows, columns);
-    sum.setZero();
-    for (Index begin = 0; begin < depth; begin += kDepth) {
-      const Index terms = std::min(kDepth, depth - begin);
-      const auto left = panel(0, i0, rows, begin, terms);
-      if (on_diagonal)
-        sum.template selfadjointView<Eigen::Lower>().rankUpdate(left.transpose());
-      else
-        sum.noalias() += left.transpose() * panel(1, j0, columns, begin, terms);
-    }
-    for (Index i = 0; i < rows; ++i)
-      for (Index j = 0; j < (on_diagonal ? i + 1 : columns); ++j)
-        gram[(i0 + i) * n + j0 + j] = static_cast<Scalar>(static_cast<double>(sum(i, j)) / divisor);
-    for (Index j = 0; j < columns; ++j)
-      for (Index i = on_diagonal ? j + 1 : 0; i < rows; ++i) gram[(j0 + j) * n + i0 + i] = gram[(i0 + i) * n + j0 + j];
-  });
+/// gram [n, n] = sum over `depth` of x' x / divisor, of an operand x [depth, n] that `pack(first, count, begin, terms,
+/// to)` writes in panels: columns first, ... of rows begin, ... to `to` [terms, kWidth], what is left of the width
+/// zero.
+template <typename Scalar, typename Pack>
+void gram_in_blocks(Index n, Index depth, double divisor, Scalar* gram, Pack&& pack) {
+  constexpr Index width = kWidth<Scalar>;
+  constexpr Index side = kSide<Scalar>;
+  const Index panels = ceil_divide(n, width);
+  const Index blocks = ceil_divide(panels, kPanels<Scalar>);
+  thread_local Buffer<Scalar> storage;
+  Scalar* const packed = storage.reserve(panels * width * kStrip);
+  for (Index strip = 0; strip < depth; strip += kStrip) {
+    const Index terms = std::min(kStrip, depth - strip);
+    parallel_for(panels, [&](Index p) {
+      pack(p * width, std::min(width, n - p * width), strip, terms, packed + p * width * kStrip);
+    });
+    const bool is_last = strip + terms == depth;
+    parallel_for(blocks * (blocks + 1) / 2, [&](Index number) {
+      alignas(kVectorBytes) std::array<Scalar, side * side> sums{};
+      const Block block = block_of(number, blocks);
+      const Index rows = block.row * side;
+      const Index columns = block.column * side;
+      const Index count = std::min(side, n - rows);
+      // Of rows [rows, rows + count) the columns up to the diagonal.
+      const auto columns_of = [&](Index i) { return std::min(side, rows + i + 1 - columns); };
+      if (strip > 0)
+        for (Index i = 0; i < count; ++i)
+          std::copy_n(gram + (rows + i) * n + columns, columns_of(i), &sums[static_cast<std::size_t>(i * side)]);
+      for (Index begin = 0; begin < terms; begin += kDepth) {
+        const Index some = std::min(kDepth, terms - begin);
+        for (Index q = columns; q < std::min(n, columns + side); q += width) {
+          for (Index p = std::max(rows, q); p < rows + count; p += width) {
+            const Scalar* a = packed + p * kStrip + begin * width;
+            const Scalar* b = packed + q * kStrip + begin * width;
+            Scalar* to = &sums[static_cast<std::size_t>((p - rows) * side + q - columns)];
+            for (Index i = 0; i < width; i += kTileRows) add_products(a + i, b, some, to + i * side);
+          }
+        }
+      }
+      const Scalar by = is_last ? static_cast<Scalar>(divisor) : Scalar(1);
+      for (Index i = 0; i < count; ++i) {
+        const Scalar* from = &sums[static_cast<std::size_t>(i * side)];
+        Scalar* to = gram + (rows + i) * n + columns;
+        for (Index j = 0; j < columns_of(i); ++j) to[j] = from[j] / by;
+      }
+      for (Index j = 0; is_last && j < std::min(side, n - columns); ++j) {
+        Scalar* to = gram + (columns + j) * n + rows;
+        for (Index i = std::max(Index{0}, columns + j - rows); i < count; ++i)
+          to[i] = sums[static_cast<std::size_t>(i * side + j)] / by;
+      }
+    });
+  }
 }
 
 }  // namespace
 
 template <typename Scalar>
 void gram_of_columns(Index rows, Index columns, const Scalar* x, double divisor, Scalar* gram) {
-  using Panel = Eigen::Map<const Matrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
-  gram_in_tiles(columns, rows, divisor, gram, [=](int, Index first, Index count, Index begin, Index terms) {
-    return Panel(x + begin * columns + first, terms, count, Eigen::OuterStride<>(columns));
+  constexpr Index width = kWidth<Scalar>;
+  gram_in_blocks(columns, rows, divisor, gram, [=](Index first, Index count, Index begin, Index terms, Scalar* to) {
+    const Scalar* from = x + begin * columns + first;
+    if (count < width) std::fill_n(to, terms * width, Scalar(0));
+    for (Index r = 0; r < terms; ++r, from += columns, to += width) {
+      if (count == width)
+        std::copy_n(from, width, to);  // of a size that the compiler knows
+      else
+        std::copy_n(from, count, to);
+    }
   });
 }
 
 template <typename Scalar>
 void gram_of_rows(Index rows, Index columns, const Scalar* x, double* gram) {
-  using Panel = Eigen::Map<const Eigen::MatrixXd>;
-  gram_in_tiles(rows, columns, 1.0, gram, [=](int slot, Index first, Index count, Index begin, Index terms) {
-    thread_local Eigen::MatrixXd storage[2];
-    Eigen::MatrixXd& panel = storage[slot];
-    panel.resize(kDepth, kTile);
-    for (Index i = 0; i < count; ++i) std::copy_n(x + (first + i) * columns + begin, terms, panel.data() + i * terms);
-    return Panel(panel.data(), terms, count);
+  constexpr Index width = kWidth<double>;
+  gram_in_blocks(rows, columns, 1.0, gram, [=](Index first, Index count, Index begin, Index terms, double* to) {
+    if (count < width) std::fill_n(to, terms * width, 0.0);
+    for (Index i = 0; i < count; ++i) {
+      const Scalar* from = x + (first + i) * columns + begin;
+      for (Index r = 0; r < terms; ++r) to[r * width + i] = static_cast<double>(from[r]);
+    }
   });
 }
 

@@ -5,12 +5,13 @@
 
 namespace pgfast {
 
-/// gram [columns, columns] = X'X / divisor of x [rows, columns], exactly symmetric. Works tile by tile of the result,
-/// with less than two megabytes for each thread, whatever the size of X.
+/// gram [columns, columns] = X'X / divisor of x [rows, columns], exactly symmetric. Works block by block of the
+/// result, on a packed copy of 512 rows of X at a time.
 template <typename Scalar>
 void gram_of_columns(Index rows, Index columns, const Scalar* x, double divisor, Scalar* gram);
 
-/// gram [rows, rows] = XX' of x [rows, columns], exactly symmetric and accumulated in double precision. The same tiles.
+/// gram [rows, rows] = XX' of x [rows, columns], exactly symmetric and accumulated in double precision. The same
+/// blocks, on a packed copy of 512 columns of X at a time.
 template <typename Scalar>
 void gram_of_rows(Index rows, Index columns, const Scalar* x, double* gram);
 
