@@ -3,6 +3,7 @@
 python benchmarks/run.py [SUBJECT ...] [--json FILE] [--rounds N] [--smoke]
 python benchmarks/run.py --list
 python benchmarks/run.py --compare BEFORE.json AFTER.json
+python benchmarks/run.py --markdown RESULTS.json
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from comparison import compare
+from doc_tables import doc_tables
 from machine import machine
 from results import Result, header, load_goals, read, row, write
 
@@ -49,6 +51,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results")
     parser.add_argument("--list", action="store_true", help="list the subjects")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("BEFORE", "AFTER"), help="compare two such files")
+    parser.add_argument("--markdown", type=Path, metavar="RESULTS", help="print such a file as the docs show it")
     args = parser.parse_args()
     unknown = [subject for subject in args.subjects if subject not in subjects]
     if unknown:
@@ -58,6 +61,9 @@ def main() -> int:
         return 0
     if args.compare:
         compare(*args.compare)
+        return 0
+    if args.markdown:
+        print(doc_tables(args.markdown), end="")
         return 0
 
     options = ["--smoke"] if args.smoke else []

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import pgfast
 from counting_env import BrokenEnv, CountingEnv
 from pgfast.envs.make import env_spec
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.stepper import Stepper
+from pgfast.envs.workers import WorkerVectorEnv
 
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
 
@@ -24,7 +25,7 @@ def test_make_vec_picks_the_native_vector_env() -> None:
     assert isinstance(env.unwrapped, SyncVectorEnv)
     env.close()
     env = pgfast.make_vec("Acrobot-v1", 2, seed=0, vectorization="async")
-    assert isinstance(env.unwrapped, AsyncVectorEnv)
+    assert isinstance(env.unwrapped, WorkerVectorEnv)
     env.close()
 
 

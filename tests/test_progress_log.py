@@ -136,16 +136,18 @@ def test_broken_files_are_refused(path: Path, text: str, reason: str) -> None:
         read_progress(path)
 
 
-def test_a_full_disk_leaves_whole_rows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_whole_rows_and_loses_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = write(path, {"timesteps": 5})
     whole = os.write
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda descriptor, data: whole(descriptor, data[: len(data) // 2]))
         with pytest.raises(OSError, match="the disk is full"):
             log.write({"timesteps": 10})
+        assert read_progress(path)["timesteps"].tolist() == [5.0]
+        assert log.byte_length == path.stat().st_size + len("10,,\n")
     log.write({"timesteps": 15})
     log.close()
-    assert read_progress(path)["timesteps"].tolist() == [5.0, 15.0]
+    assert read_progress(path)["timesteps"].tolist() == [5.0, 10.0, 15.0]
     assert log.byte_length == path.stat().st_size
 
 

@@ -12,10 +12,10 @@ import pgfast
 from counting_env import CountingEnv
 from pgfast.training.checkpoints import list_checkpoints, read_checkpoint
 from pgfast.training.loading import verify
-from pgfast.training.loop import FIELDS
 from pgfast.training.models import read_model, write_model
 from pgfast.training.progress_log import read_progress
 from pgfast.training.resuming import resume
+from pgfast.training.run import FIELDS
 
 SETTINGS = {"num_envs": 4, "n_steps": 5, "hidden_sizes": (8,), "report_every": 60, "sync_every": 200}
 
@@ -184,7 +184,7 @@ def test_training_goes_on_where_saving_fails(tmp_path: Path, monkeypatch: pytest
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pgfast.training.loop.write_checkpoint", fail)
-    monkeypatch.setattr("pgfast.training.loop.ProgressLog.write", fail)
+    monkeypatch.setattr("pgfast.training.run.write_checkpoint", fail)
+    monkeypatch.setattr("pgfast.training.run.ProgressLog.write", fail)
     trained = agent().learn(400, run_dir=tmp_path / "run")
     np.testing.assert_array_equal(trained.policy.parameters, agent().learn(400).policy.parameters)

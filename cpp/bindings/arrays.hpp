@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -29,6 +30,11 @@ const char* dtype_name() {
   if constexpr (std::is_same_v<T, std::int64_t>) return "int64";
   if constexpr (std::is_same_v<T, std::uint8_t>) return "uint8";
 }
+
+/// An argument with a number that is not finite: pgfast.NonFiniteError in Python.
+struct NotFinite : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 /// Runs body() with the GIL released: the one way in which a kernel lets other Python threads go on.
 template <typename Body>
@@ -150,8 +156,8 @@ class Arguments {
     if (sum == T(0)) return;
     for (Index i = 0; i < size; ++i)
       if (!std::isfinite(values[i]))
-        fail(name,
-             "must be finite, got " + number(static_cast<double>(values[i])) + " at flat index " + std::to_string(i));
+        throw NotFinite(prefix(name) + "must be finite, got " + number(static_cast<double>(values[i])) +
+                        " at flat index " + std::to_string(i));
   }
 
   void actions_in_range(const char* name, const std::int64_t* actions, Index size, Index choices) const {

@@ -5,6 +5,7 @@
 
 #include "arrays.hpp"
 #include "pgfast/base/random.hpp"
+#include "pgfast/base/second_signal.hpp"
 #include "pgfast/base/simd.hpp"
 #include "pgfast/base/thread_pool.hpp"
 
@@ -49,9 +50,14 @@ py::array_t<std::uint32_t> bind_philox(std::uint64_t key, std::array<std::uint32
 }  // namespace
 
 void register_base(py::module_& module) {
+  // A ValueError as for any other argument, and a FloatingPointError as for any other number that is not finite.
+  const py::tuple bases = py::make_tuple(py::handle(PyExc_ValueError), py::handle(PyExc_FloatingPointError));
+  py::register_exception<NotFinite>(module, "NonFiniteError", bases);
   module.def("build_info", &build_info);
   module.def("num_threads", &num_threads);
   module.def("set_num_threads", &bind_set_num_threads, py::arg("n"));
+  module.def("count_signals_anew", &count_signals_anew);
+  module.def("exit_at_second_signal", &exit_at_second_signal, py::arg("number"));
   module.def("random_uniform", &bind_uniform, py::arg("seed"), py::arg("stream"), py::arg("environment"),
              py::arg("step"), py::arg("count"));
   module.def("philox", &bind_philox, py::arg("key"), py::arg("counter"));

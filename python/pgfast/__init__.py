@@ -9,6 +9,7 @@ from typing import Any as _Any
 import gymnasium as _gymnasium
 
 from pgfast import distributions, kernels, losses, nn, optim, policies
+from pgfast._native import core as _core
 from pgfast._native import native_info, set_num_threads
 from pgfast.random import Rng
 
@@ -27,6 +28,7 @@ __all__ = [
     "TRPO",
     "VPG",
     "CheckpointError",
+    "NonFiniteError",
     "Rng",
     "__version__",
     "baselines",
@@ -41,6 +43,8 @@ __all__ = [
     "policies",
     "set_num_threads",
 ]
+
+NonFiniteError = _core.NonFiniteError
 
 _gymnasium.register(
     "pgfast/Point-v0",

@@ -18,6 +18,7 @@ __all__ = [
     "LinearOperatorFloat64",
     "NetworkFloat32",
     "NetworkFloat64",
+    "NonFiniteError",
     "ScoresFisherOperatorFloat32",
     "ScoresFisherOperatorFloat64",
     "TapeFloat32",
@@ -37,6 +38,7 @@ __all__ = [
     "check_step",
     "clip_by_global_norm",
     "conjugate_gradient",
+    "count_signals_anew",
     "diag_gaussian_entropy",
     "diag_gaussian_gradient",
     "diag_gaussian_kl",
@@ -45,6 +47,7 @@ __all__ = [
     "diag_gaussian_mode",
     "diag_gaussian_sample",
     "discounted_returns",
+    "exit_at_second_signal",
     "fisher_matrix",
     "fisher_operator",
     "gae",
@@ -69,6 +72,9 @@ __all__ = [
     "sgd_step",
     "trpo_surrogate",
 ]
+
+class NonFiniteError(ValueError, FloatingPointError):
+    pass
 
 class LinearOperatorFloat32:
     def __call__(self, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
@@ -224,6 +230,7 @@ def clip_by_global_norm(gradient: typing.Any, max_norm: float) -> float: ...
 def conjugate_gradient(
     matvec: typing.Any, b: typing.Any, max_iterations: int, tolerance: float, damping: float
 ) -> tuple[typing.Any, ...]: ...
+def count_signals_anew() -> None: ...
 def diag_gaussian_entropy(mean: typing.Any, log_std: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
 def diag_gaussian_gradient(
     mean: typing.Any,
@@ -248,6 +255,7 @@ def diag_gaussian_sample(
 def discounted_returns(
     rewards: typing.Any, dones: typing.Any, next_values: typing.Any, discount: float
 ) -> numpy.typing.NDArray[typing.Any]: ...
+def exit_at_second_signal(number: int) -> bool: ...
 def fisher_matrix(scores: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
 def fisher_operator(scores: typing.Any) -> typing.Any: ...
 def gae(

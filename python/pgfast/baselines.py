@@ -17,7 +17,7 @@ from pgfast import kernels
 from pgfast._streams import BASELINE_BATCHES
 from pgfast._typing import Array, FloatArray, IntArray
 from pgfast.nn import Network, Tape
-from pgfast.optim import Adam
+from pgfast.optim import Adam, require_slots_of
 from pgfast.random import Rng
 
 __all__ = ["Baseline", "LinearBaseline", "MLPBaseline", "TimeBaseline", "ZeroBaseline"]
@@ -162,7 +162,7 @@ class MLPBaseline(Baseline):
         self._epochs = epochs
         self._batch_size = batch_size
         self._rng = Rng.internal(seed, BASELINE_BATCHES)
-        self._tape = Tape(network, batch_size)
+        self._tape: Tape | None = None
         self._gradient: FloatArray = np.zeros_like(network.parameters)
 
     def values(self, observations: Array, time: IntArray) -> FloatArray:
@@ -172,15 +172,27 @@ class MLPBaseline(Baseline):
     def fit(self, observations: Array, time: IntArray, returns: FloatArray) -> None:
         """``epochs`` passes of minibatches.
 
-        Raises ``FloatingPointError`` where a step would write a number that is not finite.
+        Raises ``FloatingPointError`` where a step would write a number that is not finite; all is as before then.
         """
+        parameters, (arrays, scalars) = self.network.parameters.copy(), self.training_state()
+        try:
+            self._fit(observations, returns)
+        except FloatingPointError:
+            self.network.parameters[:] = parameters
+            self.load_training_state(arrays, scalars)
+            raise
+
+    def _fit(self, observations: Array, returns: FloatArray) -> None:
+        rows = min(self._batch_size, len(returns))
+        if self._tape is None or self._tape.rows < rows:
+            self._tape = Tape(self.network, rows)
         for _ in range(self._epochs):
             order = np.argsort(self._rng.uniform(len(returns)), kind="stable")
             for first in range(0, len(order), self._batch_size):
-                rows = order[first : first + self._batch_size]
-                inputs = observations[rows]
-                errors = self._tape.forward(inputs) - returns[rows, np.newaxis]
-                self._tape.vjp(inputs, errors * np.float32(2.0 / len(rows)), self._gradient)
+                chosen = order[first : first + self._batch_size]
+                inputs = observations[chosen]
+                errors = self._tape.forward(inputs) - returns[chosen, np.newaxis]
+                self._tape.vjp(inputs, errors * np.float32(2.0 / len(chosen)), self._gradient)
                 self._optimizer.step(self.network.parameters, self._gradient)
 
     def state(self) -> dict[str, Array]:
@@ -202,7 +214,11 @@ class MLPBaseline(Baseline):
         return arrays, {**scalars, "position": self._rng.position}
 
     def load_training_state(self, arrays: Mapping[str, Array], state: Mapping[str, Any]) -> None:
-        """Takes over the optimizer's state."""
+        """Takes over the optimizer's state. Raises ``ValueError`` or ``KeyError`` where it does not fit."""
         scalars = dict(state)
-        self._rng.position = int(scalars.pop("position"))
+        position = int(scalars.pop("position"))
+        if not 0 <= position < 2**63:
+            raise ValueError(f"the position of the random numbers must be in [0, 2^63), got {position}")
+        require_slots_of(self.network.parameters, arrays)
         self._optimizer.load_state_dict({**scalars, **arrays})
+        self._rng.position = position

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from pgfast.training.agent import Agent
 from pgfast.training.files import CheckpointError
 from pgfast.training.loading import ALGORITHMS, load
 from pgfast.training.loading import verify as verify_path
-from pgfast.training.loop import Run
+from pgfast.training.run import Run
 from pgfast.training.settings import Settings, preset_names, preset_timesteps, presets, resolve_settings
 
 __all__ = ["main"]
@@ -93,6 +93,7 @@ def train(args: list[str]) -> None:
         raise
     finally:
         run.close()
+    _require_saved(agent, run)
     print(f"done: {agent.timesteps:,} timesteps; play with: pgfast eval {run.directory.path}")
 
 
@@ -137,6 +138,14 @@ def _describe_stop(agent: Agent, run: Run) -> str:
     return f"stopped at {agent.timesteps:,} timesteps, {saved}; go on with: pgfast resume {run.directory.path}"
 
 
+def _require_saved(agent: Agent, run: Run) -> None:
+    if run.saved_at != agent.timesteps:
+        raise OSError(
+            f"the run is at its end, {agent.timesteps:,} timesteps, but this could not be saved; when it can, "
+            f"go on from the last checkpoint with: pgfast resume {run.directory.path}"
+        )
+
+
 def _value_of(flags: list[str], name: str, default: str) -> str:
     for index, flag in enumerate(flags):
         if flag == name and index + 1 < len(flags):
@@ -161,7 +170,7 @@ def resume(
     num_threads: int | None = None,
     profile: bool = False,
 ) -> None:
-    """Go on with a run from its last checkpoint.
+    """Go on with a run from its last checkpoint, with the settings it was started with.
 
     Args:
         run_dir: Directory of the run.
@@ -180,7 +189,21 @@ def resume(
     except (KeyboardInterrupt, SystemExit):
         print(_describe_stop(resumption.agent, resumption.run))
         raise
+    _require_saved(resumption.agent, resumption.run)
     print(f"done: {resumption.agent.timesteps:,} timesteps; play with: pgfast eval {run_dir}")
+
+
+def _refuse_settings(flags: list[str]) -> None:
+    """A run with other settings would be another run."""
+    settings = {field.name for algorithm in ALGORITHMS.values() for field in fields(algorithm.settings_type)}
+    for flag in flags:
+        name = flag.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
+        if flag.startswith("--") and name in settings:
+            raise UsageError(
+                f"resume goes on with the settings that the run was started with, {name} included; only "
+                "--total-timesteps, --num-threads and --profile can be given. To train its model with other settings, "
+                "start a new run with --init-from RUN_DIR"
+            )
 
 
 def evaluate(
@@ -317,6 +340,8 @@ def main(argv: list[str] | None = None) -> int:
         if command is train:
             train(rest)
         else:
+            if command is resume:
+                _refuse_settings(rest)
             tyro.cli(command, args=rest, prog=f"pgfast {name}")
     except UsageError as error:
         print(f"pgfast: {error}", file=sys.stderr)

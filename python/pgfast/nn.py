@@ -58,10 +58,8 @@ class Network:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise TypeError(f"Network: dtype must be float32 or float64, got {self.dtype}")
-        native = core.NetworkFloat32 if self.dtype == np.float32 else core.NetworkFloat64
         self.input_shape = tuple(_as_int("input size", size) for size in input_shape)
-        checked = [layer._replace(outputs=_as_int("outputs of a layer", layer.outputs)) for layer in layers]
-        self.native = native(list(self.input_shape), checked)
+        self.native = _native_network(self.dtype, self.input_shape, layers)
         self._parameters: FloatArray = self.native.initialize(seed, math.sqrt(2.0), 1.0)
 
     @property
@@ -118,6 +116,14 @@ class Network:
         return self.native.per_sample_vjp(self._parameters, x, dy)
 
 
+def _native_network(
+    dtype: np.dtype[Any], input_shape: tuple[int, ...], layers: Sequence[Layer]
+) -> core.NetworkFloat32 | core.NetworkFloat64:
+    native = core.NetworkFloat32 if dtype == np.float32 else core.NetworkFloat64
+    checked = [layer._replace(outputs=_as_int("outputs of a layer", layer.outputs)) for layer in layers]
+    return native(list(input_shape), checked)
+
+
 class Tape:
     """A forward pass of at most ``rows`` rows, kept for the product that follows it; the memory serves the next one.
 
@@ -126,6 +132,7 @@ class Tape:
 
     def __init__(self, network: Network, rows: int) -> None:
         self.network = network
+        self.rows = rows
         self._native = cast(Any, network.native)  # of either dtype, the tape of the same
         kind = core.TapeFloat32 if network.dtype == np.float32 else core.TapeFloat64
         self._tape = kind(self._native, rows)
@@ -161,8 +168,7 @@ def mlp(
 
     Raises ``ValueError`` for a size below 1 or an unknown activation, ``TypeError`` for another dtype.
     """
-    layers = [Layer("dense", size, activation=activation) for size in hidden_sizes]
-    return Network([input_size], [*layers, Layer("dense", output_size)], dtype=dtype, seed=seed)
+    return Network([input_size], mlp_layers(output_size, hidden_sizes, activation), dtype=dtype, seed=seed)
 
 
 def origin_cnn(
@@ -172,7 +178,7 @@ def origin_cnn(
 
     Source: Mnih et al. (2013), section 4.1. ``observation_shape`` is (channels, height, width), 84 x 84 for Atari.
     """
-    return _cnn(observation_shape, [(16, 8, 4), (32, 4, 2)], 256, output_size, dtype, seed)
+    return Network(observation_shape, cnn_layers("origin_cnn", output_size), dtype=dtype, seed=seed)
 
 
 def nature_cnn(
@@ -182,17 +188,25 @@ def nature_cnn(
 
     Source: Mnih et al. (2015), methods. ``observation_shape`` is (channels, height, width), 84 x 84 for Atari.
     """
-    return _cnn(observation_shape, [(32, 8, 4), (64, 4, 2), (64, 3, 1)], 512, output_size, dtype, seed)
+    return Network(observation_shape, cnn_layers("nature_cnn", output_size), dtype=dtype, seed=seed)
 
 
-def _cnn(
-    observation_shape: Sequence[int],
-    convolutions: Sequence[tuple[int, int, int]],
-    units: int,
-    output_size: int,
-    dtype: DTypeLike,
-    seed: int,
-) -> Network:
+def mlp_layers(output_size: int, hidden_sizes: Sequence[int], activation: Activation) -> list[Layer]:
+    """The layers of :func:`mlp`."""
+    layers = [Layer("dense", size, activation=activation) for size in hidden_sizes]
+    return [*layers, Layer("dense", output_size)]
+
+
+def cnn_layers(name: Literal["origin_cnn", "nature_cnn"], output_size: int) -> list[Layer]:
+    """The layers of :func:`origin_cnn` or :func:`nature_cnn`."""
+    if name == "origin_cnn":
+        convolutions, units = [(16, 8, 4), (32, 4, 2)], 256
+    else:
+        convolutions, units = [(32, 8, 4), (64, 4, 2), (64, 3, 1)], 512
     layers = [Layer("conv2d", filters, kernel, stride, "relu") for filters, kernel, stride in convolutions]
-    layers += [Layer("dense", units, activation="relu"), Layer("dense", output_size)]
-    return Network(observation_shape, layers, dtype=dtype, seed=seed)
+    return [*layers, Layer("dense", units, activation="relu"), Layer("dense", output_size)]
+
+
+def count_parameters(input_shape: Sequence[int], layers: Sequence[Layer]) -> int:
+    """P of a network, without making its parameters. Raises as :class:`Network` does."""
+    return int(_native_network(np.dtype(np.float32), tuple(input_shape), layers).parameter_count)

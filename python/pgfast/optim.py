@@ -73,7 +73,10 @@ class Optimizer(ABC):
         return {"steps": self.steps, "learning_rate": self.learning_rate, **arrays}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what :meth:`state_dict` gave. Raises ``ValueError`` if a key is missing or unknown."""
+        """Takes over what :meth:`state_dict` gave.
+
+        Raises ``ValueError`` if a key is missing or unknown, or a number is none that an optimizer can have.
+        """
         arrays = {name: state[name] for name in self.state_names if name in state}
         known = {"steps", "learning_rate", *self.state_names}
         if (
@@ -92,9 +95,20 @@ class Optimizer(ABC):
                 f"{type(self).__name__}.load_state_dict: steps and learning_rate must be at least 0 and finite, "
                 f"got {steps} and {learning_rate}"
             )
+        if any((arrays[name] < 0).any() for name in arrays if name == "mean_square"):
+            raise ValueError(f"{type(self).__name__}.load_state_dict: mean squares must be at least 0")
         self.steps, self.learning_rate = steps, learning_rate
         self._state = {name: np.array(array) for name, array in arrays.items()}
         self._state_norm = max((_largest(array) for array in self._state.values()), default=self.initial_state)
+
+
+def require_slots_of(parameters: FloatArray, arrays: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` unless the state arrays of an optimizer are those of such parameters."""
+    for name, array in arrays.items():
+        if array.shape != parameters.shape or array.dtype != parameters.dtype:
+            raise ValueError(
+                f"the optimizer's {name} must be {parameters.dtype} {parameters.shape}, got {array.dtype} {array.shape}"
+            )
 
 
 def _largest(array: FloatArray) -> float:

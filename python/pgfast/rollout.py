@@ -11,6 +11,7 @@ from pgfast._typing import Array, BoolArray, FloatArray, IntArray
 from pgfast.envs.normalization import ObservationNormalizer
 from pgfast.envs.spaces import ActionInfo
 from pgfast.envs.stepper import Stepper, Transition
+from pgfast.envs.watchdog import Watchdog
 from pgfast.policies import PolicyTape
 from pgfast.profiling import FORWARD
 
@@ -113,7 +114,8 @@ class Collector:
     """Fills a rollout with a policy acting in environments.
 
     With a ``tape`` of (T + 1) N rows the forward passes stay on it for the update; one of N rows is used for every
-    step. ``on_transition(transition)`` sees every step, in order.
+    step. ``on_transition(transition)`` sees every step, in order. Where a step of the environments takes longer than
+    ``env_timeout`` seconds, the process ends.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class Collector:
         seed: int,
         on_transition: Callable[[Transition], None],
         normalizer: ObservationNormalizer | None = None,
+        env_timeout: float | None = None,
     ) -> None:
         self.tape = tape
         self.stepper = stepper
@@ -133,6 +136,7 @@ class Collector:
         self._seed = seed
         self._on_transition = on_transition
         self._normalizer = normalizer
+        self._watchdog = Watchdog(env_timeout)
 
     def restart(self, stepper: Stepper, seeds: list[int]) -> None:
         """Goes on with new games in other environments."""
@@ -145,9 +149,10 @@ class Collector:
         """T steps of every environment; ``first_step`` counts the steps of the run and names the random numbers."""
         rollout = self.rollout
         self._carry_over()
-        for t in range(rollout.steps):
-            transition = self._step(t, first_step)
-            self._record(t, transition)
+        with self._watchdog:
+            for t in range(rollout.steps):
+                transition = self._step(t, first_step)
+                self._record(t, transition)
         if self._keeps_forward:
             with FORWARD:
                 self.tape.record(rollout.observations[-1], rollout.rows)
@@ -160,10 +165,14 @@ class Collector:
 
         Raises ``RuntimeError`` where a game does not end.
         """
+        self.rollout.set_steps(0)
+        with self._watchdog:
+            self.restart(self.stepper, seeds)
+            self._carry_over()
+            self._collect_episodes(first_step, min_rows)
+
+    def _collect_episodes(self, first_step: int, min_rows: int) -> None:
         rollout = self.rollout
-        rollout.set_steps(0)
-        self.restart(self.stepper, seeds)
-        self._carry_over()
         playing = np.ones(rollout.num_envs, np.bool_)
         count = t = 0
         while playing.any():
@@ -182,6 +191,8 @@ class Collector:
                     setattr(transition, flags, getattr(transition, flags) & playing)
             self._record(t, transition)
             count += int(np.count_nonzero(rollout.valid[t]))
+            if transition.restarted.any():
+                count = int(np.count_nonzero(rollout.valid))
             if count >= min_rows:
                 playing &= (rollout.time[t + 1] > 0) & ~transition.game_over  # at time 0 no game is open
             t += 1
@@ -209,6 +220,7 @@ class Collector:
                 environment=0,
                 step=first_step + t,
             )
+        self._watchdog.alive()
         return self.stepper.step(actions)
 
     def _record(self, t: int, transition: Transition) -> None:
@@ -221,6 +233,8 @@ class Collector:
         rollout.terminated[t] = transition.terminated
         rollout.truncated[t] = transition.truncated
         rollout.valid[t] = transition.valid
+        for restarted in np.flatnonzero(transition.restarted):  # the game that was open leaves the losses
+            rollout.valid[max(0, t - int(rollout.time[t, restarted])) : t + 1, restarted] = False
         for index, last in transition.final_observations.items():
             if transition.truncated[index] and not transition.terminated[index]:
                 observation = np.ascontiguousarray(last, rollout.observations.dtype)

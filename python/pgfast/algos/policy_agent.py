@@ -114,8 +114,11 @@ class PolicyAgent(Agent):
             returns[valid],
         )
 
-    def finish(self, batch: Batch, distribution: Distribution[Any]) -> dict[str, float]:
-        """Fits the baseline and the observation normalizer; gives the figures that every algorithm reports."""
+    def learn_values(self, batch: Batch, distribution: Distribution[Any]) -> dict[str, float]:
+        """Fits the baseline and the observation normalizer; gives the figures that every algorithm reports.
+
+        Before the policy's step, which needs nothing of it: where this raises, the policy is as it was.
+        """
         values = self.last_values
         assert values is not None
         with VALUE_FIT:

@@ -72,7 +72,8 @@ class SecondOrderAgent(PolicyAgent):
             old = self.policy.distribution(batch.observations)
         loss = trpo_surrogate(old, old, batch.actions, batch.advantages)
         self.require_finite_loss(loss)
-        return {"policy_loss": loss, **self.step(batch, old, loss), **self.finish(batch, old)}
+        figures = self.learn_values(batch, old)
+        return {"policy_loss": loss, **self.step(batch, old, loss), **figures}
 
     @abstractmethod
     def step(self, batch: Batch, old: Distribution[Any], loss: float) -> dict[str, float]:

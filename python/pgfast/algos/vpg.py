@@ -84,8 +84,9 @@ class VPG(PolicyAgent):
         if s.normalize_gradient and grad_norm > 0.0:
             gradient /= np.float32(grad_norm)
 
+        figures = self.learn_values(batch, distribution)
         assert self.optimizer is not None
         self.optimizer.learning_rate = scheduled_learning_rate(s, self.timesteps)
         with OPTIMIZER:
             self.optimizer.step(self.policy.parameters, gradient)
-        return {"policy_loss": loss, "grad_norm": grad_norm, **self.finish(batch, distribution)}
+        return {"policy_loss": loss, "grad_norm": grad_norm, **figures}

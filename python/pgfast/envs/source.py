@@ -60,9 +60,15 @@ class EnvironmentSource:
         generation: int = 0,
         num_threads: int | None = None,
         vectorization: Vectorization = "auto",
+        env_timeout: float | None = None,
+        max_env_restarts: int = 0,
     ) -> AnyVectorEnv:
         """New environments; a vector environment that was given is reset instead, and is the same object."""
         if self._vector is not None:
+            if max_env_restarts:
+                raise ValueError(
+                    "max_env_restarts is for worker processes that pgfast makes; a vector environment was given"
+                )
             reset_with_seeds(self._vector, environment_seeds(seed, self._vector.num_envs, generation=generation))
             return self._vector
         if self.env_id is not None:
@@ -72,10 +78,20 @@ class EnvironmentSource:
                 seed=seed,
                 num_threads=num_threads,
                 vectorization=vectorization,
+                env_timeout=env_timeout,
+                max_env_restarts=max_env_restarts,
                 generation=generation,
             )
         assert self._factory is not None
-        return make_from_factory(self._factory, num_envs, seed=seed, vectorization=vectorization, generation=generation)
+        return make_from_factory(
+            self._factory,
+            num_envs,
+            seed=seed,
+            vectorization=vectorization,
+            env_timeout=env_timeout,
+            max_env_restarts=max_env_restarts,
+            generation=generation,
+        )
 
     def close(self, env: AnyVectorEnv) -> None:
         """Closes what ``make`` gave; a vector environment that was given stays its owner's."""

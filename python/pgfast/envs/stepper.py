@@ -10,8 +10,10 @@ from gymnasium.vector import AutoresetMode
 
 from pgfast._typing import Array, BoolArray
 from pgfast.envs.atari import AtariVecEnv
+from pgfast.envs.failures import EnvironmentFailure, explain, require_shapes
 from pgfast.envs.make import AnyVectorEnv, reset_with_seeds
 from pgfast.envs.spaces import ActionInfo
+from pgfast.envs.workers import WorkerVectorEnv
 from pgfast.profiling import ENVIRONMENTS
 
 __all__ = ["Stepper", "Transition"]
@@ -31,6 +33,7 @@ class Transition:
     valid: BoolArray  # [n] the action given was the one played
     played: BoolArray  # [n] the step was part of a game, not a reset
     game_over: BoolArray  # [n]
+    restarted: BoolArray  # [n] a worker process was replaced: the game that was open is nobody's, another begins
     # Where `observations` already belongs to the next episode: environment -> last observation of the ended one.
     final_observations: dict[int, Array] = field(default_factory=dict)
 
@@ -44,7 +47,8 @@ class Stepper:
     under wrappers too; keys of these names mean nothing from other environments.
 
     Raises ``FloatingPointError`` for an observation or reward that is not finite in float32, naming environment, step
-    and key.
+    and key; :class:`~pgfast.envs.failures.EnvironmentFailure` where an environment raises, is gone, or gives other
+    shapes than its spaces have.
     """
 
     def __init__(self, env: AnyVectorEnv) -> None:
@@ -52,6 +56,8 @@ class Stepper:
         self.steps = 0
         self._mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._is_atari = isinstance(env.unwrapped, AtariVecEnv)
+        self._has_workers = isinstance(env.unwrapped, WorkerVectorEnv)
+        self._never = np.zeros(env.num_envs, np.bool_)
         self._action = ActionInfo.of(env.single_action_space)
         self._over = np.zeros(env.num_envs, np.bool_)
         self._check = np.issubdtype(np.dtype(env.single_observation_space.dtype), np.floating)
@@ -60,22 +66,37 @@ class Stepper:
         """Observations ``[N, ...]`` of new games, one seed per environment."""
         self._over[:] = False
         self.steps = 0
-        observations = reset_with_seeds(self.env, seeds)
+        try:
+            observations = reset_with_seeds(self.env, seeds)
+            require_shapes(self.env, 0, observations)
+        except EnvironmentFailure:
+            raise
+        except Exception as error:
+            raise explain(error, self.env, 0) from error
         self._require_finite("observation", observations, 0)
         return np.asarray(observations)
 
     def step(self, actions: Array) -> Transition:
         """One step, with ``actions`` ``[n, ...]`` as a policy has them (:class:`~pgfast.envs.spaces.ActionInfo`)."""
         actions = self._action.to_environment(actions)
-        with ENVIRONMENTS:
-            observations, rewards, terminated, truncated, infos = self.env.step(actions)
-        told = infos if self._is_atari else {}
         self.steps += 1
+        try:
+            with ENVIRONMENTS:
+                observations, rewards, terminated, truncated, infos = self.env.step(actions)
+            require_shapes(
+                self.env, self.steps, observations, rewards=rewards, terminated=terminated, truncated=truncated
+            )
+        except EnvironmentFailure:
+            raise
+        except Exception as error:
+            raise explain(error, self.env, self.steps) from error
+        told = infos if self._is_atari else {}
+        restarted = infos["restarted"] if self._has_workers else self._never
         # Copies: an environment may use its arrays again before the rollout is looked at.
         rewards = np.array(rewards, np.float64)
         terminated = np.array(terminated, np.bool_)
         truncated = np.array(truncated, np.bool_)
-        played = ~np.asarray(told["reset"], np.bool_) if self._is_atari else ~self._over
+        played = ~np.asarray(told["reset"], np.bool_) if self._is_atari else ~(self._over | restarted)
         ended = (terminated | truncated) & played
         final: dict[int, Array] = {}
         if self._mode is AutoresetMode.NEXT_STEP:
@@ -91,10 +112,11 @@ class Stepper:
             rewards,
             np.array(told.get("score", rewards), np.float64),
             terminated & played,
-            truncated & played,
+            truncated & played | restarted,  # cut off, with nothing to bootstrap from: the rows before it are not valid
             np.array(told.get("valid", played), np.bool_),
             played,
             np.array(told.get("game_over", ended), np.bool_),
+            restarted,
             final,
         )
 

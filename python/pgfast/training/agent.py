@@ -20,10 +20,12 @@ from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.source import EnvironmentLike, EnvironmentSource
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.envs.stepper import Stepper
-from pgfast.optim import Optimizer
+from pgfast.optim import Optimizer, require_slots_of
 from pgfast.policies import Policy, PolicyTape
 from pgfast.random import Rng
-from pgfast.rollout import Collector, Rollout
+from pgfast.rollout import Collector
+from pgfast.training.advance import Skips
+from pgfast.training.construction import count_parameters, make_collector
 from pgfast.training.evaluation import EvaluationResult, evaluation_envs, play
 from pgfast.training.models import write_model
 from pgfast.training.scores import Scores
@@ -74,6 +76,11 @@ class Agent(ABC):
 
         Raises ``ValueError`` or ``KeyError`` where the parts do not fit each other.
         """
+        needed = count_parameters(settings, space.observation_shape, space.action.columns)
+        if arrays["parameters"].size < needed:  # before memory is taken for what the file does not hold
+            raise ValueError(
+                f"settings and spaces need {needed:,} parameters or more, the file has {arrays['parameters'].size:,}"
+            )
         agent = cls.__new__(cls)
         agent._build(source, settings, space)
         agent.load_arrays(arrays)
@@ -94,6 +101,7 @@ class Agent(ABC):
             RewardNormalizer(settings.num_envs, settings.discount) if settings.normalize_rewards else None
         )
         self.scores = Scores(settings.num_envs)
+        self.skips = Skips()
         self.timesteps = 0
         self.updates = 0
         self.last_values: FloatArray | None = None
@@ -153,8 +161,9 @@ class Agent(ABC):
         Returns: the agent.
 
         Raises: ``ValueError`` (total_timesteps, an agent without environments), ``FileExistsError`` (run_dir exists),
-        ``FloatingPointError`` or ``ValueError`` (a number that is not finite, named at its source; none is ever written
-        to the parameters), ``RuntimeError`` (whole episodes of an environment whose episodes do not end).
+        ``FloatingPointError`` (a number that is not finite, named at its source; none is ever written to the
+        parameters), ``RuntimeError`` (an environment that fails, or whose episodes do not end where whole ones are
+        asked for). With ``run_dir`` the state after the last whole update is saved first.
         On SIGINT or SIGTERM the update is finished and saved before KeyboardInterrupt or SystemExit is raised.
         """
         from pgfast.training.loop import learn
@@ -283,7 +292,8 @@ class Agent(ABC):
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """(arrays, JSON) of everything that the rest of the training depends on, environments apart."""
-        arrays, state = self.arrays(), {**self.metadata(), "scores": self.scores.state()}
+        arrays = self.arrays()
+        state = {**self.metadata(), "scores": self.scores.state(), "skips": self.skips.state()}
         if self.optimizer is not None:
             optimizer = self.optimizer.state_dict()
             slots = {key: value for key, value in optimizer.items() if isinstance(value, np.ndarray)}
@@ -294,9 +304,12 @@ class Agent(ABC):
     def load_state(self, arrays: Mapping[str, Array], state: Mapping[str, Any]) -> None:
         """Takes over what :meth:`state` gave. Raises ``ValueError`` or ``KeyError`` where it does not fit."""
         if self.optimizer is not None:
-            self.optimizer.load_state_dict({**state["optimizer"], **select(arrays, "optimizer.")})
+            slots = select(arrays, "optimizer.")
+            require_slots_of(self.policy.parameters, slots)
+            self.optimizer.load_state_dict({**state["optimizer"], **slots})
         self.load_arrays(arrays)
         self.scores.load_state(state["scores"])
+        self.skips.load_state(state["skips"])
         self.timesteps = int(state["timesteps"])
         self.updates = int(state["updates"])
 
@@ -307,29 +320,21 @@ class Agent(ABC):
         s = self.settings
         self.close()
         self.scores.cut()
-        self._env = self.source.make(s.num_envs, seed=s.seed, generation=self.updates, vectorization=s.vectorization)
+        self._env = self.source.make(
+            s.num_envs,
+            seed=s.seed,
+            generation=self.updates,
+            vectorization=s.vectorization,
+            env_timeout=s.env_timeout,
+            max_env_restarts=max(0, s.max_env_restarts - self.scores.env_restarts),
+        )
         self._require_own_spaces("learn", self._env)
         if self._env.num_envs != s.num_envs:
             raise ValueError(f"learn: num_envs is {s.num_envs}, the vector environment has {self._env.num_envs}")
         stepper = Stepper(self._env)
         if self._collector is None:
-            dtype = np.dtype(np.uint8 if self.space.byte_observations else np.float32)
-            normalizer = self.observation_normalizer
-            rollout = Rollout(
-                s.n_steps,
-                s.num_envs,
-                self.policy.network.input_shape,
-                dtype,
-                self.space.action,
-                keep_raw=normalizer is not None,
-            )
-            self._collector = Collector(
-                self._make_tape(),
-                stepper,
-                rollout,
-                seed=s.seed,
-                on_transition=self.scores.add,
-                normalizer=normalizer,
+            self._collector = make_collector(
+                s, self.space, self._make_tape(), stepper, self.scores.add, self.observation_normalizer
             )
         if self.reward_normalizer is not None:
             self.reward_normalizer.restart()

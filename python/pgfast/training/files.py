@@ -22,6 +22,8 @@ __all__ = [
     "parse_json",
     "read_file",
     "read_json",
+    "remove_temporaries",
+    "temporary_name",
     "write_atomically",
     "write_file",
     "write_json_atomically",
@@ -29,13 +31,16 @@ __all__ = [
 
 MAX_JSON_BYTES = 16 * 2**20
 _MAX_JSON_DEPTH = 32
+_MAX_REASON = 500  # characters of a message that may quote the file
+_TEMPORARY = re.compile(r"\..+\.tmp-[0-9]+")
 _TOKEN = re.compile(rb'\\.|["{}\[\]]', re.DOTALL)
 
 
 class CheckpointError(Exception):
-    """A file that is missing, unreadable, broken or hostile: ``path`` and ``reason``."""
+    """A file that is missing, unreadable, broken or hostile: ``path`` and ``reason``, one line that can be printed."""
 
     def __init__(self, path: Path, reason: str) -> None:
+        reason = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason[:_MAX_REASON])
         super().__init__(path, reason)
         self.path = path
         self.reason = reason
@@ -66,7 +71,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes or replaces a file: after a crash it holds the old content or the new. Raises ``OSError``."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = temporary_name(path)
     try:
         write_file(temporary, data)
         temporary.replace(path)
@@ -76,6 +81,19 @@ def write_atomically(path: Path, data: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
     fsync_directory(path.parent)
+
+
+def temporary_name(path: Path) -> Path:
+    """Where this process writes a file before it gives it its name."""
+    return path.with_name(f".{path.name}.tmp-{os.getpid()}")
+
+
+def remove_temporaries(directory: Path) -> None:
+    """Removes the files of a directory that have such a name, which killed processes left. Raises ``OSError``."""
+    if directory.is_dir():
+        for path in list(directory.iterdir()):
+            if _TEMPORARY.fullmatch(path.name) and not path.is_dir():
+                path.unlink()
 
 
 def write_json_atomically(path: Path, value: Mapping[str, Any]) -> None:

@@ -53,15 +53,18 @@ def read_model_of(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 
     Raises :class:`pgfast.CheckpointError`.
     """
-    if not path.exists():
-        raise CheckpointError(path, "there is no such file or directory")
-    if path.is_file():
-        return read_model(path)
-    if (path / "manifest.json").exists():
-        return read_checkpoint(path)
-    if (path / "model.safetensors").exists():
-        return read_model(path / "model.safetensors")
-    checkpoint = latest_checkpoint(path / "checkpoints")
+    try:
+        if not path.exists():
+            raise CheckpointError(path, "there is no such file or directory")
+        if path.is_file():
+            return read_model(path)
+        if (path / "manifest.json").exists():
+            return read_checkpoint(path)
+        if (path / "model.safetensors").exists():
+            return read_model(path / "model.safetensors")
+        checkpoint = latest_checkpoint(path / "checkpoints")
+    except (OSError, ValueError) as error:  # a name that is too long, or has a null byte; a directory without rights
+        raise CheckpointError(path, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if checkpoint is None:
         raise CheckpointError(path, "neither a run directory with a model nor a checkpoint")
     return read_checkpoint(checkpoint)
@@ -83,6 +86,8 @@ def restore_agent(path: Path, arrays: dict[str, Array], state: dict[str, Any], *
                 raise TypeError("env_id must be a string")
             env_spec(env_id)
         timesteps, updates = int(state["timesteps"]), int(state["updates"])
+        if not (0 <= timesteps < 10**12 and 0 <= updates < 10**12):
+            raise ValueError(f"timesteps and updates must be in [0, 10^12), got {timesteps} and {updates}")
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(path, f"{type(error).__name__}: {error}") from None
     except ValueError as error:

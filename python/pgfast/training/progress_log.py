@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -30,7 +31,7 @@ class ProgressLog:
         if not fieldnames or len(set(fieldnames)) != len(fieldnames) or not all(map(_FIELD.fullmatch, fieldnames)):
             raise ValueError(f"ProgressLog: fieldnames must be different identifiers, got {list(fieldnames)}")
         self.fieldnames = tuple(fieldnames)
-        self._byte_length = 0
+        self._byte_length, self._waiting = 0, b""
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._append(",".join(self.fieldnames))
 
@@ -47,21 +48,21 @@ class ProgressLog:
             raise CheckpointError(path, f"has no end of a row at byte {byte_length}, where the checkpoint was written")
         log = cls.__new__(cls)
         log.fieldnames = _parse_header(data[: data.index(b"\n")], path)
-        log._byte_length = byte_length
+        log._byte_length, log._waiting = byte_length, b""
         log._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         os.ftruncate(log._descriptor, byte_length)
         return log
 
     @property
     def byte_length(self) -> int:
-        """Bytes of the header and of all rows so far."""
-        return self._byte_length
+        """Bytes of the header and of all rows so far, those that wait for room on the disk included."""
+        return self._byte_length + len(self._waiting)
 
     def write(self, row: Mapping[str, object]) -> None:
         """Appends a row in one write. A field that is missing, None or NaN becomes an empty cell.
 
         Raises ``ValueError`` for a field that is not in the header, ``TypeError`` for a value that is no number,
-        ``OSError`` (a full disk; the file is as before).
+        ``OSError`` (a full disk; the file is as before, and the row is written before the next).
         """
         unknown = row.keys() - set(self.fieldnames)
         if unknown:
@@ -69,7 +70,11 @@ class ProgressLog:
         self._append(",".join(_format_cell(name, row.get(name)) for name in self.fieldnames))
 
     def sync(self) -> None:
-        """Waits until all rows are on the disk; for use before :attr:`byte_length` goes into a checkpoint."""
+        """Waits until all rows are on the disk; for use before a checkpoint that knows :attr:`byte_length`.
+
+        Raises ``OSError`` where they cannot be written.
+        """
+        self._flush()
         os.fsync(self._descriptor)
 
     def close(self) -> None:
@@ -79,12 +84,20 @@ class ProgressLog:
         self._descriptor = -1
 
     def _append(self, line: str) -> None:
-        data = (line + "\n").encode("ascii")
-        written = os.write(self._descriptor, data)
-        if written != len(data):
+        self._waiting += (line + "\n").encode("ascii")
+        self._flush()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        written = os.write(self._descriptor, self._waiting)
+        if written != len(self._waiting):
             os.ftruncate(self._descriptor, self._byte_length)
-            raise OSError(f"progress.csv: only {written} of {len(data)} bytes could be written; the disk is full")
+            raise OSError(
+                errno.ENOSPC, f"only {written} of {len(self._waiting)} bytes could be written, the disk is full"
+            )
         self._byte_length += written
+        self._waiting = b""
 
 
 def read_progress(path: Path) -> dict[str, NDArray[np.float64]]:

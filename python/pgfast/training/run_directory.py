@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from pgfast.training.checkpoints import clean_leftovers
-from pgfast.training.files import fsync_directory, read_json, write_json_atomically
+from pgfast.training.files import fsync_directory, read_json, remove_temporaries, write_json_atomically
 
 __all__ = ["RunDirectory"]
 
@@ -51,7 +51,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
-        """An existing run directory, to go on in it. What a crash left half written among its checkpoints is removed.
+        """An existing run directory, to go on in it. What a crash left half written in it is removed.
 
         Raises ``FileNotFoundError`` if it is not one, ``BlockingIOError`` if another process has locked it.
         """
@@ -59,6 +59,7 @@ class RunDirectory:
             raise FileNotFoundError(f"{path} is not a run directory: it has no config.json")
         run = cls(path)
         clean_leftovers(run.checkpoints)
+        remove_temporaries(path)
         return run
 
     @property

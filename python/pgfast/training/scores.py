@@ -12,12 +12,14 @@ from pgfast.envs.stepper import Transition
 __all__ = ["Scores"]
 
 _KEPT = 100  # games that the reported figures run over
+_MOST = 10**12
 
 
 class Scores:
     """Returns and lengths of the last 100 whole games, the mean return since the last row, and counts of the run.
 
-    A game counts when it is over; one that is cut off by making the environments anew is left out and counted apart.
+    A game counts when it is over; one that is cut off, by making the environments anew or by replacing a worker, is
+    left out and counted apart.
     """
 
     def __init__(self, num_envs: int) -> None:
@@ -27,6 +29,7 @@ class Scores:
         self.lengths: deque[int] = deque(maxlen=_KEPT)
         self.episodes = 0
         self.episodes_cut = 0
+        self.env_restarts = 0
         self._latest_sum, self._latest_count = 0.0, 0
 
     def add(self, transition: Transition) -> None:
@@ -34,6 +37,11 @@ class Scores:
         returns, lengths = self._open_returns, self._open_lengths
         returns += transition.scores
         lengths += transition.played
+        if transition.restarted.any():
+            self.env_restarts += int(np.count_nonzero(transition.restarted))
+            self.episodes_cut += int(np.count_nonzero(lengths[transition.restarted]))
+            returns[transition.restarted] = 0.0
+            lengths[transition.restarted] = 0
         if transition.game_over.any():
             for index in np.flatnonzero(transition.game_over):
                 self.returns.append(float(returns[index]))
@@ -61,6 +69,7 @@ class Scores:
         return {
             "episodes": self.episodes,
             "episodes_cut": self.episodes_cut,
+            "env_restarts": self.env_restarts,
             "return_mean": None if returns is None else float(returns.mean()),
             "return_std": None if returns is None else float(returns.std()),
             "return_min": None if returns is None else float(returns.min()),
@@ -77,13 +86,23 @@ class Scores:
             "lengths": list(self.lengths),
             "episodes": self.episodes,
             "episodes_cut": self.episodes_cut,
+            "env_restarts": self.env_restarts,
             "latest": [self._latest_sum, self._latest_count],
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Takes over what :meth:`state` gave; the games that were open then are cut off."""
+        """Takes over what :meth:`state` gave; the games that were open then are cut off.
+
+        Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else.
+        """
+        counts = {name: state[name] for name in ("episodes", "episodes_cut", "open", "env_restarts")}
+        latest_sum, counts["latest"] = state["latest"]
+        for name, count in [*counts.items(), *(("lengths", length) for length in state["lengths"])]:
+            if type(count) is not int or not 0 <= count < _MOST:
+                raise ValueError(f"scores: {name} must be whole numbers in [0, 10^12), got {count!r:.40}")
         self.returns = deque((float(value) for value in state["returns"]), maxlen=_KEPT)
-        self.lengths = deque((int(value) for value in state["lengths"]), maxlen=_KEPT)
-        self.episodes = int(state["episodes"])
-        self._latest_sum, self._latest_count = float(state["latest"][0]), int(state["latest"][1])
-        self.episodes_cut = int(state["episodes_cut"]) + int(state["open"])
+        self.lengths = deque(state["lengths"], maxlen=_KEPT)
+        self.episodes = counts["episodes"]
+        self._latest_sum, self._latest_count = float(latest_sum), counts["latest"]
+        self.episodes_cut = counts["episodes_cut"] + counts["open"]
+        self.env_restarts = counts["env_restarts"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Hashable
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from importlib import resources
 from numbers import Integral, Real
 from types import UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -32,10 +34,17 @@ _AT_LEAST_ONE = (
     *("num_envs", "n_steps", "sync_every", "report_every", "schedule_timesteps", "value_epochs", "value_batch_size"),
     *("cg_iterations", "fisher_subsample", "line_search_steps"),
 )
+_AT_MOST = {"num_envs": 2**16, "n_steps": 2**24, "value_batch_size": 2**24, "value_epochs": 2**16}
 _FRACTIONS = ("discount", "gae_lambda")
-_POSITIVE = ("max_grad_norm", "max_kl", "backtrack_ratio")
+_POSITIVE = ("max_grad_norm", "max_kl", "backtrack_ratio", "env_timeout")
 _NOT_NEGATIVE = ("learning_rate", "entropy_coef", "value_coef", "value_learning_rate", "damping")
 _LOG_STD_LIMIT = 20.0  # exp(20) is half a billion
+
+
+@cache
+def _type_hints(settings_type: Hashable) -> dict[str, Any]:
+    """Evaluated once: settings also come from files, and nothing is evaluated while one is read."""
+    return get_type_hints(settings_type)
 
 
 def _as_declared(name: str, value: Any, kind: Any) -> Any:
@@ -108,9 +117,18 @@ class Settings:
     """Make the log standard deviations of a Box space outputs of the network, instead of parameters of their own."""
     init_from: str | None = None
     """Model file, checkpoint or run directory whose parameters and normalizers to start from."""
+    on_nonfinite: Literal["raise", "skip"] = "raise"
+    """What to do where an observation, a reward, the loss or the gradient is not finite: end the training, or leave the
+    update out and start new games; ten in a row end it too."""
+    max_env_restarts: int = 0
+    """Worker processes that may be replaced in a run because their environment raised, died or hung; needs
+    vectorization "async"."""
+    env_timeout: float | None = None
+    """Seconds that a step of an environment may take. A worker that takes longer fails; without workers the process
+    ends, with the stacks of all threads."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        hints = _type_hints(cast(Hashable, type(self)))
         for field in fields(self):
             value = _as_declared(field.name, getattr(self, field.name), hints[field.name])
             object.__setattr__(self, field.name, value)
@@ -122,6 +140,9 @@ class Settings:
         for name in _AT_LEAST_ONE:
             if values.get(name) is not None and values[name] < 1:
                 raise ValueError(f"{name} must be at least 1, got {values[name]}")
+        for name, most in _AT_MOST.items():
+            if name in values and values[name] > most:
+                raise ValueError(f"{name} must be at most {most:,}, got {values[name]:,}")
         for name in _FRACTIONS:
             if name in values and not 0.0 <= values[name] <= 1.0:
                 raise ValueError(f"{name} must be in [0, 1], got {values[name]}")
@@ -131,6 +152,10 @@ class Settings:
         for name in _NOT_NEGATIVE:
             if name in values and not 0.0 <= values[name] < float("inf"):
                 raise ValueError(f"{name} must be at least 0 and finite, got {values[name]}")
+        if self.max_env_restarts < 0:
+            raise ValueError(f"max_env_restarts must be at least 0, got {self.max_env_restarts}")
+        if self.max_env_restarts and self.vectorization != "async":
+            raise ValueError('max_env_restarts needs worker processes, which vectorization "async" makes')
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be in [0, 2^63), got {self.seed}")
         if any(size < 1 for size in values.get("hidden_sizes", ())):

@@ -8,6 +8,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from pgfast._native import core
+
 __all__ = ["SignalGuard"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -16,7 +18,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class SignalGuard:
     """Turns the first SIGINT or SIGTERM into a request to stop; a second one ends the process at once.
 
-    Does nothing outside the main thread, where Python does not let signals be handled.
+    The second is counted by the native module: Python's handlers wait until a kernel or a step of an environment has
+    come back, which may be never. Does nothing outside the main thread, where Python does not let signals be handled.
     """
 
     def __init__(self) -> None:
@@ -26,15 +29,17 @@ class SignalGuard:
 
     def __enter__(self) -> SignalGuard:
         if threading.current_thread() is threading.main_thread():
+            core.count_signals_anew()
             for number in _SIGNALS:
                 self._before[number] = signal.signal(number, self._handle)
+                core.exit_at_second_signal(number)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler)  # the native counter goes with the handler that it was put before
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker that was forked meanwhile: Ctrl-C is its parent's matter
@@ -42,8 +47,6 @@ class SignalGuard:
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
             return
-        if self.received is not None:
-            os._exit(128 + number)
         self.received = number
 
     def raise_if_received(self) -> None:

@@ -21,7 +21,7 @@ from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.random import Rng
 from pgfast.training.agent import Agent
-from pgfast.training.files import fsync_directory
+from pgfast.training.files import fsync_directory, temporary_name
 
 __all__ = ["VideoResult", "record_video"]
 
@@ -111,7 +111,7 @@ def _film(
     path: Path, ffmpeg: str, shape: tuple[int, ...], frames_per_second: float
 ) -> Iterator[Callable[[list[Array]], None]]:
     """Gives a function that appends frames to an MP4 file; the file is whole when the block is left, or absent."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = temporary_name(path)
     try:
         temporary.touch()  # so that a directory that cannot be written to is named as such
         with tempfile.TemporaryFile() as messages:

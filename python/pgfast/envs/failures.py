@@ -1,0 +1,64 @@
+"""Environments that fail, and which of them it was."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium.vector import SyncVectorEnv
+
+from pgfast._typing import Array
+
+if TYPE_CHECKING:
+    from pgfast.envs.make import AnyVectorEnv
+
+__all__ = ["EnvironmentFailure", "explain", "require_shapes"]
+
+
+class EnvironmentFailure(RuntimeError):  # noqa: N818 - it is the environment's error, this is the news of it
+    """An environment raised, died, hung or gave what its spaces do not have. ``environment`` is None if unknown."""
+
+    def __init__(self, environment: int | None, step: int, cause: str) -> None:
+        super().__init__(environment, step, cause)
+        self.environment = environment
+        self.step = step
+        self.cause = cause
+
+    def __str__(self) -> str:
+        which = "an environment" if self.environment is None else f"environment {self.environment}"
+        return f"{which} failed at step {self.step}: {self.cause}"
+
+
+def explain(error: Exception, env: AnyVectorEnv, step: int) -> EnvironmentFailure:
+    """What a vector environment raised, with the number of the one it came from where that can be told."""
+    return EnvironmentFailure(_culprit(error, env), step, f"{type(error).__name__}: {error}")
+
+
+def require_shapes(env: AnyVectorEnv, step: int, observations: Any, **rows: Any) -> None:
+    """Raises :class:`EnvironmentFailure` unless each is ``[N, ...]`` as the spaces say; ``rows`` are ``[N]`` each."""
+    wanted = (env.num_envs, *(env.single_observation_space.shape or ()))
+    if np.shape(observations) != wanted:
+        raise EnvironmentFailure(None, step, f"observations have shape {np.shape(observations)}, not {wanted}")
+    for name, values in rows.items():
+        if np.shape(values) != (env.num_envs,):
+            raise EnvironmentFailure(None, step, f"{name} has shape {np.shape(values)}, not ({env.num_envs},)")
+
+
+def _culprit(error: Exception, env: AnyVectorEnv) -> int | None:
+    """Gymnasium does not say which environment raised; its loop over them knows, and what they gave last."""
+    inner = env.unwrapped
+    if not isinstance(inner, SyncVectorEnv):
+        return None
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        names = trace.tb_frame.f_locals
+        if names.get("self") is inner and isinstance(names.get("i"), int) and trace.tb_next is not None:
+            called = trace.tb_next.tb_frame.f_code.co_name
+            if called in ("step", "reset"):
+                return int(names["i"])
+        trace = trace.tb_next
+    latest: tuple[Array, ...] = tuple(getattr(inner, "_env_obs", ()))
+    shape = inner.single_observation_space.shape
+    odd = [index for index, observation in enumerate(latest) if np.shape(observation) != shape]
+    return odd[0] if odd else None

@@ -1,0 +1,168 @@
+"""Runs that are killed, or asked to stop, at any moment."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pgfast.training.checkpoints import list_checkpoints
+from pgfast.training.loading import verify
+from pgfast.training.progress_log import read_progress
+
+SYNC_EVERY = 400
+TRAIN = [
+    *("train", "a2c", "CartPole-v1", "--run-dir", "run", "--total-timesteps", "100000000", "--seed", "4"),
+    *("--num-envs", "4", "--n-steps", "5", "--hidden-sizes", "8"),
+    *("--report-every", "100", "--sync-every", str(SYNC_EVERY)),
+]
+
+
+def start(folder: Path, *arguments: str, code: str | None = None) -> subprocess.Popen[str]:
+    program = ["-m", "pgfast", *arguments] if code is None else ["-c", code]
+    return subprocess.Popen(
+        [sys.executable, *program],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(process: subprocess.Popen[str], path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def litter(run: Path) -> list[str]:
+    """Files with temporary names."""
+    return [str(path) for path in run.rglob(".*") if path.name != ".lock"]
+
+
+def kill_and_resume(folder: Path, moments: int) -> None:
+    """Kills a run, resumes it, kills it again; each time it must be whole, and no older than one save before."""
+    run = folder / "run"
+    rng = random.Random(4)
+    process = start(folder, *TRAIN)
+    wait_for(process, run / "config.json")
+    reached = 0
+    for _ in range(moments):
+        time.sleep(rng.uniform(0.0, 0.6))
+        process.kill()
+        process.communicate()
+        checkpoints = list_checkpoints(run / "checkpoints")
+        if checkpoints:
+            saved = int(checkpoints[-1].name)
+            rows = read_progress(run / "progress.csv")["timesteps"]  # raises for a torn row
+            assert verify(run).timesteps >= 0
+            assert saved >= reached
+            assert len(rows) == 0 or rows[-1] - saved <= SYNC_EVERY + 20
+            reached = saved
+        process = start(folder, "resume", "run")
+        line = process.stdout.readline() if process.stdout else ""
+        assert line.startswith("resuming run at"), (line, process.communicate())
+        assert f"{reached:,} timesteps, exactly" in line or "nothing was saved yet" in line or reached == 0
+        assert not [name for name in litter(run) if "old" in name or "replaced" in name or "tmp" in name]
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (143, "")
+    assert litter(run) == []
+    assert verify(run).timesteps > 0
+
+
+@pytest.mark.slow
+def test_20_kills(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, 20)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_200_kills(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, 200)
+
+
+SLOW_STEP = """
+import time
+import pgfast
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Slow(CartPoleEnv):
+    def step(self, action):
+        open("in_step", "w").close()
+        time.sleep({seconds})
+        return super().step(action)
+
+agent = pgfast.A2C(Slow, num_envs=1, n_steps=2, hidden_sizes=(8,), sync_every=10**9)
+try:
+    agent.learn(10**9, run_dir="run")
+except KeyboardInterrupt:
+    raise SystemExit(130)
+"""
+
+LONG_KERNEL = """
+import numpy as np
+import pgfast
+from pgfast.training.signals import SignalGuard
+
+scores = np.random.default_rng(0).standard_normal((20_000, 4_000))
+pgfast.kernels.fisher_matrix(scores[:10].copy())
+with SignalGuard() as guard:
+    open("in_kernel", "w").close()
+    while guard.received is None:
+        pgfast.kernels.fisher_matrix(scores)
+guard.raise_if_received()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_during_a_step_ends_the_run_after_its_update(number: int, code: int, tmp_path: Path) -> None:
+    process = start(tmp_path, code=SLOW_STEP.format(seconds=0.4))
+    wait_for(process, tmp_path / "in_step")
+    process.send_signal(number)
+    began = time.monotonic()
+    process.communicate(timeout=30)
+    assert process.returncode == code
+    assert time.monotonic() - began < 2 * 0.4 + 5.0
+    assert verify(tmp_path / "run").timesteps == 2
+
+
+@pytest.mark.parametrize("what", ["step", "kernel"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_ends_at_once(what: str, number: int, code: int, tmp_path: Path) -> None:
+    process = start(tmp_path, code=SLOW_STEP.format(seconds=60.0) if what == "step" else LONG_KERNEL)
+    wait_for(process, tmp_path / f"in_{what}")
+    process.send_signal(number)
+    time.sleep(0.05)
+    began = time.monotonic()
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == code
+    assert time.monotonic() - began < 0.5
+    if what == "step":
+        assert verify(tmp_path / "run").timesteps == 0
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    code = SLOW_STEP.format(seconds=0.01).replace("num_envs=1", 'num_envs=3, vectorization="async"')
+    process = start(tmp_path, code=code)
+    wait_for(process, tmp_path / "in_step")
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        assert time.monotonic() < deadline, "workers outlived their parent"
+        time.sleep(0.05)

@@ -1,0 +1,130 @@
+"""Trainings among other processes and threads: start methods, Gymnasium's workers, and how many threads run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.vector import AsyncVectorEnv
+
+import pgfast
+from pgfast.envs.workers import WorkerVectorEnv
+from test_run_directory import RunPython
+
+SMALL = {"num_envs": 4, "n_steps": 25, "hidden_sizes": (64, 64), "seed": 3}
+
+CHILDREN = """
+import multiprocessing, warnings
+import numpy as np
+import pgfast
+
+def train(pipe):
+    agent = pgfast.A2C("CartPole-v1", num_envs=4, n_steps=200, seed=3)
+    agent.learn(8000)
+    pipe.send_bytes(agent.policy.parameters.tobytes())
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of fork beside threads: what is tested here
+    pgfast.set_num_threads(3)
+    pgfast.A2C("CartPole-v1", num_envs=4, n_steps=200, seed=3).learn(800)  # the pool has been used
+    context = multiprocessing.get_context({method!r})
+    results = set()
+    for _ in range(2):
+        ours, theirs = context.Pipe()
+        child = context.Process(target=train, args=(theirs,))
+        child.start()
+        theirs.close()
+        results.add(ours.recv_bytes())
+        child.join()
+        assert child.exitcode == 0
+    agent = pgfast.A2C("CartPole-v1", num_envs=4, n_steps=200, seed=3).learn(8000)
+    assert results == {{agent.policy.parameters.tobytes()}}
+    print("equal")
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_train_as_their_parent_does(method: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(CHILDREN.format(method=method))
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.stderr) == ("equal\n", "")
+
+
+def cartpole() -> gymnasium.Env:
+    return gymnasium.make("CartPole-v1")
+
+
+def test_workers_of_gymnasium_and_our_own_play_the_same_games() -> None:
+    results = []
+    for make in (lambda: AsyncVectorEnv([cartpole] * 4), lambda: WorkerVectorEnv(cartpole, 4)):
+        env = make()
+        agent = pgfast.A2C(env, **SMALL).learn(2000)
+        results.append(agent.policy.parameters.copy())
+        env.close()
+    for vectorization in ("sync", "async"):
+        agent = pgfast.A2C(cartpole, **SMALL, vectorization=vectorization).learn(2000)
+        results.append(agent.policy.parameters.copy())
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "env_id", "timesteps"),
+    [
+        *((name, "CartPole-v1", 40_000) for name in ("A2C", "VPG", "NPG", "TRPO")),
+        ("TRPO", "Pendulum-v1", 20_000),
+        ("A2C", "BreakoutNoFrameskip-v4", 6_400),
+    ],
+)
+def test_whole_trainings_on_1_2_3_and_8_threads(
+    name: str, env_id: str, timesteps: int, num_threads: Callable[[int], None]
+) -> None:
+    results = set()
+    for threads in (1, 2, 3, 8):
+        num_threads(threads)
+        agent = getattr(pgfast, name)(env_id, seed=5).learn(timesteps)
+        results.add(agent.policy.parameters.tobytes())
+        agent.close()
+    assert len(results) == 1
+
+
+COUNT_RUNNING = """
+import pgfast
+
+agent = pgfast.A2C("BreakoutNoFrameskip-v4", num_envs=8)
+agent.learn(160)
+agent.learn(3200)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_more_threads_run_than_planned(threads: int, run_python: RunPython) -> None:
+    """Sampled from outside: those of the kernels and of the emulator together, as `pgfast info` prints them."""
+    environment = {"OMP_NUM_THREADS": str(threads)}
+    plan = run_python("import pgfast.cli; pgfast.cli.info()", PGFAST_NUM_THREADS=None, **environment).stdout
+    assert f"threads of the kernels: {threads} " in plan
+    assert f"threads of an Atari emulator: {threads}, busy while those of the kernels wait" in plan
+    variables = {key: value for key, value in {**os.environ, **environment}.items() if key != "PGFAST_NUM_THREADS"}
+    counts = []
+    with subprocess.Popen([sys.executable, "-c", COUNT_RUNNING], env=variables) as process:
+        while process.poll() is None:
+            running = 0
+            for task in Path(f"/proc/{process.pid}/task").glob("*/stat"):
+                try:
+                    running += task.read_text().rpartition(")")[2].split()[0] == "R"
+                except OSError:  # the thread has ended
+                    continue
+            counts.append(running)
+    assert process.returncode == 0
+    assert len(counts) > 50
+    assert max(counts) <= 2 * threads
+    assert np.mean(counts) <= threads + 0.5
