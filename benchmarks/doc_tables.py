@@ -42,15 +42,19 @@ def _cells(result: Result) -> list[str]:
         peer = f"{result.peer} {number(result.peer_value)}"
         ratio = f"{result.ratio:.2f} ({result.ratio_low:.2f} to {result.ratio_high:.2f})"
     of_limit = f"{result.of_limit:.2f}" if result.of_limit is not None else ""
-    goals = ", ".join(_goal(name, value, name in result.missed) for name, value in result.goals.items())
+    goals = ", ".join(_goal(name, value, result) for name, value in result.goals.items())
     return [result.case, f"{number(result.ours)} {result.unit}", peer, ratio, of_limit, goals]
 
 
-def _goal(name: str, value: object, missed: bool) -> str:
+def _goal(name: str, value: float, result: Result) -> str:
     words = {
         "ratio": f"ratio {value}",
         "of_limit": f"{value} of the limit",
         "faster_on_two_threads": "faster than on one",
         "size_mb": f"at most {value} MB",
     }[name]
-    return f"**{words}: missed**" if missed else words
+    if name == "ratio" and result.limit is not None and result.peer_value is not None:
+        # What the goal asks for, as a fraction of the limit: above 1 it cannot be had.
+        needed = value * (result.peer_value / result.limit) ** (1 if result.higher_is_better else -1)
+        words += f" ({needed:.2f} of the limit)"
+    return f"**{words}: missed**" if name in result.missed else words

@@ -1,6 +1,6 @@
 """Broken and malicious models and checkpoints, made from whole ones.
 
-As a program it writes them all to a directory: python tests/hostile_files.py DIRECTORY
+As a program it writes them all to a directory and prints their paths: python tests/hostile_files.py DIRECTORY
 """
 
 from __future__ import annotations
@@ -374,4 +374,4 @@ def special_files(folder: Path, checkpoint: Path) -> list[Path]:
 if __name__ == "__main__":
     target = Path(sys.argv[1])
     target.mkdir(parents=True)
-    print(f"{len(write_corpus(target))} paths in {target}")
+    print(*write_corpus(target), sep="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from pgfast.training.loading import verify
 from pgfast.training.progress_log import read_progress
 from test_run_directory import RunPython
 
+# Where workers are not forked, a new one imports what it needs.
+TIMEOUT = 0.5 if multiprocessing.get_start_method() == "fork" else 10.0
 SMALL: dict[str, Any] = {"num_envs": 3, "n_steps": 10, "hidden_sizes": (8,), "report_every": 30, "seed": 1}
 TEXTS = {
     "raise": r"environment \d failed at step \d+: ArithmeticError: the pole broke",
@@ -57,8 +60,8 @@ def test_a_worker_that_dies_is_named() -> None:
 
 
 def test_a_worker_that_hangs_is_named() -> None:
-    training = agent("hang", vectorization="async", env_timeout=0.5)
-    with pytest.raises(EnvironmentFailure, match=r"no answer within env_timeout = 0\.5 seconds"):
+    training = agent("hang", vectorization="async", env_timeout=TIMEOUT)
+    with pytest.raises(EnvironmentFailure, match=rf"no answer within env_timeout = {TIMEOUT:g} seconds"):
         training.learn(100_000)
 
 
@@ -79,7 +82,7 @@ def test_an_environment_that_cannot_start_is_named() -> None:
 def test_workers_are_replaced(kind: str, tmp_path: Path) -> None:
     settings = {"vectorization": "async", "max_env_restarts": 1000, "on_nonfinite": "skip"}
     probability = 0.002 if kind == "hang" else 0.005
-    training = agent(kind, probability, env_timeout=0.5 if kind == "hang" else None, **settings)
+    training = agent(kind, probability, env_timeout=TIMEOUT if kind == "hang" else None, **settings)
     training.learn(3000, run_dir=tmp_path / "run")
     progress = read_progress(tmp_path / "run" / "progress.csv")
     if kind == "nan":  # which is a number to learn from, not a worker that fails

@@ -124,20 +124,18 @@ guard.raise_if_received()
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_during_a_step_ends_the_run_after_its_update(number: int, code: int, tmp_path: Path) -> None:
+def test_a_signal_during_a_step_ends_the_run_after_its_update(tmp_path: Path) -> None:
     process = start(tmp_path, code=SLOW_STEP.format(seconds=0.4))
     wait_for(process, tmp_path / "in_step")
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     began = time.monotonic()
     process.communicate(timeout=30)
-    assert process.returncode == code
+    assert process.returncode == 143
     assert time.monotonic() - began < 2 * 0.4 + 5.0
     assert verify(tmp_path / "run").timesteps == 2
 
 
-@pytest.mark.parametrize("what", ["step", "kernel"])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("what", "number", "code"), [("step", signal.SIGINT, 130), ("kernel", signal.SIGTERM, 143)])
 def test_a_second_signal_ends_at_once(what: str, number: int, code: int, tmp_path: Path) -> None:
     process = start(tmp_path, code=SLOW_STEP.format(seconds=60.0) if what == "step" else LONG_KERNEL)
     wait_for(process, tmp_path / f"in_{what}")

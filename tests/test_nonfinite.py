@@ -81,7 +81,7 @@ def test_native_refusals_are_floating_point_errors_and_value_errors() -> None:
 
 
 @pytest.mark.parametrize("on_nonfinite", ["raise", "skip"])
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "BreakoutNoFrameskip-v4"])
+@pytest.mark.parametrize("env_id", ["CartPole-v1", pytest.param("BreakoutNoFrameskip-v4", marks=pytest.mark.slow)])
 def test_a_learning_rate_of_a_million(env_id: str, on_nonfinite: str, tmp_path: Path) -> None:
     """The training goes on with numbers that mean nothing, or ends and says why; nothing saved is NaN."""
     network: dict[str, Any] = {"network": "origin_cnn", "num_envs": 4} if "Breakout" in env_id else {}

@@ -106,7 +106,7 @@ agent.learn(3200)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_no_more_threads_run_than_planned(threads: int, run_python: RunPython) -> None:
     """Sampled from outside: those of the kernels and of the emulator together, as `pgfast info` prints them."""
     environment = {"OMP_NUM_THREADS": str(threads)}

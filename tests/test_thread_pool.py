@@ -20,6 +20,7 @@ import pytest
 import pgfast
 from pgfast import kernels, losses, nn, optim
 from pgfast.distributions import Categorical
+from pgfast.policies import CategoricalPolicy, GaussianPolicy
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 COUNT = "import pgfast; print(pgfast.native_info()['num_threads'])"
@@ -75,8 +76,37 @@ def rollout_bits() -> str:
     return digest(returns, *gradient, policy.entropy(), policy.sample(5), policy.probabilities())
 
 
+def matrix_bits() -> str:
+    """Fisher matrices, their solves and products, in both dtypes; 300 parameters are several blocks."""
+    results: list[Any] = []
+    for dtype in (np.float32, np.float64):
+        scores = np.random.default_rng(6).standard_normal((700, 300)).astype(dtype)
+        gradient = scores[0].copy()
+        fisher = kernels.fisher_matrix(scores)
+        solved = kernels.conjugate_gradient(kernels.fisher_operator(scores), gradient, damping=0.1)
+        results += [fisher, kernels.natural_gradient(fisher, gradient, 0.1), solved.solution]
+        results += [kernels.natural_gradient_from_scores(scores[:90].copy(), gradient, 0.1, method="woodbury")]
+    return digest(*results)
+
+
+def policy_bits() -> str:
+    """Scores, gradients, actions and Fisher products of both kinds of policy."""
+    rng = np.random.default_rng(7)
+    observations = rng.standard_normal((2100, 17), dtype=np.float32)
+    weights = rng.standard_normal(2100, dtype=np.float32)
+    results: list[Any] = []
+    for policy in (CategoricalPolicy(nn.mlp(17, 6)), GaussianPolicy(nn.mlp(17, 6))):
+        actions, log_prob = policy.act(observations, rng=8)
+        v = rng.standard_normal(policy.parameters.size, dtype=np.float32)
+        results += [actions, log_prob, policy.scores(observations[:50], actions[:50])]
+        results += [policy.gradient(observations, actions, weights), policy.fisher_operator(observations)(v)]
+        distribution = policy.distribution(observations)
+        results += [distribution.entropy(), distribution.kl(distribution), distribution.log_prob(actions)]
+    return digest(*results)
+
+
 NETWORK = nn.origin_cnn((4, 84, 84), 19)
-WORKLOADS = [network_bits, mlp_bits, optimizer_bits, rollout_bits]
+WORKLOADS = [network_bits, mlp_bits, optimizer_bits, rollout_bits, matrix_bits, policy_bits]
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)

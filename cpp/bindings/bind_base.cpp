@@ -52,7 +52,8 @@ py::array_t<std::uint32_t> bind_philox(std::uint64_t key, std::array<std::uint32
 void register_base(py::module_& module) {
   // A ValueError as for any other argument, and a FloatingPointError as for any other number that is not finite.
   const py::tuple bases = py::make_tuple(py::handle(PyExc_ValueError), py::handle(PyExc_FloatingPointError));
-  py::register_exception<NotFinite>(module, "NonFiniteError", bases);
+  py::register_exception<NotFinite>(module, "NonFiniteError", bases).attr("__doc__") =
+      "An argument holds a number that is not finite: a ValueError, and a FloatingPointError.";
   module.def("build_info", &build_info);
   module.def("num_threads", &num_threads);
   module.def("set_num_threads", &bind_set_num_threads, py::arg("n"));

@@ -74,7 +74,9 @@ __all__ = [
 ]
 
 class NonFiniteError(ValueError, FloatingPointError):
-    pass
+    """
+    An argument holds a number that is not finite: a ValueError, and a FloatingPointError.
+    """
 
 class LinearOperatorFloat32:
     def __call__(self, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...

@@ -114,8 +114,8 @@ class Collector:
     """Fills a rollout with a policy acting in environments.
 
     With a ``tape`` of (T + 1) N rows the forward passes stay on it for the update; one of N rows is used for every
-    step. ``on_transition(transition)`` sees every step, in order. Where a step of the environments takes longer than
-    ``env_timeout`` seconds, the process ends.
+    step. ``on_transition(transition)`` sees every step, in order. Where a step or a reset of the environments takes
+    longer than ``env_timeout`` seconds, the process ends.
     """
 
     def __init__(
@@ -140,6 +140,10 @@ class Collector:
 
     def restart(self, stepper: Stepper, seeds: list[int]) -> None:
         """Goes on with new games in other environments."""
+        with self._watchdog:
+            self._restart(stepper, seeds)
+
+    def _restart(self, stepper: Stepper, seeds: list[int]) -> None:
         self.stepper = stepper
         rollout = self.rollout
         self._store(rollout.steps, stepper.reset(seeds))
@@ -167,7 +171,7 @@ class Collector:
         """
         self.rollout.set_steps(0)
         with self._watchdog:
-            self.restart(self.stepper, seeds)
+            self._restart(self.stepper, seeds)
             self._carry_over()
             self._collect_episodes(first_step, min_rows)
 

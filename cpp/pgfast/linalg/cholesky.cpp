@@ -78,15 +78,15 @@ void damped_residual(Index n, const Scalar* a, const Scalar* b, double damping, 
 template <typename Scalar>
 class SymmetryCheck {
  public:
-  /// Takes in `below` [rows, columns] and `above` [columns, rows] of a matrix with leading dimension `ld`.
-  void compare(const Scalar* below, const Scalar* above, Index rows, Index columns, Index ld) {
-    transpose(above, columns, rows, ld, mirrored_);
-    const Index whole = columns / lanes * lanes;
-    for (Index i = 0; i < rows; ++i) {
+  /// Takes in `below` [m, n] and its mirror image `above` [n, m] of a matrix with leading dimension `ld`.
+  void compare(const Scalar* below, const Scalar* above, Index m, Index n, Index ld) {
+    transpose(above, n, m, ld, mirrored_);
+    const Index whole = n / lanes * lanes;
+    for (Index i = 0; i < m; ++i) {
       const Scalar* left = below + i * ld;
-      const Scalar* right = mirrored_ + i * columns;
+      const Scalar* right = mirrored_ + i * n;
       for (Index j = 0; j < whole; j += lanes) take(load(left + j), load(right + j));
-      if (whole < columns) take(load_some(left + whole, columns - whole), load_some(right + whole, columns - whole));
+      if (whole < n) take(load_some(left + whole, n - whole), load_some(right + whole, n - whole));
     }
   }
 

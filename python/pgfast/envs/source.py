@@ -11,6 +11,8 @@ from gymnasium.vector import VectorEnv
 
 from pgfast.envs.make import AnyVectorEnv, Vectorization, make_from_factory, make_vec, reset_with_seeds
 from pgfast.envs.seeding import environment_seeds
+from pgfast.envs.watchdog import Watchdog
+from pgfast.envs.workers import START_SECONDS
 
 __all__ = ["EnvironmentLike", "EnvironmentSource"]
 
@@ -71,27 +73,29 @@ class EnvironmentSource:
                 )
             reset_with_seeds(self._vector, environment_seeds(seed, self._vector.num_envs, generation=generation))
             return self._vector
-        if self.env_id is not None:
-            return make_vec(
-                self.env_id,
+        in_workers = vectorization == "async"
+        with Watchdog(None if env_timeout is None or in_workers else max(env_timeout, START_SECONDS)):
+            if self.env_id is not None:
+                return make_vec(
+                    self.env_id,
+                    num_envs,
+                    seed=seed,
+                    num_threads=num_threads,
+                    vectorization=vectorization,
+                    env_timeout=env_timeout,
+                    max_env_restarts=max_env_restarts,
+                    generation=generation,
+                )
+            assert self._factory is not None
+            return make_from_factory(
+                self._factory,
                 num_envs,
                 seed=seed,
-                num_threads=num_threads,
                 vectorization=vectorization,
                 env_timeout=env_timeout,
                 max_env_restarts=max_env_restarts,
                 generation=generation,
             )
-        assert self._factory is not None
-        return make_from_factory(
-            self._factory,
-            num_envs,
-            seed=seed,
-            vectorization=vectorization,
-            env_timeout=env_timeout,
-            max_env_restarts=max_env_restarts,
-            generation=generation,
-        )
 
     def close(self, env: AnyVectorEnv) -> None:
         """Closes what ``make`` gave; a vector environment that was given stays its owner's."""

@@ -21,9 +21,10 @@ from pgfast._typing import Array, BoolArray
 from pgfast.envs.failures import EnvironmentFailure
 from pgfast.envs.seeding import environment_seeds
 
-__all__ = ["WorkerVectorEnv"]
+__all__ = ["START_SECONDS", "WorkerVectorEnv"]
 
 _PATIENCE = 5.0  # seconds that a worker has to end by itself
+START_SECONDS = 60.0  # at least, to make an environment where steps have a timeout: it may import a lot
 
 
 class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
@@ -59,7 +60,8 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         self._workers: list[_Worker] = []
         try:
             self._workers += [_Worker(self._factory) for _ in range(num_envs)]
-            found = [self._answer(index) for index in range(num_envs)]
+            deadline = None if timeout is None else time.monotonic() + max(timeout, START_SECONDS)
+            found = [self._answer(index, deadline) for index in range(num_envs)]
         except BaseException:
             self.close()
             raise
@@ -123,7 +125,7 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
                 restarted[index] = True
         return replies, restarted
 
-    def _answer(self, index: int, deadline: float | None = None) -> Any:
+    def _answer(self, index: int, deadline: float | None) -> Any:
         return self._workers[index].answer(index, self._steps, deadline, self._timeout)
 
     def _replace(self, index: int, failure: EnvironmentFailure) -> Any:

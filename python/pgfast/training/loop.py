@@ -135,24 +135,24 @@ def train(
         if run is not None and not run.is_saved:  # so that there is something to go on from, whatever happens
             save(synchronised=agent.updates == 0)
         going_on = True
-        while going_on and agent.timesteps < target and guard.received is None:
-            before = agent.timesteps
-            try:
+        try:
+            while going_on and agent.timesteps < target and guard.received is None:
+                before = agent.timesteps
                 meter.add(advance(agent, reporter.message))
-            except BaseException as error:
-                agent.close()  # in the middle of a rollout: whoever goes on starts new games
-                if isinstance(error, Exception):  # of a broken environment or number, not of an impatient user
-                    save(synchronised=False)
-                raise
-            with REPORTS:
-                if agent.timesteps // s.report_every > before // s.report_every:
-                    going_on = report()
-                else:
-                    reporter.update(agent.timesteps, None)
-            if agent.timesteps // s.sync_every > before // s.sync_every:
-                with START:
-                    agent.start_environments()
-                save(synchronised=True)
+                with REPORTS:
+                    if agent.timesteps // s.report_every > before // s.report_every:
+                        going_on = report()
+                    else:
+                        reporter.update(agent.timesteps, None)
+                if agent.timesteps // s.sync_every > before // s.sync_every:
+                    with START:
+                        agent.start_environments()
+                    save(synchronised=True)
+        except BaseException as error:
+            agent.close()  # perhaps in the middle of a rollout: whoever goes on starts new games
+            if isinstance(error, Exception):  # of a broken environment or number, not of an impatient user
+                save(synchronised=False)
+            raise
         if agent.timesteps >= target and agent.timesteps != last_row_timesteps:
             report()
         save(synchronised=False)

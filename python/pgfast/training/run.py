@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -132,8 +133,8 @@ def _copy(save: _Save) -> _Save:
     def copies(arrays: dict[str, Array]) -> dict[str, Array]:
         return {name: np.array(array) for name, array in arrays.items()}
 
-    model_arrays, metadata = save.model
-    return _Save(save.timesteps, copies(save.arrays), save.state, (copies(model_arrays), metadata))
+    model_arrays, model_metadata = save.model
+    return _Save(save.timesteps, copies(save.arrays), deepcopy(save.state), (copies(model_arrays), model_metadata))
 
 
 def _describe(agent: Agent, total_timesteps: int) -> dict[str, Any]:
