@@ -158,13 +158,13 @@ def test_replaced_workers_play_games_of_their_own() -> None:
 )
 def test_restarts_that_cannot_be_had_are_refused(env: str, settings: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        pgfast.A2C(env, **settings).learn(1)
+        pgfast.A2C(env, **settings)
 
 
 def test_restarts_of_a_given_vector_environment_are_refused() -> None:
     env = WorkerVectorEnv(partial(ChaosEnv, {}), 2)
     with pytest.raises(ValueError, match="a vector environment was given"):
-        pgfast.A2C(env, vectorization="async", max_env_restarts=1).learn(1)
+        pgfast.A2C(env, vectorization="async", max_env_restarts=1)
     env.close()
 
 

@@ -16,8 +16,9 @@ from pgfast.distributions import Distribution
 from pgfast.kernels import gae
 from pgfast.policies import CategoricalPolicy, GaussianPolicy, Policy
 from pgfast.profiling import FORWARD, VALUE_FIT
-from pgfast.training.agent import Agent, select
+from pgfast.training.agent import Agent
 from pgfast.training.construction import make_network
+from pgfast.training.models import select
 from pgfast.training.settings import PolicySettings
 
 __all__ = ["Batch", "PolicyAgent", "dot"]

@@ -19,7 +19,7 @@ from pgfast.envs.point import PointVectorEnv
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.workers import WorkerVectorEnv
 
-__all__ = ["Vectorization", "env_spec", "make_from_factory", "make_vec"]
+__all__ = ["Vectorization", "env_spec", "make_from_factory", "make_vec", "require_vectorization"]
 
 Vectorization: TypeAlias = Literal["auto", "sync", "async"]
 AnyVectorEnv: TypeAlias = VectorEnv[Any, Any, Any]
@@ -40,6 +40,12 @@ def env_spec(env_id: str) -> EnvSpec:
         hint = "" if has_atari else ' Atari games need the extra: pip install "pgfast[atari]".'
         reason = str(error).rstrip(".")
         raise ValueError(f"{env_id} is not a registered environment: {reason}.{hint}") from None
+
+
+def require_vectorization(env_id: str, vectorization: Vectorization) -> None:
+    """Raises ``ValueError`` where an id's environments cannot be made a vector in this way."""
+    if vectorization != "auto" and is_atari(env_spec(env_id)):
+        raise ValueError(f'{env_id} runs on its native vector environment; vectorization must be "auto"')
 
 
 def make_vec(
@@ -76,9 +82,8 @@ def make_vec(
         raise ValueError(f"make_vec: num_threads must be at least 1, got {num_threads}")
     spec = env_spec(env_id)
     seeds = environment_seeds(seed, num_envs, generation=generation)
+    require_vectorization(env_id, vectorization)
     if is_atari(spec):
-        if vectorization != "auto":
-            raise ValueError(f'make_vec: {env_id} runs on its native vector environment; vectorization must be "auto"')
         return AtariVecEnv(atari_game(spec), num_envs, seeds=seeds, num_threads=num_threads or core.num_threads())
     env: AnyVectorEnv
     if vectorization == "async":

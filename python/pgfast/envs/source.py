@@ -9,7 +9,14 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
-from pgfast.envs.make import AnyVectorEnv, Vectorization, make_from_factory, make_vec, reset_with_seeds
+from pgfast.envs.make import (
+    AnyVectorEnv,
+    Vectorization,
+    make_from_factory,
+    make_vec,
+    require_vectorization,
+    reset_with_seeds,
+)
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.watchdog import Watchdog
 from pgfast.envs.workers import START_SECONDS
@@ -54,6 +61,15 @@ class EnvironmentSource:
         env.close()
         return found
 
+    def require(self, vectorization: Vectorization, max_env_restarts: int) -> None:
+        """Raises ``ValueError`` for what :meth:`make` would refuse."""
+        if self.env_id is not None:
+            require_vectorization(self.env_id, vectorization)
+        if self._vector is not None and max_env_restarts:
+            raise ValueError(
+                "max_env_restarts is for worker processes that pgfast makes; a vector environment was given"
+            )
+
     def make(
         self,
         num_envs: int,
@@ -66,11 +82,8 @@ class EnvironmentSource:
         max_env_restarts: int = 0,
     ) -> AnyVectorEnv:
         """New environments; a vector environment that was given is reset instead, and is the same object."""
+        self.require(vectorization, max_env_restarts)
         if self._vector is not None:
-            if max_env_restarts:
-                raise ValueError(
-                    "max_env_restarts is for worker processes that pgfast makes; a vector environment was given"
-                )
             reset_with_seeds(self._vector, environment_seeds(seed, self._vector.num_envs, generation=generation))
             return self._vector
         in_workers = vectorization == "async"

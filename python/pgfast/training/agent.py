@@ -27,11 +27,11 @@ from pgfast.rollout import Collector
 from pgfast.training.advance import Skips
 from pgfast.training.construction import count_parameters, make_collector
 from pgfast.training.evaluation import EvaluationResult, evaluation_envs, play
-from pgfast.training.models import write_model
+from pgfast.training.models import select, write_model
 from pgfast.training.scores import Scores
 from pgfast.training.settings import Settings, as_field_types, resolve_settings
 
-__all__ = ["MODEL_FORMAT", "Agent", "Callback", "select"]
+__all__ = ["MODEL_FORMAT", "Agent", "Callback"]
 
 Callback: TypeAlias = Callable[["Agent", dict[str, Any]], bool | None]
 
@@ -56,6 +56,7 @@ class Agent(ABC):
         if source.env_id is None and preset not in ("default", None):
             raise ValueError(f'there is no preset "{preset}" where env is not an environment id')
         resolved = resolve_settings(self.settings_type, self.name, source.env_id, preset, settings)
+        source.require(resolved.vectorization, resolved.max_env_restarts)
         self._build(source, resolved, SpaceInfo.of(*source.spaces()))
         self.preset = preset if source.env_id is not None else None
         if resolved.init_from is not None:
@@ -393,8 +394,3 @@ class Agent(ABC):
         if self.observation_normalizer is not None:
             rows = self.observation_normalizer.apply(rows)
         return self.policy.distribution(rows)
-
-
-def select(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    """The arrays whose names begin with ``prefix``, under the rest of their names."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

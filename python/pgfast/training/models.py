@@ -18,7 +18,7 @@ import safetensors.numpy
 from pgfast._typing import Array
 from pgfast.training.files import CheckpointError, encode_json, parse_json, read_file, write_atomically
 
-__all__ = ["decode_model", "encode_model", "read_model", "write_model"]
+__all__ = ["decode_model", "encode_model", "read_model", "select", "write_model"]
 
 SCHEMA_VERSION = 1  # of the metadata and of the names it stands beside
 MAX_MODEL_BYTES = 2 * 2**30
@@ -57,6 +57,11 @@ def read_model(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     Raises :class:`~pgfast.training.files.CheckpointError` for anything that :func:`write_model` would not write.
     """
     return decode_model(read_file(path, MAX_MODEL_BYTES), path)
+
+
+def select(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """The arrays whose names begin with ``prefix``, under the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def encode_model(arrays: Mapping[str, Array], metadata: Mapping[str, Any]) -> bytes:
