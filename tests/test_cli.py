@@ -102,6 +102,12 @@ def test_a_signal_saves_and_exits(tmp_path: Path, number: int, code: int) -> Non
         (["train", "a2c", "CartPole-v1", "--run-dir", "file/run"], 1, "file"),
         (["train", "a2c", "CartPole-v1", "--total-timesteps", "0"], 1, "total_timesteps must be at least 1"),
         (["resume", "nothing"], 1, "nothing"),
+        (
+            ["resume", "run", "--learning-rate", "1"],
+            2,
+            "started with, learning_rate included; only --total-timesteps",
+        ),
+        (["resume", "run", "--no-normalize-rewards"], 2, "started with, normalize_rewards included"),
         (["eval", "nothing"], 1, "nothing: there is no such file"),
         (["eval", "file"], 1, "file"),
         (["plot", "nothing"], 1, "nothing"),

@@ -15,7 +15,7 @@ from pgfast.training.loading import verify
 from pgfast.training.models import read_model, write_model
 from pgfast.training.progress_log import read_progress
 from pgfast.training.resuming import resume
-from pgfast.training.run import FIELDS
+from pgfast.training.run import FIELDS, Run
 
 SETTINGS = {"num_envs": 4, "n_steps": 5, "hidden_sizes": (8,), "report_every": 60, "sync_every": 200}
 
@@ -74,6 +74,20 @@ def test_resuming_elsewhere_says_that_games_begin_anew(tmp_path: Path) -> None:
     assert resumption.agent.timesteps == 400
     assert resumption.agent.scores.episodes_cut > 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["total_timesteps"] == 400
+
+
+def test_a_run_that_saved_nothing_begins_anew(tmp_path: Path) -> None:
+    """As one that was killed while its environments were made."""
+    run = Run.create(agent(), tmp_path / "run", 400)
+    run.write({"timesteps": 5})
+    run.close()
+    (tmp_path / "run" / ".model.safetensors.tmp-1234").write_bytes(b"half a model")
+    resumption = resume(tmp_path / "run")
+    assert resumption.messages == [f"resuming {tmp_path / 'run'} at its beginning: nothing was saved yet"]
+    resumption.train()
+    np.testing.assert_array_equal(resumption.agent.policy.parameters, agent().learn(400).policy.parameters)
+    assert read_progress(tmp_path / "run" / "progress.csv")["timesteps"][0] == 60
+    assert not list((tmp_path / "run").glob(".*.tmp-*"))
 
 
 def test_a_complete_run_is_not_resumed(tmp_path: Path) -> None:
