@@ -1,0 +1,160 @@
+"""Where a call accepts its arguments, whatever their size, scale, flags and overlap, its result is the reference's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pgfast.reference import (
+    categorical,
+    diag_gaussian,
+    fisher_operator,
+    losses,
+    multi_categorical,
+    network,
+    optim,
+    returns,
+    second_order,
+)
+from test_arguments import CALLS, CLEAN, GAUSSIAN, NETWORKS, SIZES, A, B, N, P, T
+
+LAYERS = [("conv2d", 3, 3, 1, "relu"), ("dense", A, 0, 1, "identity")]
+LINEAR = [("dense", A, 0, 1, "identity")]
+ROWS = (T, B)  # extents that may be any number; the others are fixed by a network or by each other
+
+
+for pair in (NETWORKS, GAUSSIAN):  # the same parameters in both dtypes
+    pair[np.float64].parameters[:] = pair[np.float32].parameters
+
+
+def parameters_of(networks: dict[Any, Any]) -> NDArray[np.float64]:
+    return networks[np.float64].parameters.copy()
+
+
+def fisher_product(obs: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
+    policy = parameters_of(GAUSSIAN)
+    return fisher_operator.gaussian_product(LINEAR, policy[:-A], obs, A, policy[-A:], v, 0.0)
+
+
+# The reference of each call, by position; of an optimizer's step and of clipping also what is written.
+REFERENCES: dict[str, Callable[..., Any]] = {
+    "discounted_returns": returns.discounted_returns,
+    "gae": returns.gae,
+    "clip_by_global_norm": lambda gradient, limit: optim.clip_by_global_norm(gradient, limit)[::-1],
+    "fisher_matrix": second_order.fisher_matrix,
+    "natural_gradient": second_order.natural_gradient,
+    **{
+        f"natural_gradient_from_scores {method}": lambda scores, gradient, damping, _: second_order.natural_gradient(
+            second_order.fisher_matrix(scores), gradient, damping
+        )
+        for method in ("auto", "cholesky", "woodbury")
+    },
+    "natural_step_size": second_order.natural_step_size,
+    "a2c": losses.a2c,
+    "a2c_gradient": losses.a2c_gradient,
+    "policy_gradient": losses.policy_gradient,
+    "Categorical.log_prob": categorical.log_prob,
+    "Categorical.kl": categorical.kl,
+    "Categorical.entropy": categorical.entropy,
+    "Categorical.probabilities": categorical.probabilities,
+    "Categorical.mode": categorical.mode,
+    "Categorical.gradient": categorical.gradient,
+    "MultiCategorical.log_prob": lambda logits, actions: multi_categorical.log_prob(logits, SIZES, actions),
+    "MultiCategorical.kl": lambda logits, other: multi_categorical.kl(logits, SIZES, other),
+    "MultiCategorical.entropy": lambda logits: multi_categorical.entropy(logits, SIZES),
+    "MultiCategorical.mode": lambda logits: multi_categorical.mode(logits, SIZES),
+    "MultiCategorical.gradient": lambda logits, *rest: multi_categorical.gradient(logits, SIZES, *rest),
+    "DiagGaussian.log_prob": diag_gaussian.log_prob,
+    "DiagGaussian.kl": diag_gaussian.kl,
+    "DiagGaussian.entropy": diag_gaussian.entropy,
+    "DiagGaussian.mode": lambda mean, _: mean,
+    "DiagGaussian.gradient with log_std (5, 3)": diag_gaussian.gradient,
+    "Network.forward": lambda x: network.forward(LAYERS, parameters_of(NETWORKS), x),
+    "Network.vjp": lambda x, dy: network.vjp(LAYERS, parameters_of(NETWORKS), x, dy),
+    "Network.per_sample_vjp": lambda x, dy: network.per_sample_vjp(LAYERS, parameters_of(NETWORKS), x, dy),
+    "Network.jvp": lambda x, v: network.jvp(LAYERS, parameters_of(NETWORKS), x, v),
+    "LinearOperator of a policy": fisher_product,
+    "SGD.step": lambda p, g: (np.linalg.norm(g), optim.sgd(p, g, 0.0 * p, 0.1, 0.0)[0]),
+    "Adam.step": lambda p, g: (
+        np.linalg.norm(g),
+        optim.adam(p, g, 0.0 * p, 0.0 * p, 1, 0.1, 0.9, 0.999, 1e-8)[0],
+    ),
+    "RMSprop.step": lambda p, g: (np.linalg.norm(g), optim.rmsprop(p, g, 0.0 * p, 0.1, 0.99, 1e-5, "pytorch")[0]),
+}
+
+
+def vary(name: str, data: st.DataObject) -> dict[str, Any]:
+    """Arguments of a call with other numbers of rows, other values, read-only and in shared memory."""
+    dtype = data.draw(st.sampled_from([np.float32, np.float64]), label="dtype")
+    arguments = CALLS[name].valid(dtype)
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32), label="seed"))
+    extent = next((value.shape[0] for value in arguments.values() if isinstance(value, np.ndarray)), 0)
+    chosen = rng.integers(0, extent, data.draw(st.integers(1, 40), label="rows")) if extent in ROWS else None
+    for key, value in arguments.items():
+        if not isinstance(value, np.ndarray) or key == "fisher":
+            continue
+        if chosen is not None and value.shape[0] == extent:
+            value = value[chosen]
+        kind = data.draw(st.sampled_from(["as they are", "others", "scaled", "zeros", "equal"]), label=key)
+        if value.dtype.kind == "f" and kind != "as they are":
+            others = {"others": rng.standard_normal(value.shape), "zeros": np.zeros(value.shape)}
+            others["scaled"] = others["others"] * 10.0 ** float(rng.integers(-3, 3))
+            others["equal"] = np.full(value.shape, rng.standard_normal())
+            value = others[kind].astype(np.float32).astype(dtype)
+        elif value.dtype.kind == "b" and kind != "as they are":
+            value = rng.random(value.shape) < rng.random()
+        arguments[key] = np.ascontiguousarray(value)
+    arrays = [key for key, value in arguments.items() if isinstance(value, np.ndarray)]
+    if data.draw(st.booleans(), label="shared memory"):
+        first, second = data.draw(st.sampled_from(arrays)), data.draw(st.sampled_from(arrays))
+        if arguments[first].shape == arguments[second].shape and arguments[first].dtype == arguments[second].dtype:
+            arguments[first] = arguments[second]
+    for key in arrays:
+        if key not in CALLS[name].written and data.draw(st.booleans(), label=f"{key} read-only"):
+            arguments[key].flags.writeable = False
+    return arguments
+
+
+def as_tuple(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_a_result_is_the_references(name: str, data: st.DataObject) -> None:
+    arguments = vary(name, data)
+    exact = [
+        value.astype(np.float64) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+        for value in arguments.values()
+    ]
+    dtype = next(v.dtype for v in arguments.values() if isinstance(v, np.ndarray) and v.dtype.kind == "f")
+    call = CALLS[name]
+    found: tuple[Any, ...] | None = None
+    with suppress(*CLEAN):  # as for a direction without curvature, or memory that may not be shared
+        found = as_tuple(call.function(**arguments))
+    if found is None:
+        return
+    found += tuple(arguments[key] for key in call.written)
+    expected = as_tuple(REFERENCES[name](*exact))
+    assert len(found) == len(expected)
+    solves = "natural" in name or "Adam" in name or "RMSprop" in name
+    tolerance = (1e-3 if solves else 2e-5) if dtype == np.float32 else 1e-9
+    largest = max(float(np.abs(value).max()) for value in exact if isinstance(value, np.ndarray))
+    for ours, reference in zip(found, expected, strict=True):
+        assert np.shape(ours) == np.shape(reference)
+        # Terms as large as the arguments may cancel.
+        scale = max(1.0, largest, float(np.abs(reference).max(initial=0.0)))
+        np.testing.assert_allclose(ours, reference, rtol=tolerance, atol=tolerance * scale)
+
+
+def test_every_extent_is_known() -> None:
+    """The shapes that this file speaks of are those of the calls."""
+    assert (4, 3, 5, 3, parameters_of(NETWORKS).size) == (T, N, B, A, P)
