@@ -9,14 +9,18 @@
 namespace pgfast {
 namespace {
 
-constexpr int kTileRows = 4;     // of a register tile: 4 x 3 accumulators, 3 vectors of one operand and 1 of the other
-constexpr int kTileVectors = 3;  // fill the 16 registers
-constexpr Index kDepth = 128;    // terms that are added at a time: two panels of them stay in the first-level cache
+// Vectors of a register tile: 4 x 3 accumulators, 3 vectors of one operand and 1 of the other fill the 16 registers.
+constexpr int kTileVectors = 3;
+constexpr Index kDepth = 128;  // terms that are added at a time: two panels of them stay in the first-level cache
 constexpr Index kStrip = 4 * kDepth;  // terms that are packed at a time
 
 /// Columns of a packed panel; a register tile's rows divide them, so that one packing serves both operands.
 template <typename Scalar>
 constexpr Index kWidth = kTileVectors * kLanes<Scalar>;
+
+/// Rows of a register tile: 3 where a vector is two numbers.
+template <typename Scalar>
+constexpr int kTileRows = kWidth<Scalar> % 4 == 0 ? 4 : 3;
 
 /// Panels of a side of the block of the result that one thread computes at a time: 120 columns with AVX.
 template <typename Scalar>
@@ -29,9 +33,11 @@ constexpr Index kSide = kPanels<Scalar> * kWidth<Scalar>;
 template <typename Scalar>
 void add_products(const Scalar* a, const Scalar* b, Index depth, Scalar* sums) {
   constexpr int lanes = kLanes<Scalar>;
-  Vector<Scalar> tile[kTileRows][kTileVectors];
+  constexpr int height = kTileRows<Scalar>;
+  static_assert(kWidth<Scalar> % height == 0);
+  Vector<Scalar> tile[height][kTileVectors];
 #pragma GCC unroll 8
-  for (int i = 0; i < kTileRows; ++i)
+  for (int i = 0; i < height; ++i)
 #pragma GCC unroll 8
     for (int v = 0; v < kTileVectors; ++v) tile[i][v] = load(sums + i * kSide<Scalar> + v * lanes);
   for (Index r = 0; r < depth; ++r, a += kWidth<Scalar>, b += kWidth<Scalar>) {
@@ -39,14 +45,14 @@ void add_products(const Scalar* a, const Scalar* b, Index depth, Scalar* sums) {
 #pragma GCC unroll 8
     for (int v = 0; v < kTileVectors; ++v) row[v] = load(b + v * lanes);
 #pragma GCC unroll 8
-    for (int i = 0; i < kTileRows; ++i) {
+    for (int i = 0; i < height; ++i) {
       const Scalar x = a[i];
 #pragma GCC unroll 8
       for (int v = 0; v < kTileVectors; ++v) tile[i][v] += x * row[v];
     }
   }
 #pragma GCC unroll 8
-  for (int i = 0; i < kTileRows; ++i)
+  for (int i = 0; i < height; ++i)
 #pragma GCC unroll 8
     for (int v = 0; v < kTileVectors; ++v) store(sums + i * kSide<Scalar> + v * lanes, tile[i][v]);
 }
@@ -100,7 +106,7 @@ void gram_in_blocks(Index n, Index depth, double divisor, Scalar* gram, Pack&& p
             const Scalar* a = packed + p * kStrip + begin * width;
             const Scalar* b = packed + q * kStrip + begin * width;
             Scalar* to = &sums[static_cast<std::size_t>((p - rows) * side + q - columns)];
-            for (Index i = 0; i < width; i += kTileRows) add_products(a + i, b, some, to + i * side);
+            for (Index i = 0; i < width; i += kTileRows<Scalar>) add_products(a + i, b, some, to + i * side);
           }
         }
       }
