@@ -76,6 +76,18 @@ def test_resuming_elsewhere_says_that_games_begin_anew(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "config.json").read_text())["total_timesteps"] == 400
 
 
+def test_resume_falls_back_to_an_older_checkpoint_and_says_so_but_load_does_not(tmp_path: Path) -> None:
+    agent().learn(400, run_dir=tmp_path / "run")
+    newest = list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
+    (newest / "state.json").write_bytes(b"{}")
+    with pytest.raises(pgfast.CheckpointError, match=r"state\.json: is not the file that was written"):
+        pgfast.load(newest)
+    resumption = resume(tmp_path / "run", 600)
+    assert resumption.messages[0].startswith(f"skipped {newest}: state.json: is not the file that was written")
+    assert resumption.agent.timesteps == 200
+    resumption.train()
+
+
 def test_a_run_that_saved_nothing_begins_anew(tmp_path: Path) -> None:
     """As one that was killed while its environments were made."""
     run = Run.create(agent(), tmp_path / "run", 400)

@@ -32,11 +32,12 @@ void count_signals_anew() {
 }
 
 bool exit_at_second_signal(int number) {
-  if (number < 1 || number >= kNumbers || sigaction(number, nullptr, &before[number]) != 0) return false;
-  const auto there = before[number].sa_handler;
-  if ((before[number].sa_flags & SA_SIGINFO) != 0 || there == SIG_DFL || there == SIG_IGN || there == &handle)
-    return there == &handle;
-  struct sigaction action = before[number];
+  struct sigaction action;
+  if (number < 1 || number >= kNumbers || sigaction(number, nullptr, &action) != 0) return false;
+  const auto there = action.sa_handler;
+  if (there == &handle) return true;  // what was before it is known already
+  if ((action.sa_flags & SA_SIGINFO) != 0 || there == SIG_DFL || there == SIG_IGN) return false;
+  before[number] = action;
   action.sa_handler = &handle;
   return sigaction(number, &action, nullptr) == 0;
 }
