@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pgfast import reference
-from test_arguments import CALLS, CLEAN, GAUSSIAN, NETWORKS, SIZES, A, B, N, P, T
+from public_calls import CALLS, CLEAN, GAUSSIAN, NETWORKS, SIZES, A, B, N, P, T
 
 LAYERS = [("conv2d", 3, 3, 1, "relu"), ("dense", A, 0, 1, "identity")]
 LINEAR = [("dense", A, 0, 1, "identity")]

@@ -1,0 +1,375 @@
+"""Every public function of arrays, with arguments that it accepts, for the tests that give it others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgfast import kernels, losses, nn, optim, policies
+from pgfast.distributions import Categorical, DiagGaussian, MultiCategorical
+
+T, N, B, A = 4, 3, 5, 3
+CLEAN = (TypeError, ValueError, FloatingPointError)
+
+
+class Call(NamedTuple):
+    """A public function and arguments that it accepts; ``written`` names those it may change.
+
+    ``native`` is the name of the compiled function, which the text begins with where an argument has no form at all,
+    ``inner`` are functions that it calls and that check for it.
+    """
+
+    function: Callable[..., Any]
+    valid: Callable[[Any], dict[str, Any]]
+    native: str
+    written: tuple[str, ...] = ()
+    inner: tuple[str, ...] = ()
+
+
+def rows(dtype: Any, *shape: int) -> NDArray[Any]:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(dtype)
+
+
+def flags(*shape: int) -> NDArray[np.bool_]:
+    return np.random.default_rng(1).random(shape) < 0.5
+
+
+def with_state(optimizer: optim.Optimizer, **state: Any) -> optim.Optimizer:
+    optimizer.load_state_dict({"steps": 1, "learning_rate": 0.1, **state})
+    return optimizer
+
+
+NETWORKS = {
+    dtype: nn.Network([2, 6, 5], [nn.Layer("conv2d", 3, 3, 1, "relu"), nn.Layer("dense", A)], dtype=dtype)
+    for dtype in (np.float32, np.float64)
+}
+P = NETWORKS[np.float32].parameters.size
+
+
+def dtype_for(x: Any) -> Any:
+    """The float dtype that goes with ``x``, whatever it is."""
+    return np.float64 if getattr(x, "dtype", None) == np.float64 else np.float32
+
+
+def network(x: Any) -> nn.Network:
+    return NETWORKS[dtype_for(x)]
+
+
+GAUSSIAN = {
+    dtype: policies.GaussianPolicy(nn.Network([2, 6, 5], [nn.Layer("dense", A)], dtype=dtype))
+    for dtype in (np.float32, np.float64)
+}
+
+
+def gaussian_policy(obs: Any) -> policies.GaussianPolicy:
+    return GAUSSIAN[dtype_for(obs)]
+
+
+def act(obs: Any, actions: Any) -> None:
+    tape = policies.PolicyTape(gaussian_policy(obs), B)
+    tape.act(obs, 0, actions, seed=1, stream=2, environment=3, step=4)
+
+
+def information(dtype: Any) -> NDArray[Any]:
+    """A positive definite matrix ``[4, 4]``."""
+    return kernels.fisher_matrix(rows(dtype, 9, 4))
+
+
+def linear_operator(v: Any) -> Any:
+    return kernels.fisher_operator(rows(np.float64 if getattr(v, "dtype", None) == np.float64 else np.float32, B, 9))
+
+
+def vector(dtype: Any) -> dict[str, Any]:
+    return {"parameters": rows(dtype, 9), "gradient": rows(dtype, 9)}
+
+
+SIZES = (2, 3)
+
+
+def choices() -> NDArray[np.int64]:
+    return np.stack([np.arange(B) % size for size in SIZES], axis=1)
+
+
+def row_weights(dtype: Any) -> dict[str, Any]:
+    return {"weight_log_prob": rows(dtype, B), "weight_entropy": rows(dtype, B)}
+
+
+def gaussian(dtype: Any) -> dict[str, Any]:
+    return {"mean": rows(dtype, B, A), "log_std": rows(dtype, A)}
+
+
+CALLS = {
+    "discounted_returns": Call(
+        kernels.discounted_returns,
+        lambda d: {"rewards": rows(d, T, N), "dones": flags(T, N), "next_values": rows(d, N), "discount": 0.9},
+        "discounted_returns",
+    ),
+    "gae": Call(
+        kernels.gae,
+        lambda d: {
+            "rewards": rows(d, T, N),
+            "values": rows(d, T, N),
+            "next_values": rows(d, N),
+            "terminated": flags(T, N),
+            "truncated": flags(T, N),
+            "discount": 0.9,
+            "gae_lambda": 0.8,
+        },
+        "gae",
+    ),
+    "clip_by_global_norm": Call(
+        kernels.clip_by_global_norm,
+        lambda d: {"gradient": rows(d, 9), "max_norm": 0.5},
+        "clip_by_global_norm",
+        written=("gradient",),
+    ),
+    "fisher_matrix": Call(kernels.fisher_matrix, lambda d: {"scores": rows(d, B, 4)}, "fisher_matrix"),
+    "fisher_operator": Call(kernels.fisher_operator, lambda d: {"scores": rows(d, B, 4)}, "fisher_operator"),
+    "LinearOperator": Call(lambda v: linear_operator(v)(v), lambda d: {"v": rows(d, 9)}, "__call__"),
+    "natural_gradient": Call(
+        kernels.natural_gradient,
+        lambda d: {"fisher": information(d), "gradient": rows(d, 4), "damping": 0.1},
+        "natural_gradient",
+    ),
+    **{
+        f"natural_gradient_from_scores {method}": Call(
+            kernels.natural_gradient_from_scores,
+            lambda d, method=method: {
+                **{"scores": rows(d, B, 9), "gradient": rows(d, 9), "damping": 0.1},
+                "method": method,
+            },
+            "natural_gradient_from_scores",
+        )
+        for method in ("auto", "cholesky", "woodbury")
+    },
+    "natural_step_size": Call(
+        kernels.natural_step_size,
+        lambda d: {"fisher": information(d), "natural_gradient": rows(d, 4), "max_kl": 0.01},
+        "natural_step_size",
+    ),
+    "conjugate_gradient": Call(
+        kernels.conjugate_gradient,
+        lambda d: {
+            **{"matvec": lambda v: v, "b": rows(d, 9)},
+            **{"max_iterations": 10, "tolerance": 1e-5, "damping": 0.1},
+        },
+        "conjugate_gradient",
+    ),
+    "conjugate_gradient of an operator": Call(
+        lambda b: kernels.conjugate_gradient(linear_operator(b), b, damping=0.1),
+        lambda d: {"b": rows(d, 9)},
+        "conjugate_gradient",
+    ),
+    "conjugate_gradient of any product": Call(
+        lambda product: kernels.conjugate_gradient(lambda v: product, np.ones(9, np.float32)),
+        lambda d: {"product": np.ones(9, np.float32)},
+        "conjugate_gradient",
+    ),
+    "a2c": Call(
+        losses.a2c,
+        lambda d: {
+            **{name: rows(d, B) for name in ("log_prob", "advantages", "entropy", "returns", "values")},
+            **{"entropy_coef": 0.01, "value_coef": 0.5, "valid": np.ones(B, bool)},
+        },
+        "a2c",
+    ),
+    "a2c_gradient": Call(
+        losses.a2c_gradient,
+        lambda d: {
+            **{"logits": rows(d, B, A), "values": rows(d, B), "actions": np.arange(B) % A},
+            **{"advantages": rows(d, B), "returns": rows(d, B)},
+            **{"entropy_coef": 0.01, "value_coef": 0.5, "valid": np.ones(B, bool)},
+        },
+        "a2c_gradient",
+    ),
+    "Categorical.log_prob": Call(
+        lambda logits, actions: Categorical(logits).log_prob(actions),
+        lambda d: {"logits": rows(d, B, A), "actions": np.arange(B) % A},
+        "categorical_log_prob",
+    ),
+    "Categorical.kl": Call(
+        lambda logits, other: Categorical(logits).kl(Categorical(other)),
+        lambda d: {"logits": rows(d, B, A), "other": rows(d, B, A)},
+        "categorical_kl",
+    ),
+    **{
+        f"Categorical.{name}": Call(
+            lambda logits, name=name: getattr(Categorical(logits), name)(),
+            lambda d: {"logits": rows(d, B, A)},
+            f"categorical_{name}",
+        )
+        for name in ("entropy", "probabilities", "mode")
+    },
+    "Categorical.sample": Call(
+        lambda logits: Categorical(logits).sample_with_log_prob(1),
+        lambda d: {"logits": rows(d, B, A)},
+        "categorical_sample",
+    ),
+    "Categorical.likelihood_ratio": Call(
+        lambda logits, old, actions: Categorical(logits).likelihood_ratio(Categorical(old), actions),
+        lambda d: {"logits": rows(d, B, A), "old": rows(d, B, A), "actions": np.arange(B) % A},
+        "categorical_likelihood_ratio",
+    ),
+    "Categorical.gradient": Call(
+        lambda logits, actions, weight_log_prob, weight_entropy: Categorical(logits).gradient(
+            actions, weight_log_prob, weight_entropy
+        ),
+        lambda d: {"logits": rows(d, B, A), "actions": np.arange(B) % A, **row_weights(d)},
+        "categorical_gradient",
+    ),
+    "MultiCategorical.log_prob": Call(
+        lambda logits, actions: MultiCategorical(logits, SIZES).log_prob(actions),
+        lambda d: {"logits": rows(d, B, 5), "actions": choices()},
+        "multi_categorical_log_prob",
+    ),
+    "MultiCategorical.kl": Call(
+        lambda logits, other: MultiCategorical(logits, SIZES).kl(MultiCategorical(other, SIZES)),
+        lambda d: {"logits": rows(d, B, 5), "other": rows(d, B, 5)},
+        "multi_categorical_kl",
+    ),
+    "MultiCategorical.likelihood_ratio": Call(
+        lambda logits, old, actions: MultiCategorical(logits, SIZES).likelihood_ratio(
+            MultiCategorical(old, SIZES), actions
+        ),
+        lambda d: {"logits": rows(d, B, 5), "old": rows(d, B, 5), "actions": choices()},
+        "multi_categorical_likelihood_ratio",
+    ),
+    **{
+        f"MultiCategorical.{name}": Call(
+            lambda logits, name=name: getattr(MultiCategorical(logits, SIZES), name)(),
+            lambda d: {"logits": rows(d, B, 5)},
+            f"multi_categorical_{name}",
+        )
+        for name in ("entropy", "mode")
+    },
+    "MultiCategorical.sample": Call(
+        lambda logits: MultiCategorical(logits, SIZES).sample_with_log_prob(1),
+        lambda d: {"logits": rows(d, B, 5)},
+        "multi_categorical_sample",
+    ),
+    "MultiCategorical.gradient": Call(
+        lambda logits, actions, weight_log_prob, weight_entropy: MultiCategorical(logits, SIZES).gradient(
+            actions, weight_log_prob, weight_entropy
+        ),
+        lambda d: {"logits": rows(d, B, 5), "actions": choices(), **row_weights(d)},
+        "multi_categorical_gradient",
+    ),
+    "DiagGaussian.log_prob": Call(
+        lambda mean, log_std, actions: DiagGaussian(mean, log_std).log_prob(actions),
+        lambda d: {**gaussian(d), "actions": rows(d, B, A)},
+        "diag_gaussian_log_prob",
+    ),
+    "DiagGaussian.kl": Call(
+        lambda mean, log_std, other_mean, other_log_std: DiagGaussian(mean, log_std).kl(
+            DiagGaussian(other_mean, other_log_std)
+        ),
+        lambda d: {**gaussian(d), "other_mean": rows(d, B, A), "other_log_std": rows(d, B, A)},
+        "diag_gaussian_kl",
+    ),
+    "DiagGaussian.likelihood_ratio": Call(
+        lambda mean, log_std, old_mean, old_log_std, actions: DiagGaussian(mean, log_std).likelihood_ratio(
+            DiagGaussian(old_mean, old_log_std), actions
+        ),
+        lambda d: {
+            **gaussian(d),
+            **{"old_mean": rows(d, B, A), "old_log_std": rows(d, B, A), "actions": rows(d, B, A)},
+        },
+        "diag_gaussian_likelihood_ratio",
+    ),
+    **{
+        f"DiagGaussian.{name}": Call(
+            lambda mean, log_std, name=name: getattr(DiagGaussian(mean, log_std), name)(),
+            gaussian,
+            f"diag_gaussian_{name}",
+        )
+        for name in ("entropy", "mode")
+    },
+    "DiagGaussian.sample": Call(
+        lambda mean, log_std: DiagGaussian(mean, log_std).sample_with_log_prob(1), gaussian, "diag_gaussian_sample"
+    ),
+    **{
+        f"DiagGaussian.gradient with log_std {shape}": Call(
+            lambda mean, log_std, actions, weight_log_prob, weight_entropy: DiagGaussian(mean, log_std).gradient(
+                actions, weight_log_prob, weight_entropy
+            ),
+            lambda d, shape=shape: {
+                **{"mean": rows(d, B, A), "log_std": rows(d, *shape), "actions": rows(d, B, A)},
+                **row_weights(d),
+            },
+            "diag_gaussian_gradient",
+        )
+        for shape in ((A,), (B, A))
+    },
+    "policy_gradient": Call(
+        losses.policy_gradient,
+        lambda d: {"log_prob": rows(d, B), "advantages": rows(d, B), "valid": np.ones(B, bool)},
+        "policy_gradient",
+    ),
+    "trpo_surrogate": Call(
+        lambda advantages, valid: losses.trpo_surrogate(
+            Categorical(np.zeros((B, A), dtype_for(advantages))),
+            Categorical(np.ones((B, A), dtype_for(advantages))),
+            np.arange(B) % A,
+            advantages,
+            valid,
+        ),
+        lambda d: {"advantages": rows(d, B), "valid": np.ones(B, bool)},
+        "trpo_surrogate",
+    ),
+    "Network.forward": Call(lambda x: network(x).forward(x), lambda d: {"x": rows(d, B, 2, 6, 5)}, "forward"),
+    **{
+        f"Network.{name}": Call(
+            lambda x, dy, name=name: getattr(network(x), name)(x, dy),
+            lambda d: {"x": rows(d, B, 2, 6, 5), "dy": rows(d, B, A)},
+            name,
+        )
+        for name in ("vjp", "per_sample_vjp")
+    },
+    "Network.jvp": Call(
+        lambda x, v: network(x).jvp(x, v), lambda d: {"x": rows(d, B, 2, 6, 5), "v": rows(d, P)}, "jvp"
+    ),
+    "Policy.fisher_operator": Call(
+        lambda obs, damping: gaussian_policy(obs).fisher_operator(obs, damping),
+        lambda d: {"obs": rows(d, B, 2, 6, 5), "damping": 0.1},
+        "__init__",
+    ),
+    "LinearOperator of a policy": Call(
+        lambda obs, v: gaussian_policy(obs).fisher_vector_product(obs, v),
+        lambda d: {"obs": rows(d, B, 2, 6, 5), "v": rows(d, GAUSSIAN[d].parameters.size)},
+        "__init__",
+        inner=("Policy.fisher_operator",),
+    ),
+    "DiagGaussian.gradient of Policy.scores": Call(
+        lambda obs, actions: gaussian_policy(obs).scores(obs, actions),
+        lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A)},
+        "diag_gaussian_gradient",
+        inner=("Network.forward",),
+    ),
+    "DiagGaussian.gradient of Policy.gradient": Call(
+        lambda obs, actions, weights, entropy: gaussian_policy(obs).gradient(obs, actions, weights, entropy),
+        lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A), "weights": rows(d, B), "entropy": rows(d, B)},
+        "diag_gaussian_gradient",
+        inner=("Network.record",),
+    ),
+    "Policy.act": Call(
+        act, lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A)}, "policy_act", written=("actions",)
+    ),
+    **{
+        f"{kind.__name__}.step": Call(
+            lambda parameters, gradient, kind=kind: kind(0.1).step(parameters, gradient),
+            vector,
+            f"{kind.__name__.lower()}_step",
+            written=("parameters",),
+        )
+        for kind in (optim.SGD, optim.Adam, optim.RMSprop)
+    },
+    "SGD.step with its state": Call(
+        lambda parameters, gradient, velocity: with_state(optim.SGD(0.1), velocity=velocity).step(parameters, gradient),
+        lambda d: {**vector(d), "velocity": rows(d, 9)},
+        "sgd_step",
+        written=("parameters",),
+    ),
+}
