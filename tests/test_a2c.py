@@ -149,12 +149,14 @@ def test_cartpole_improves_quickly() -> None:
     assert agent.evaluate(50).return_mean > 100
 
 
-def test_a_linear_schedule_reaches_zero() -> None:
+def test_a_linear_schedule_reaches_zero(capsys: pytest.CaptureFixture[str]) -> None:
     agent = pgfast.A2C("CartPole-v1", optimizer="sgd", learning_rate_schedule="linear", schedule_timesteps=40, **SMALL)
-    agent.learn(40)
+    agent.learn(40, progress_bar=True)
     assert agent.optimizer.learning_rate == pytest.approx(1e-3 / 2)
+    assert "learning rate" not in capsys.readouterr().out
     before = agent.policy.parameters.copy()
-    agent.learn(40)
+    agent.learn(40, progress_bar=True)
+    assert "the learning rate is 0 from 40 timesteps on" in capsys.readouterr().out
     np.testing.assert_array_equal(agent.policy.parameters, before)
 
 

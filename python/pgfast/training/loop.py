@@ -16,6 +16,7 @@ from pgfast.training.advance import advance
 from pgfast.training.agent import Agent, Callback
 from pgfast.training.progress import Reporter, make_reporter
 from pgfast.training.run import Run
+from pgfast.training.settings import OptimizerSettings
 from pgfast.training.signals import SignalGuard
 
 __all__ = ["Meter", "learn", "train"]
@@ -128,6 +129,13 @@ def train(
                     reporter.message(f"saved the state of {run.saved_at:,} timesteps after all")
         reporter.update(agent.timesteps, row)
         return callback is None or callback(agent, row) is not False
+
+    if isinstance(s, OptimizerSettings) and s.learning_rate_schedule == "linear":
+        assert s.schedule_timesteps is not None
+        if target > s.schedule_timesteps:
+            reporter.message(
+                f"the learning rate is 0 from {s.schedule_timesteps:,} timesteps on; the policy stays as it is there"
+            )
 
     with SignalGuard() as guard:
         with START:
