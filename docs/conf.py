@@ -22,7 +22,7 @@ version = release = _version("pgfast")
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "results/*.md"]  # a table that results.md takes in
+exclude_patterns = ["_build", "results/*.md"]  # what other pages take in
 
 html_theme = "furo"
 html_title = f"pgfast {release}"
