@@ -56,7 +56,10 @@ SEARCH = {
     "steps-10": "--n-steps 10",
     "envs-8": "--num-envs 8",
     "envs-8-steps-40": "--num-envs 8 --n-steps 40",
+    "rate-1.4e-3": "--learning-rate 1.4e-3",
     "rate-2e-3": "--learning-rate 2e-3",
+    "rate-2e-3-normalized": "--learning-rate 2e-3 --normalize-advantages",
+    "rmsprop": "--optimizer rmsprop",
     "envs-8-rate-2e-3": "--num-envs 8 --learning-rate 2e-3",
     "envs-8-entropy-0.005": "--num-envs 8 --entropy-coef 0.005",
     "envs-8-rate-2e-3-entropy-0.005": "--num-envs 8 --learning-rate 2e-3 --entropy-coef 0.005",
@@ -64,7 +67,9 @@ SEARCH = {
 }
 SEARCH_PANELS = {
     "shape of the batch": ("base", "steps-10", "envs-8", "envs-8-steps-40"),
-    "learning rate": ("base", "rate-2e-3", "envs-8", "envs-8-rate-2e-3"),
+    "learning rate": ("base", "rate-1.4e-3", "rate-2e-3", "envs-8", "envs-8-rate-2e-3"),
+    "optimizer": ("base", "rate-1.4e-3", "rmsprop"),
+    "advantages": ("rate-2e-3", "rate-2e-3-normalized"),
     "entropy": ("envs-8", "envs-8-entropy-0.005", "envs-8-rate-2e-3-entropy-0.005"),
     "network": ("envs-8-rate-2e-3", "envs-8-rate-2e-3-nature"),
 }
