@@ -197,7 +197,7 @@ def report(kept: Kept) -> None:
     page.write_text(fill(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
     draw_seeds("Breakout", kept.curves("Breakout"), kept.directory / "breakout-a2c.png")
     curves = kept.search()
-    panels = {title: {name: curves[name] for name in names} for title, names in SEARCH_PANELS.items()}
+    panels = {title: {name: curves[name] for name in names if name in curves} for title, names in SEARCH_PANELS.items()}
     draw_panels(panels, kept.directory / "breakout-search.png")
 
 
