@@ -41,39 +41,88 @@ class Game:
 
 
 GAMES = {
-    "Breakout": Game(10_000_000, (1, 2, 3), (100, 200, 300, 400)),
+    "Breakout": Game(10_000_000, (2, 3, 4), (100, 200, 300, 400)),
+    "Pong": Game(5_000_000, (1,), (-10, 0, 10, 18)),
+    "BeamRider": Game(2_000_000, (1,)),
+    "Enduro": Game(2_000_000, (1,)),
+    "Qbert": Game(2_000_000, (1,)),
+    "Seaquest": Game(2_000_000, (1,)),
+    "SpaceInvaders": Game(2_000_000, (1,)),
 }
 
-SEARCH_SEED = 101  # none of those that are reported
-SEARCH_TIMESTEPS = 2_000_000
+
+@dataclass(frozen=True)
+class Trial:
+    """A setting that was compared with others on Breakout."""
+
+    flags: str = ""  # instead of SEARCH_BASE
+    start: str | None = None  # the trial whose model after START_AT steps this one goes on from, with a new optimizer
+
+    @property
+    def seed(self) -> int:
+        """None of those that are reported."""
+        return 101 if self.start is None else 201
+
+    @property
+    def timesteps(self) -> int:
+        """How long it takes to see."""
+        return 2_000_000 if self.start is None else 600_000
+
+
+START_AT = 2_000_000
 # All that is compared by name, so that another preset changes nothing here.
 SEARCH_BASE = (
     "--network origin_cnn --num-envs 16 --n-steps 20 --gae-lambda 0.95 --optimizer adam --learning-rate 1e-3 "
     "--learning-rate-schedule constant --max-grad-norm 0.5 --value-coef 0.5 --entropy-coef 0.01"
 )
 SEARCH = {
-    "base": "",
-    "steps-10": "--n-steps 10",
-    "envs-8": "--num-envs 8",
-    "envs-8-steps-40": "--num-envs 8 --n-steps 40",
-    "rate-1.4e-3": "--learning-rate 1.4e-3",
-    "rate-2e-3": "--learning-rate 2e-3",
-    "rate-2e-3-normalized": "--learning-rate 2e-3 --normalize-advantages",
-    "rmsprop": "--optimizer rmsprop",
-    "envs-8-rate-2e-3": "--num-envs 8 --learning-rate 2e-3",
-    "envs-8-entropy-0.005": "--num-envs 8 --entropy-coef 0.005",
-    "envs-8-rate-2e-3-entropy-0.005": "--num-envs 8 --learning-rate 2e-3 --entropy-coef 0.005",
-    "envs-8-rate-2e-3-nature": "--num-envs 8 --learning-rate 2e-3 --network nature_cnn",
+    "base": Trial(),
+    "steps-10": Trial("--n-steps 10"),
+    "envs-8": Trial("--num-envs 8"),
+    "envs-8-steps-40": Trial("--num-envs 8 --n-steps 40"),
+    "rate-1.4e-3": Trial("--learning-rate 1.4e-3"),
+    "rate-2e-3": Trial("--learning-rate 2e-3"),
+    "rate-2e-3-normalized": Trial("--learning-rate 2e-3 --normalize-advantages"),
+    "rate-1.4e-3-lambda-0.8": Trial("--learning-rate 1.4e-3 --gae-lambda 0.8"),
+    "rate-1.4e-3-lambda-0.9": Trial("--learning-rate 1.4e-3 --gae-lambda 0.9"),
+    "rate-1.4e-3-lambda-1": Trial("--learning-rate 1.4e-3 --gae-lambda 1"),
+    "rate-1.4e-3-clip-0.1": Trial("--learning-rate 1.4e-3 --max-grad-norm 0.1"),
+    "rate-1.4e-3-value-0.25": Trial("--learning-rate 1.4e-3 --value-coef 0.25"),
+    "rmsprop": Trial("--optimizer rmsprop"),
+    "envs-8-rate-2e-3": Trial("--num-envs 8 --learning-rate 2e-3"),
+    "envs-8-entropy-0.005": Trial("--num-envs 8 --entropy-coef 0.005"),
+    "envs-8-rate-2e-3-entropy-0.005": Trial("--num-envs 8 --learning-rate 2e-3 --entropy-coef 0.005"),
+    "envs-8-rate-2e-3-nature": Trial("--num-envs 8 --learning-rate 2e-3 --network nature_cnn"),
+    "on-7e-4": Trial("--gae-lambda 0.9 --learning-rate 7e-4", "rate-1.4e-3-lambda-0.9"),
+    "on-1e-3": Trial("--gae-lambda 0.9 --learning-rate 1e-3", "rate-1.4e-3-lambda-0.9"),
+    "on-1.4e-3": Trial("--gae-lambda 0.9 --learning-rate 1.4e-3", "rate-1.4e-3-lambda-0.9"),
+    "on-1.4e-3-envs-32-steps-10": Trial(
+        "--gae-lambda 0.9 --learning-rate 1.4e-3 --num-envs 32 --n-steps 10", "rate-1.4e-3-lambda-0.9"
+    ),
 }
 SEARCH_PANELS = {
     "shape of the batch": ("base", "steps-10", "envs-8", "envs-8-steps-40"),
     "learning rate": ("base", "rate-1.4e-3", "rate-2e-3", "envs-8", "envs-8-rate-2e-3"),
     "optimizer": ("base", "rate-1.4e-3", "rmsprop"),
-    "advantages": ("rate-2e-3", "rate-2e-3-normalized"),
+    "GAE's lambda": ("rate-1.4e-3", "rate-1.4e-3-lambda-0.8", "rate-1.4e-3-lambda-0.9", "rate-1.4e-3-lambda-1"),
+    "normalized advantages": ("rate-2e-3", "rate-2e-3-normalized"),
+    "loss and clipping": ("rate-1.4e-3", "rate-1.4e-3-clip-0.1", "rate-1.4e-3-value-0.25"),
     "entropy": ("envs-8", "envs-8-entropy-0.005", "envs-8-rate-2e-3-entropy-0.005"),
     "network": ("envs-8-rate-2e-3", "envs-8-rate-2e-3-nature"),
+    "after 2 million steps of rate-1.4e-3-lambda-0.9": (
+        "on-7e-4",
+        "on-1e-3",
+        "on-1.4e-3",
+        "on-1.4e-3-envs-32-steps-10",
+    ),
 }
-MARKS = (250_000, 500_000, 1_000_000, 1_500_000, 2_000_000)  # steps at which the search is compared
+# What was the preset before, lambda 0.95 in both, with seed 1.
+BEFORE = {"rate 1e-3, constant": "breakout-before-1e-3.csv", "rate 2e-3, falling to 0": "breakout-before-2e-3.csv"}
+# Steps at which trials are compared.
+MARKS = (250_000, 500_000, 1_000_000, 1_500_000, 2_000_000, 2_500_000, 3_000_000)
+MARKS_ON = (100_000, 200_000, 300_000, 400_000, 500_000, 600_000)
+
+MEAN_OF = 100  # games in the means of progress.csv
 
 
 class Kept:
@@ -148,7 +197,7 @@ class Kept:
                     writer.writerows((name, int(step), f"{mean:g}") for step, mean in rows)
 
 
-def run(arguments: str, seed: int, timesteps: int, directory: Path) -> bool:
+def run(arguments: Sequence[str], seed: int, timesteps: int, directory: Path) -> bool:
     """Trains, or goes on, until ``timesteps``; False if it was stopped before."""
     if directory.exists():
         if pgfast.load(directory).timesteps >= timesteps:
@@ -156,7 +205,7 @@ def run(arguments: str, seed: int, timesteps: int, directory: Path) -> bool:
         command = ["resume", str(directory), "--total-timesteps", str(timesteps)]
     else:
         told = ["--seed", str(seed), "--total-timesteps", str(timesteps), "--run-dir", str(directory)]
-        command = ["train", "a2c", *arguments.split(), *told]
+        command = ["train", "a2c", *arguments, *told]
     print("+ pgfast", *command, flush=True)
     with subprocess.Popen([sys.executable, "-m", "pgfast", *command]) as process:  # run() would kill it at Ctrl-C
         try:
@@ -170,18 +219,24 @@ def train(kept: Kept, runs: Path, game: str, seeds: Sequence[int], timesteps: in
     """Trains seeds of a game with the preset, one after the other, and plays with each."""
     for seed in seeds:
         directory = runs / f"a2c-{game}NoFrameskip-v4-{seed}"
-        finished = run(f"{game}NoFrameskip-v4", seed, timesteps, directory)
+        finished = run([f"{game}NoFrameskip-v4"], seed, timesteps, directory)
         kept.keep_curve(game, seed, directory)
         if not finished:
             sys.exit(f"stopped; the same command goes on with {directory}")
         kept.keep_games(game, seed, directory)
 
 
-def search(kept: Kept, runs: Path, names: Sequence[str], timesteps: int) -> None:
+def search(kept: Kept, runs: Path, names: Sequence[str], timesteps: int | None) -> None:
     """Trains the settings that were compared, one after the other."""
     for name in names:
-        arguments = f"BreakoutNoFrameskip-v4 {SEARCH_BASE} {SEARCH[name]}"
-        finished = run(arguments, SEARCH_SEED, timesteps, runs / f"search-{name}")
+        trial = SEARCH[name]
+        arguments = ["BreakoutNoFrameskip-v4", *SEARCH_BASE.split(), *trial.flags.split()]
+        if trial.start is not None:
+            start = runs / f"search-{trial.start}" / "checkpoints" / f"{START_AT:012}"
+            if not start.exists():
+                sys.exit(f"{name} goes on from {start}, which is not there: first search {trial.start}")
+            arguments += ["--init-from", str(start)]
+        finished = run(arguments, trial.seed, timesteps or trial.timesteps, runs / f"search-{name}")
         kept.keep_search(runs)
         if not finished:
             sys.exit(f"stopped; the same command goes on with {name}")
@@ -192,13 +247,24 @@ def report(kept: Kept) -> None:
     page = kept.directory / "breakout.md"
     tables = {
         "breakout": tabulate_games(kept, ["Breakout"]),
-        "search": tabulate_search(kept),
+        "games": tabulate_games(kept, [game for game in GAMES if not GAMES[game].targets]),
+        "search": tabulate_search(kept, [name for name, trial in SEARCH.items() if trial.start is None], MARKS),
+        "on": tabulate_search(kept, [name for name, trial in SEARCH.items() if trial.start is not None], MARKS_ON),
     }
     page.write_text(fill(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
     draw_seeds("Breakout", kept.curves("Breakout"), kept.directory / "breakout-a2c.png")
-    curves = kept.search()
-    panels = {title: {name: curves[name] for name in names if name in curves} for title, names in SEARCH_PANELS.items()}
-    draw_panels(panels, kept.directory / "breakout-search.png")
+    others = {game: kept.curves(game) for game in GAMES if game != "Breakout"}
+    panels = {
+        game: {f"seed {seed}": curve for seed, curve in curves.items()} for game, curves in others.items() if curves
+    }
+    draw_panels(panels, kept.directory / "atari-a2c.png", columns=3)
+    settings = kept.search()
+    panels = {
+        title: comparable({name: settings[name] for name in names if name in settings})
+        for title, names in SEARCH_PANELS.items()
+    }
+    panels["presets before, seed 1"] = {name: read_progress(kept.directory / file) for name, file in BEFORE.items()}
+    draw_panels(panels, kept.directory / "breakout-search.png", columns=2)
 
 
 def fill(text: str, tables: Mapping[str, Iterator[str]]) -> str:
@@ -213,32 +279,35 @@ def fill(text: str, tables: Mapping[str, Iterator[str]]) -> str:
 
 
 def tabulate_games(kept: Kept, games: Sequence[str]) -> Iterator[str]:
-    """A line in Markdown for each run, with the targets of the first game."""
+    """A line in Markdown for each run of games that have the same targets."""
     targets = GAMES[games[0]].targets
-    heads = ["game, seed", "steps", *(str(target) for target in targets), "best", "last", "collapses"]
+    heads = ["game, seed", "steps", "first", *(str(target) for target in targets), "best", "last", "collapses"]
     yield f"| {' | '.join([*heads, 'stochastic', 'deterministic'])} |"
     yield "|---" * (len(heads) + 2) + "|"
     for game in games:
         for seed, curve in kept.curves(game).items():
             means, steps, seconds = curve["return_mean"], curve["timesteps"], curve["wall_time"]
-            cells = [f"{game}, {seed}", f"{steps[-1] / 1e6:.2f} M"]
+            full = np.flatnonzero(curve["episodes"] >= MEAN_OF)
+            cells = [f"{game}, {seed}", f"{steps[-1] / 1e6:.2f} M", f"{means[full[0]]:.1f}" if full.size else "-"]
             for target in targets:
-                hits = np.flatnonzero(means >= target) if target in GAMES[game].targets else means[:0]
+                hits = full[means[full] >= target]
                 cells.append(f"{steps[hits[0]] / 1e6:.2f} M, {clock(seconds[hits[0]])}" if hits.size else "-")
-            cells += [f"{np.nanmax(means):.1f}", f"{means[-1]:.1f}", str(count_collapses(means))]
+            best = f"{means[full].max():.1f}" if full.size else "-"
+            cells += [best, f"{means[-1]:.1f}", str(count_collapses(means[full]))]
             played = [row for row in kept.games() if (row["game"], row["seed"]) == (game, str(seed))]
             cells += [score_of(played, policy) for policy in ("stochastic", "deterministic")]
             yield f"| {' | '.join(cells)} |"
 
 
-def tabulate_search(kept: Kept) -> Iterator[str]:
+def tabulate_search(kept: Kept, names: Sequence[str], marks: Sequence[int]) -> Iterator[str]:
     """The settings compared, with their means on the way."""
-    yield "| name | instead of the base's | " + " | ".join(f"{mark / 1e6:g} M" for mark in MARKS) + " |"
-    yield "|---" * (2 + len(MARKS)) + "|"
+    yield "| name | instead of the base's | " + " | ".join(f"{mark / 1e6:g} M" for mark in marks) + " |"
+    yield "|---" * (2 + len(marks)) + "|"
     for name, curve in kept.search().items():
-        scores = [curve["return_mean"][curve["timesteps"] >= mark][:1] for mark in MARKS]
-        cells = [f"{score[0]:.1f}" if score.size else "" for score in scores]
-        yield f"| {name} | {f'`{SEARCH[name]}`' if SEARCH[name] else ''} | {' | '.join(cells)} |"
+        if name in names:
+            scores = [curve["return_mean"][curve["timesteps"] >= mark][:1] for mark in marks]
+            cells = [f"{score[0]:.1f}" if score.size else "" for score in scores]
+            yield f"| {name} | {f'`{SEARCH[name].flags}`' if SEARCH[name].flags else ''} | {' | '.join(cells)} |"
 
 
 def count_collapses(means: np.ndarray) -> int:
@@ -274,11 +343,10 @@ def draw_seeds(game: str, curves: Mapping[int, Curve], path: Path) -> None:
     figure.savefig(path)
 
 
-def draw_panels(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
+def draw_panels(panels: Mapping[str, Mapping[str, Curve]], path: Path, columns: int) -> None:
     """A panel for each title, with its curves by name."""
-    columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(5.0 * columns, 3.2 * rows), dpi=110, layout="constrained")
+    figure = Figure(figsize=(10.0, 6.4 / columns * rows), dpi=110, layout="constrained")
     for index, (title, curves) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, index + 1)
         for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
@@ -286,6 +354,16 @@ def draw_panels(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
         style(axes, title, "millions of steps")
         axes.legend(frameon=False, fontsize=8, loc="upper left")
     figure.savefig(path)
+
+
+def comparable(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """Curves up to where the last but one ends."""
+    ends = sorted(curve["timesteps"][-1] for curve in curves.values())
+    end = ends[-2] if len(ends) > 1 else np.inf
+    return {
+        name: {key: column[curve["timesteps"] <= end] for key, column in curve.items()}
+        for name, curve in curves.items()
+    }
 
 
 def style(axes: Axes, title: str, x_label: str) -> None:
@@ -322,7 +400,7 @@ def main() -> None:
         unknown = set(args.names) - set(SEARCH)
         if unknown:
             parser.error(f"no settings are called {', '.join(sorted(unknown))}")
-        search(kept, args.runs, args.names or tuple(SEARCH), args.timesteps or SEARCH_TIMESTEPS)
+        search(kept, args.runs, args.names or tuple(SEARCH), args.timesteps)
     else:
         report(kept)
 
