@@ -1,0 +1,152 @@
+"""Tables and pictures of the pages on Atari, from the files that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from atari_kept import Curve, Kept
+from atari_settings import BEFORE, GAMES, MARKS, MARKS_ON, SEARCH, SEARCH_PANELS
+from pgfast.training.progress_log import read_progress
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MEAN_OF = 100  # games in the means of progress.csv
+
+
+def report(kept: Kept) -> None:
+    """Makes tables and pictures anew from the files that are kept."""
+    page = kept.directory / "breakout.md"
+    tables = {
+        "breakout": tabulate_games(kept, ["Breakout"]),
+        "games": tabulate_games(kept, [game for game in GAMES if game != "Breakout"]),
+        "search": tabulate_search(kept, goes_on=False),
+        "on": tabulate_search(kept, goes_on=True),
+    }
+    page.write_text(fill(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    draw_seeds("Breakout", kept.curves("Breakout"), kept.directory / "breakout-a2c.png")
+    others = {game: kept.curves(game) for game in GAMES if game != "Breakout"}
+    panels = {
+        game: {f"seed {seed}": curve for seed, curve in curves.items()} for game, curves in others.items() if curves
+    }
+    draw_panels(panels, kept.directory / "atari-a2c.png", columns=3)
+    settings = kept.search()
+    panels = {
+        title: comparable({name: settings[name] for name in names if name in settings})
+        for title, names in SEARCH_PANELS.items()
+    }
+    panels["presets before, seed 1"] = {name: read_progress(kept.directory / file) for name, file in BEFORE.items()}
+    draw_panels(panels, kept.directory / "breakout-search.png", columns=2)
+
+
+def fill(text: str, tables: Mapping[str, Iterator[str]]) -> str:
+    """A page with what stands between <!-- NAME --> and <!-- /NAME --> made anew."""
+    for name, lines in tables.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if text.count(begin) != 1 or text.count(end) != 1:
+            raise ValueError(f"the page has no place for the table {name}")
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n\n" + "".join(f"{line}\n" for line in lines) + f"\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def tabulate_games(kept: Kept, games: Sequence[str]) -> Iterator[str]:
+    """A line in Markdown for each run of games that have the same targets."""
+    targets = GAMES[games[0]].targets
+    heads = ["game, seed", "steps", "first", *(str(target) for target in targets), "best", "last", "collapses"]
+    yield f"| {' | '.join([*heads, 'stochastic', 'deterministic'])} |"
+    yield "|---" * (len(heads) + 2) + "|"
+    for game in games:
+        for seed, curve in kept.curves(game).items():
+            means, steps, seconds = curve["return_mean"], curve["timesteps"], curve["wall_time"]
+            full = np.flatnonzero(curve["episodes"] >= MEAN_OF)
+            cells = [f"{game}, {seed}", f"{steps[-1] / 1e6:.2f} M", f"{means[full[0]]:.1f}" if full.size else "-"]
+            for target in targets:
+                hits = full[means[full] >= target]
+                cells.append(f"{steps[hits[0]] / 1e6:.2f} M, {clock(seconds[hits[0]])}" if hits.size else "-")
+            best = f"{means[full].max():.1f}" if full.size else "-"
+            cells += [best, f"{means[-1]:.1f}", str(count_collapses(means[full]))]
+            played = [row for row in kept.games() if (row["game"], row["seed"]) == (game, str(seed))]
+            cells += [score_of(played, policy) for policy in ("stochastic", "deterministic")]
+            yield f"| {' | '.join(cells)} |"
+
+
+def tabulate_search(kept: Kept, goes_on: bool) -> Iterator[str]:
+    """The trials of one kind, with their means on the way."""
+    marks = MARKS_ON if goes_on else MARKS
+    yield "| name | instead of the base's | " + " | ".join(f"{mark / 1e6:g} M" for mark in marks) + " |"
+    yield "|---" * (2 + len(marks)) + "|"
+    for name, curve in kept.search().items():
+        if SEARCH[name].goes_on == goes_on:
+            scores = [curve["return_mean"][curve["timesteps"] >= mark][:1] for mark in marks]
+            cells = [f"{score[0]:.1f}" if score.size else "" for score in scores]
+            yield f"| {name} | {f'`{SEARCH[name].flags}`' if SEARCH[name].flags else ''} | {' | '.join(cells)} |"
+
+
+def count_collapses(means: np.ndarray) -> int:
+    """How often a mean fell below half of the best so far, having been above; of positive means alone."""
+    best = np.fmax.accumulate(means)
+    below = (best > 0) & (means < 0.5 * best)
+    return int(np.count_nonzero(below[1:] & ~below[:-1]))
+
+
+def clock(seconds: float) -> str:
+    """Hours and minutes."""
+    minutes = round(seconds / 60.0)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
+
+
+def score_of(played: Sequence[Mapping[str, str]], policy: str) -> str:
+    """Mean and standard deviation of the games of one kind."""
+    scores = np.array([float(row["score"]) for row in played if row["policy"] == policy])
+    return f"{scores.mean():.1f} ± {scores.std():.1f}" if scores.size else "-"
+
+
+def draw_seeds(game: str, curves: Mapping[int, Curve], path: Path) -> None:
+    """Every seed's curve, over steps and over time."""
+    figure = Figure(figsize=(10.0, 4.2), dpi=120, layout="constrained")
+    by_steps, by_time = figure.subplots(1, 2, sharey=True)
+    for colour, (seed, curve) in zip(COLOURS, curves.items(), strict=False):
+        look = {"color": colour, "linewidth": 1.1, "label": f"seed {seed}"}
+        by_steps.plot(curve["timesteps"] / 1e6, curve["return_mean"], **look)
+        by_time.plot(curve["wall_time"] / 60.0, curve["return_mean"], **look)
+    style(by_steps, f"A2C on {game}: mean score of the last 100 games", "millions of steps")
+    style(by_time, "the same over time", "minutes on two cores")
+    by_steps.legend(frameon=False, fontsize=9, loc="upper left")
+    figure.savefig(path)
+
+
+def draw_panels(panels: Mapping[str, Mapping[str, Curve]], path: Path, columns: int) -> None:
+    """A panel for each title, with its curves by name."""
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(10.0, 6.4 / columns * rows), dpi=110, layout="constrained")
+    for index, (title, curves) in enumerate(panels.items()):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
+            axes.plot(curve["timesteps"] / 1e6, curve["return_mean"], color=colour, linewidth=1.1, label=name)
+        style(axes, title, "millions of steps")
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
+    figure.savefig(path)
+
+
+def comparable(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """Curves up to where the last but one ends."""
+    ends = sorted(curve["timesteps"][-1] for curve in curves.values())
+    end = ends[-2] if len(ends) > 1 else np.inf
+    return {
+        name: {key: column[curve["timesteps"] <= end] for key, column in curve.items()}
+        for name, curve in curves.items()
+    }
+
+
+def style(axes: Axes, title: str, x_label: str) -> None:
+    """What all panels have in common."""
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel(x_label, fontsize=9)
+    axes.tick_params(labelsize=9)
+    axes.grid(axis="y", color="#D9D9D9", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.01)
