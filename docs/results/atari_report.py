@@ -68,7 +68,7 @@ def tabulate_games(kept: Kept, games: Sequence[str]) -> Iterator[str]:
                 hits = full[means[full] >= target]
                 cells.append(f"{steps[hits[0]] / 1e6:.2f} M, {clock(seconds[hits[0]])}" if hits.size else "-")
             best = f"{means[full].max():.1f}" if full.size else "-"
-            cells += [best, f"{means[-1]:.1f}", str(count_collapses(means[full]))]
+            cells += [best, f"{means[-1]:.1f}", count_collapses(means[full])]
             played = [row for row in kept.games() if (row["game"], row["seed"]) == (game, str(seed))]
             cells += [score_of(played, policy) for policy in ("stochastic", "deterministic")]
             yield f"| {' | '.join(cells)} |"
@@ -86,11 +86,12 @@ def tabulate_search(kept: Kept, goes_on: bool) -> Iterator[str]:
             yield f"| {name} | {f'`{SEARCH[name].flags}`' if SEARCH[name].flags else ''} | {' | '.join(cells)} |"
 
 
-def count_collapses(means: np.ndarray) -> int:
-    """How often a mean fell below half of the best so far, having been above; of positive means alone."""
-    best = np.fmax.accumulate(means)
-    below = (best > 0) & (means < 0.5 * best)
-    return int(np.count_nonzero(below[1:] & ~below[:-1]))
+def count_collapses(means: np.ndarray) -> str:
+    """How often a mean fell below half of the best so far, having been above; half of a negative score says nothing."""
+    if np.any(means < 0.0):
+        return "-"
+    below = means < 0.5 * np.fmax.accumulate(means)
+    return str(np.count_nonzero(below[1:] & ~below[:-1]))
 
 
 def clock(seconds: float) -> str:
