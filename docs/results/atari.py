@@ -4,8 +4,8 @@ python docs/results/atari.py train GAME [--seeds N ...]    the preset, as the pa
 python docs/results/atari.py search [NAME ...]             the settings that were compared on Breakout
 python docs/results/atari.py report                        tables and pictures, from the files kept here
 
-The first two resume a run that is in --runs already, and add to the files beside this script what is there of it, also
-after Ctrl-C. They need the extras `all`, and 10 million steps take about an hour on two cores.
+The first two resume a run that is in --runs already. What there is of it, also after Ctrl-C, goes to the files beside
+this script, unless these have more of it. They need the extras `all`; 10 million steps take about an hour on two cores.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from pathlib import Path
 import pgfast
 from atari_kept import Kept
 from atari_report import report
-from atari_settings import GAMES, SEARCH, SEARCH_BASE, START, START_AT
+from atari_settings import GAMES, SEARCH, SEARCH_BASE, WARM_START, WARM_START_STEPS
 
 HERE = Path(__file__).parent
 
 
 def run(arguments: Sequence[str], seed: int, timesteps: int, directory: Path) -> bool:
-    """Trains, or goes on, until ``timesteps``; False if it was stopped before."""
+    """Trains, or goes on, until ``timesteps``; False if it was stopped or failed before."""
     if directory.exists():
         if pgfast.load(directory).timesteps >= timesteps:
             return True
         command = ["resume", str(directory), "--total-timesteps", str(timesteps)]
     else:
-        told = ["--seed", str(seed), "--total-timesteps", str(timesteps), "--run-dir", str(directory)]
-        command = ["train", "a2c", *arguments, *told]
+        options = ["--seed", str(seed), "--total-timesteps", str(timesteps), "--run-dir", str(directory)]
+        command = ["train", "a2c", *arguments, *options]
     print("+ pgfast", *command, flush=True)
     with subprocess.Popen([sys.executable, "-m", "pgfast", *command]) as process:  # run() would kill it at Ctrl-C
         try:
@@ -49,7 +49,7 @@ def train(kept: Kept, runs: Path, game: str, seeds: Sequence[int], timesteps: in
         finished = run([f"{game}NoFrameskip-v4"], seed, timesteps, directory)
         kept.keep_curve(game, seed, directory)
         if not finished:
-            sys.exit(f"stopped; the same command goes on with {directory}")
+            sys.exit(f"not finished; the same command goes on with {directory}")
         kept.keep_games(game, seed, directory)
 
 
@@ -58,15 +58,15 @@ def search(kept: Kept, runs: Path, names: Sequence[str], timesteps: int | None) 
     for name in names:
         trial = SEARCH[name]
         arguments = ["BreakoutNoFrameskip-v4", *SEARCH_BASE.split(), *trial.flags.split()]
-        if trial.goes_on:
-            start = runs / f"search-{START}" / "checkpoints" / f"{START_AT:012}"
+        if trial.warm_start:
+            start = runs / f"search-{WARM_START}" / "checkpoints" / f"{WARM_START_STEPS:012}"
             if not start.exists():
-                sys.exit(f"{name} goes on from {start}, which is not there: first search {START}")
+                sys.exit(f"{name} goes on from {start}, which is not there: first search {WARM_START}")
             arguments += ["--init-from", str(start)]
         finished = run(arguments, trial.seed, timesteps or trial.timesteps, runs / f"search-{name}")
-        kept.keep_search(runs)
+        kept.keep_trial(name, runs / f"search-{name}")
         if not finished:
-            sys.exit(f"stopped; the same command goes on with {name}")
+            sys.exit(f"not finished; the same command goes on with {name}")
 
 
 def main() -> None:

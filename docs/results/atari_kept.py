@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +31,10 @@ class Kept:
         return {seed: read_progress(path) for seed, path in paths.items() if path.exists()}
 
     def keep_curve(self, game: str, seed: int, run_dir: Path) -> None:
-        """A run as it stands."""
-        shutil.copyfile(run_dir / "progress.csv", self._curve(game, seed))
+        """A run as it stands, unless more of it is kept."""
+        source, target = run_dir / "progress.csv", self._curve(game, seed)
+        if not (target.exists() and last_step(read_progress(target)) > last_step(read_progress(source))):
+            shutil.copyfile(source, target)
 
     def _curve(self, game: str, seed: int) -> Path:
         return self.directory / f"{game.lower()}-a2c-seed{seed}.csv"
@@ -45,18 +47,20 @@ class Kept:
             return list(csv.DictReader(file))
 
     def keep_games(self, game: str, seed: int, run_dir: Path) -> None:
-        """Plays 30 games of either kind with the model of a run; they replace those of an earlier one."""
-        rows = [row for row in self.games() if (row["game"], row["seed"]) != (game, str(seed))]
+        """Plays 30 games of either kind with the model of a run, unless one of as many timesteps has played."""
         agent = pgfast.load(run_dir)
+        games = self.games()
+        old = [row for row in games if (row["game"], row["seed"]) == (game, str(seed))]
+        if any(int(row["timesteps"]) >= agent.timesteps for row in old):
+            return
+        rows = [row for row in games if row not in old]
         for policy in ("stochastic", "deterministic"):
             result = agent.evaluate(30, deterministic=policy == "deterministic")
             for score, length in zip(result.returns, result.lengths, strict=True):
                 values = (game, str(seed), str(agent.timesteps), policy, f"{score:g}", str(length))
                 rows.append(dict(zip(self.FIELDS, values, strict=True)))
-        with self._games.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.FIELDS)
-            writer.writeheader()
-            writer.writerows(sorted(rows, key=lambda row: (row["game"], int(row["seed"]))))
+        rows.sort(key=lambda row: (row["game"], int(row["seed"])))
+        write_table(self._games, self.FIELDS, (row.values() for row in rows))
 
     def search(self) -> dict[str, Curve]:
         """Steps and means of the settings compared, by name."""
@@ -71,18 +75,31 @@ class Kept:
             if any(row["name"] == name for row in rows)
         }
 
-    def keep_search(self, runs: Path) -> None:
-        """Every second row of the runs that are there."""
-        old = self.search()
-        with self._search.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("name", "timesteps", "return_mean"))
-            for name in SEARCH:
-                path = runs / f"search-{name}" / "progress.csv"
-                if path.exists():
-                    curve: Curve | None = {key: column[1::2] for key, column in read_progress(path).items()}
-                else:
-                    curve = old.get(name)
-                if curve is not None:
-                    rows = zip(curve["timesteps"], curve["return_mean"], strict=True)
-                    writer.writerows((name, int(step), f"{mean:g}") for step, mean in rows)
+    def keep_trial(self, name: str, run_dir: Path) -> None:
+        """Every second row of a trial as it stands, unless more of it is kept."""
+        curves = self.search()
+        curve = {key: column[1::2] for key, column in read_progress(run_dir / "progress.csv").items()}
+        if name not in curves or last_step(curve) >= last_step(curves[name]):
+            curves[name] = curve
+        rows = [
+            (each, int(step), f"{mean:g}")
+            for each in SEARCH
+            if each in curves
+            for step, mean in zip(curves[each]["timesteps"], curves[each]["return_mean"], strict=True)
+        ]
+        write_table(self._search, ("name", "timesteps", "return_mean"), rows)
+
+
+def last_step(curve: Curve) -> float:
+    """How far a curve goes."""
+    return float(curve["timesteps"][-1]) if curve["timesteps"].size else 0.0
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """A CSV file, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    temporary.replace(path)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from atari_kept import Curve, Kept
-from atari_settings import BEFORE, GAMES, MARKS, MARKS_ON, SEARCH, SEARCH_PANELS
+from atari_settings import EARLIER_PRESETS, GAMES, MARKS, SEARCH, SEARCH_PANELS, WARM_START_MARKS
 from pgfast.training.progress_log import read_progress
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -23,8 +23,8 @@ def report(kept: Kept) -> None:
     tables = {
         "breakout": tabulate_games(kept, ["Breakout"]),
         "games": tabulate_games(kept, [game for game in GAMES if game != "Breakout"]),
-        "search": tabulate_search(kept, goes_on=False),
-        "on": tabulate_search(kept, goes_on=True),
+        "search": tabulate_search(kept, warm_start=False),
+        "on": tabulate_search(kept, warm_start=True),
     }
     page.write_text(fill(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
     draw_seeds("Breakout", kept.curves("Breakout"), kept.directory / "breakout-a2c.png")
@@ -35,10 +35,12 @@ def report(kept: Kept) -> None:
     draw_panels(panels, kept.directory / "atari-a2c.png", columns=3)
     settings = kept.search()
     panels = {
-        title: comparable({name: settings[name] for name in names if name in settings})
+        title: cut_to_second_longest({name: settings[name] for name in names if name in settings})
         for title, names in SEARCH_PANELS.items()
     }
-    panels["presets before, seed 1"] = {name: read_progress(kept.directory / file) for name, file in BEFORE.items()}
+    panels["presets before, seed 1"] = {
+        name: read_progress(kept.directory / file) for name, file in EARLIER_PRESETS.items()
+    }
     draw_panels(panels, kept.directory / "breakout-search.png", columns=2)
 
 
@@ -67,35 +69,36 @@ def tabulate_games(kept: Kept, games: Sequence[str]) -> Iterator[str]:
             for target in targets:
                 hits = full[means[full] >= target]
                 cells.append(f"{steps[hits[0]] / 1e6:.2f} M, {clock(seconds[hits[0]])}" if hits.size else "-")
-            best = f"{means[full].max():.1f}" if full.size else "-"
-            cells += [best, f"{means[-1]:.1f}", count_collapses(means[full])]
+            best, last = (f"{means[full].max():.1f}", f"{means[-1]:.1f}") if full.size else ("-", "-")
+            collapses = count_collapses(means[full])
+            cells += [best, last, "-" if collapses is None else str(collapses)]
             played = [row for row in kept.games() if (row["game"], row["seed"]) == (game, str(seed))]
             cells += [score_of(played, policy) for policy in ("stochastic", "deterministic")]
             yield f"| {' | '.join(cells)} |"
 
 
-def tabulate_search(kept: Kept, goes_on: bool) -> Iterator[str]:
+def tabulate_search(kept: Kept, warm_start: bool) -> Iterator[str]:
     """The trials of one kind, with their means on the way."""
-    marks = MARKS_ON if goes_on else MARKS
+    marks = WARM_START_MARKS if warm_start else MARKS
     yield "| name | instead of the base's | " + " | ".join(f"{mark / 1e6:g} M" for mark in marks) + " |"
     yield "|---" * (2 + len(marks)) + "|"
     for name, curve in kept.search().items():
-        if SEARCH[name].goes_on == goes_on:
+        if SEARCH[name].warm_start == warm_start:
             scores = [curve["return_mean"][curve["timesteps"] >= mark][:1] for mark in marks]
             cells = [f"{score[0]:.1f}" if score.size else "" for score in scores]
             yield f"| {name} | {f'`{SEARCH[name].flags}`' if SEARCH[name].flags else ''} | {' | '.join(cells)} |"
 
 
-def count_collapses(means: np.ndarray) -> str:
-    """How often a mean fell below half of the best so far, having been above; half of a negative score says nothing."""
-    if np.any(means < 0.0):
-        return "-"
-    below = means < 0.5 * np.fmax.accumulate(means)
-    return str(np.count_nonzero(below[1:] & ~below[:-1]))
+def count_collapses(means: np.ndarray) -> int | None:
+    """How often a mean fell below half of the best so far, having been above; None where scores are negative."""
+    if not means.size or means.min() < 0.0:
+        return None
+    below = means < 0.5 * np.maximum.accumulate(means)
+    return int(np.count_nonzero(below[1:] & ~below[:-1]))
 
 
 def clock(seconds: float) -> str:
-    """Hours and minutes."""
+    """A time in hours and minutes."""
     minutes = round(seconds / 60.0)
     return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
 
@@ -133,8 +136,8 @@ def draw_panels(panels: Mapping[str, Mapping[str, Curve]], path: Path, columns: 
     figure.savefig(path)
 
 
-def comparable(curves: Mapping[str, Curve]) -> dict[str, Curve]:
-    """Curves up to where the last but one ends."""
+def cut_to_second_longest(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """Curves up to where the second longest ends."""
     ends = sorted(curve["timesteps"][-1] for curve in curves.values())
     end = ends[-2] if len(ends) > 1 else np.inf
     return {
