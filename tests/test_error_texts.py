@@ -1,4 +1,4 @@
-"""What the exceptions of distributions, losses, networks and optimizers say, in the form of those of the kernels."""
+"""What the exceptions say: the function, the argument, what was expected by symbol and number, and what was given."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kernel_error_texts import KERNEL_CASES
 from pgfast import kernels, losses, nn, optim
 from pgfast.distributions import Categorical, DiagGaussian, MultiCategorical
 from pgfast.nn import Layer
@@ -213,7 +214,9 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "kind", "text"), CASES, ids=[text for _, _, text in CASES])
+@pytest.mark.parametrize(
+    ("call", "kind", "text"), [*KERNEL_CASES, *CASES], ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_the_text(call: Callable[[], Any], kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=f"^{re.escape(text)}$"):
         call()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import shutil
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 
 import pgfast
 from atari_settings import GAMES, SEARCH
+from pgfast.training.files import write_atomically
 from pgfast.training.progress_log import read_progress
 
 Curve = Mapping[str, np.ndarray]
@@ -34,7 +35,7 @@ class Kept:
         """A run as it stands, unless more of it is kept."""
         source, target = run_dir / "progress.csv", self._curve(game, seed)
         if not (target.exists() and last_step(read_progress(target)) > last_step(read_progress(source))):
-            shutil.copyfile(source, target)
+            write_atomically(target, source.read_bytes())
 
     def _curve(self, game: str, seed: int) -> Path:
         return self.directory / f"{game.lower()}-a2c-seed{seed}.csv"
@@ -97,9 +98,8 @@ def last_step(curve: Curve) -> float:
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """A CSV file, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-    temporary.replace(path)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())

@@ -28,9 +28,10 @@ def report(kept: Kept) -> None:
     }
     page.write_text(fill(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
     draw_seeds("Breakout", kept.curves("Breakout"), kept.directory / "breakout-a2c.png")
-    others = {game: kept.curves(game) for game in GAMES if game != "Breakout"}
     panels = {
-        game: {f"seed {seed}": curve for seed, curve in curves.items()} for game, curves in others.items() if curves
+        game: {f"seed {seed}": curve for seed, curve in kept.curves(game).items()}
+        for game in GAMES
+        if game != "Breakout"
     }
     draw_panels(panels, kept.directory / "atari-a2c.png", columns=3)
     settings = kept.search()
@@ -61,6 +62,7 @@ def tabulate_games(kept: Kept, games: Sequence[str]) -> Iterator[str]:
     heads = ["game, seed", "steps", "first", *(str(target) for target in targets), "best", "last", "collapses"]
     yield f"| {' | '.join([*heads, 'stochastic', 'deterministic'])} |"
     yield "|---" * (len(heads) + 2) + "|"
+    all_played = kept.games()
     for game in games:
         for seed, curve in kept.curves(game).items():
             means, steps, seconds = curve["return_mean"], curve["timesteps"], curve["wall_time"]
@@ -72,7 +74,7 @@ def tabulate_games(kept: Kept, games: Sequence[str]) -> Iterator[str]:
             best, last = (f"{means[full].max():.1f}", f"{means[-1]:.1f}") if full.size else ("-", "-")
             collapses = count_collapses(means[full])
             cells += [best, last, "-" if collapses is None else str(collapses)]
-            played = [row for row in kept.games() if (row["game"], row["seed"]) == (game, str(seed))]
+            played = [row for row in all_played if (row["game"], row["seed"]) == (game, str(seed))]
             cells += [score_of(played, policy) for policy in ("stochastic", "deterministic")]
             yield f"| {' | '.join(cells)} |"
 
@@ -124,7 +126,8 @@ def draw_seeds(game: str, curves: Mapping[int, Curve], path: Path) -> None:
 
 
 def draw_panels(panels: Mapping[str, Mapping[str, Curve]], path: Path, columns: int) -> None:
-    """A panel for each title, with its curves by name."""
+    """A panel for each title that has curves, by name."""
+    panels = {title: curves for title, curves in panels.items() if curves}
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(10.0, 6.4 / columns * rows), dpi=110, layout="constrained")
     for index, (title, curves) in enumerate(panels.items()):
