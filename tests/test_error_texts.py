@@ -211,12 +211,11 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         ValueError,
         'RMSprop: form must be "pytorch" or "tensorflow", got "keras"',
     ),
+    *KERNEL_CASES,
 ]
 
 
-@pytest.mark.parametrize(
-    ("call", "kind", "text"), [*KERNEL_CASES, *CASES], ids=lambda value: value if isinstance(value, str) else ""
-)
+@pytest.mark.parametrize(("call", "kind", "text"), CASES, ids=[text for _, _, text in CASES])
 def test_the_text(call: Callable[[], Any], kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=f"^{re.escape(text)}$"):
         call()
