@@ -70,7 +70,12 @@ def tabulate_games(kept: Kept, games: Sequence[str]) -> Iterator[str]:
             cells = [f"{game}, {seed}", f"{steps[-1] / 1e6:.2f} M", f"{means[full[0]]:.1f}" if full.size else "-"]
             for target in targets:
                 hits = full[means[full] >= target]
-                cells.append(f"{steps[hits[0]] / 1e6:.2f} M, {clock(seconds[hits[0]])}" if hits.size else "-")
+                if not hits.size:
+                    cells.append("-")
+                elif seed in GAMES[game].untimed:
+                    cells.append(f"{steps[hits[0]] / 1e6:.2f} M")
+                else:
+                    cells.append(f"{steps[hits[0]] / 1e6:.2f} M, {clock(seconds[hits[0]])}")
             best, last = (f"{means[full].max():.1f}", f"{means[-1]:.1f}") if full.size else ("-", "-")
             collapses = count_collapses(means[full])
             cells += [best, last, "-" if collapses is None else str(collapses)]
@@ -112,15 +117,17 @@ def score_of(played: Sequence[Mapping[str, str]], policy: str) -> str:
 
 
 def draw_seeds(game: str, curves: Mapping[int, Curve], path: Path) -> None:
-    """Every seed's curve, over steps and over time."""
+    """Every seed's curve over steps, and over time where it had the machine to itself."""
     figure = Figure(figsize=(10.0, 4.2), dpi=120, layout="constrained")
     by_steps, by_time = figure.subplots(1, 2, sharey=True)
     for colour, (seed, curve) in zip(COLOURS, curves.items(), strict=False):
         look = {"color": colour, "linewidth": 1.1, "label": f"seed {seed}"}
         by_steps.plot(curve["timesteps"] / 1e6, curve["return_mean"], **look)
-        by_time.plot(curve["wall_time"] / 60.0, curve["return_mean"], **look)
+        if seed not in GAMES[game].untimed:
+            by_time.plot(curve["wall_time"] / 60.0, curve["return_mean"], **look)
     style(by_steps, f"A2C on {game}: mean score of the last 100 games", "millions of steps")
     style(by_time, "the same over time", "minutes on two cores")
+    by_steps.set_ylabel("score", fontsize=9)
     by_steps.legend(frameon=False, fontsize=9, loc="upper left")
     figure.savefig(path)
 
@@ -135,6 +142,8 @@ def draw_panels(panels: Mapping[str, Mapping[str, Curve]], path: Path, columns: 
         for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
             axes.plot(curve["timesteps"] / 1e6, curve["return_mean"], color=colour, linewidth=1.1, label=name)
         style(axes, title, "millions of steps")
+        if index % columns == 0:
+            axes.set_ylabel("mean score of the last 100 games", fontsize=9)
         axes.legend(frameon=False, fontsize=8, loc="upper left")
     figure.savefig(path)
 
