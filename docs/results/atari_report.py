@@ -137,13 +137,12 @@ def draw_panels(panels: Mapping[str, Mapping[str, Curve]], path: Path, columns: 
     panels = {title: curves for title, curves in panels.items() if curves}
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(10.0, 6.4 / columns * rows), dpi=110, layout="constrained")
+    figure.supylabel("mean score of the last 100 games", fontsize=9)
     for index, (title, curves) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, index + 1)
         for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
             axes.plot(curve["timesteps"] / 1e6, curve["return_mean"], color=colour, linewidth=1.1, label=name)
         style(axes, title, "millions of steps")
-        if index % columns == 0:
-            axes.set_ylabel("mean score of the last 100 games", fontsize=9)
         axes.legend(frameon=False, fontsize=8, loc="upper left")
     figure.savefig(path)
 

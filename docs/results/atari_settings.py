@@ -20,6 +20,7 @@ GAMES = {
     "Pong": Game(10_000_000, (1,)),
     "BeamRider": Game(2_000_000, (1,)),
     "Enduro": Game(2_000_000, (1,)),
+    "MsPacman": Game(2_000_000, (1,)),
     "Qbert": Game(2_000_000, (1,)),
     "Seaquest": Game(2_000_000, (1,)),
     "SpaceInvaders": Game(2_000_000, (1,)),
