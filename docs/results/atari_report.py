@@ -15,6 +15,7 @@ from pgfast.training.progress_log import read_progress
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MEAN_OF = 100  # games in the means of progress.csv
+SETTLED = 1_000_000  # steps; before these the means of most games are small and their ratios say little
 
 
 def report(kept: Kept) -> None:
@@ -59,9 +60,10 @@ def fill(text: str, tables: Mapping[str, Iterator[str]]) -> str:
 def tabulate_games(kept: Kept, games: Sequence[str]) -> Iterator[str]:
     """A line in Markdown for each run of games that have the same targets."""
     targets = GAMES[games[0]].targets
-    heads = ["game, seed", "steps", "first", *(str(target) for target in targets), "best", "last", "collapses"]
-    yield f"| {' | '.join([*heads, 'stochastic', 'deterministic'])} |"
-    yield "|---" * (len(heads) + 2) + "|"
+    heads = ["game, seed", "steps", "first", *map(str, targets), "best", "last", "collapses", "lowest"]
+    heads += ["stochastic", "deterministic"]
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
     all_played = kept.games()
     for game in games:
         for seed, curve in kept.curves(game).items():
@@ -77,8 +79,7 @@ def tabulate_games(kept: Kept, games: Sequence[str]) -> Iterator[str]:
                 else:
                     cells.append(f"{steps[hits[0]] / 1e6:.2f} M, {clock(seconds[hits[0]])}")
             best, last = (f"{means[full].max():.1f}", f"{means[-1]:.1f}") if full.size else ("-", "-")
-            collapses = count_collapses(means[full])
-            cells += [best, last, "-" if collapses is None else str(collapses)]
+            cells += [best, last, *tell_falls(means[full], steps[full])]
             played = [row for row in all_played if (row["game"], row["seed"]) == (game, str(seed))]
             cells += [score_of(played, policy) for policy in ("stochastic", "deterministic")]
             yield f"| {' | '.join(cells)} |"
@@ -96,12 +97,14 @@ def tabulate_search(kept: Kept, warm_start: bool) -> Iterator[str]:
             yield f"| {name} | {f'`{SEARCH[name].flags}`' if SEARCH[name].flags else ''} | {' | '.join(cells)} |"
 
 
-def count_collapses(means: np.ndarray) -> int | None:
-    """How often a mean fell below half of the best so far, having been above; None where scores are negative."""
-    if not means.size or means.min() < 0.0:
-        return None
-    below = means < 0.5 * np.maximum.accumulate(means)
-    return int(np.count_nonzero(below[1:] & ~below[:-1]))
+def tell_falls(means: np.ndarray, steps: np.ndarray) -> tuple[str, str]:
+    """How often a mean fell below half of the best so far, and the least part of it once settled; of positive means."""
+    if not means.size or means.min() <= 0.0:
+        return "-", "-"
+    parts = means / np.maximum.accumulate(means)
+    collapsed, settled = parts < 0.5, parts[steps >= SETTLED]
+    count = np.count_nonzero(collapsed[1:] & ~collapsed[:-1])
+    return str(count), f"{settled.min():.2f}" if settled.size else "-"
 
 
 def clock(seconds: float) -> str:
