@@ -18,7 +18,7 @@ PYTHON = Path(pgfast.__file__).resolve().parent
 CPP_FLOORS = {"base": 0, "linalg": 1, "optim": 1, "nn": 2, "dist": 2, "rl": 3}
 PYTHON_FLOORS = {
     **dict.fromkeys(("_native", "_streams", "_typing", "_core", "_cpu"), 4),
-    **dict.fromkeys(("kernels", "nn", "optim", "distributions", "losses", "profiling", "random", "reference"), 5),
+    **dict.fromkeys(("kernels", "nn", "optim", "distributions", "losses", "profiling", "random", "reduce", "reference"), 5),
     **dict.fromkeys(("envs", "policies", "baselines", "rollout"), 6),
     **dict.fromkeys(("algos", "training", "presets"), 7),
     **dict.fromkeys(("cli", "__main__"), 8),

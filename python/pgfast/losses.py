@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pgfast._native import core
 from pgfast._typing import Array, BoolArray, FloatArray, IntArray
 from pgfast.distributions import Distribution
 
-__all__ = ["a2c", "a2c_gradient", "policy_gradient", "trpo_surrogate"]
+__all__ = ["RowGradients", "a2c", "a2c_gradient", "policy_gradient", "trpo_surrogate"]
 
 Actions = TypeVar("Actions", bound=Array)
+
+
+class RowGradients(NamedTuple):
+    """The gradient of a loss at the log-probability, entropy and value of each row: ``[B]`` each; None is zero."""
+
+    log_prob: FloatArray
+    entropy: FloatArray | None = None
+    values: FloatArray | None = None
 
 
 def policy_gradient(log_prob: FloatArray, advantages: FloatArray, valid: BoolArray | None = None) -> float:
