@@ -223,39 +223,39 @@ CALLS = {
     "MultiCategorical.log_prob": Call(
         lambda logits, actions: MultiCategorical(logits, SIZES).log_prob(actions),
         lambda d: {"logits": rows(d, B, 5), "actions": choices()},
-        "multi_categorical_log_prob",
+        "categorical_log_prob",
     ),
     "MultiCategorical.kl": Call(
         lambda logits, other: MultiCategorical(logits, SIZES).kl(MultiCategorical(other, SIZES)),
         lambda d: {"logits": rows(d, B, 5), "other": rows(d, B, 5)},
-        "multi_categorical_kl",
+        "categorical_kl",
     ),
     "MultiCategorical.likelihood_ratio": Call(
         lambda logits, old, actions: MultiCategorical(logits, SIZES).likelihood_ratio(
             MultiCategorical(old, SIZES), actions
         ),
         lambda d: {"logits": rows(d, B, 5), "old": rows(d, B, 5), "actions": choices()},
-        "multi_categorical_likelihood_ratio",
+        "categorical_likelihood_ratio",
     ),
     **{
         f"MultiCategorical.{name}": Call(
             lambda logits, name=name: getattr(MultiCategorical(logits, SIZES), name)(),
             lambda d: {"logits": rows(d, B, 5)},
-            f"multi_categorical_{name}",
+            f"categorical_{name}",
         )
         for name in ("entropy", "mode")
     },
     "MultiCategorical.sample": Call(
         lambda logits: MultiCategorical(logits, SIZES).sample_with_log_prob(1),
         lambda d: {"logits": rows(d, B, 5)},
-        "multi_categorical_sample",
+        "categorical_sample",
     ),
     "MultiCategorical.gradient": Call(
         lambda logits, actions, weight_log_prob, weight_entropy: MultiCategorical(logits, SIZES).gradient(
             actions, weight_log_prob, weight_entropy
         ),
         lambda d: {"logits": rows(d, B, 5), "actions": choices(), **row_weights(d)},
-        "multi_categorical_gradient",
+        "categorical_gradient",
     ),
     "DiagGaussian.log_prob": Call(
         lambda mean, log_std, actions: DiagGaussian(mean, log_std).log_prob(actions),

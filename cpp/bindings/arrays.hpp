@@ -160,11 +160,14 @@ class Arguments {
                         " at flat index " + std::to_string(i));
   }
 
-  void actions_in_range(const char* name, const std::int64_t* actions, Index size, Index choices) const {
-    for (Index i = 0; i < size; ++i)
-      if (actions[i] < 0 || actions[i] >= choices)
-        fail(name, "must be in [0, " + std::to_string(choices) + "), got " + std::to_string(actions[i]) + " at row " +
-                       std::to_string(i));
+  /// Actions [rows, sizes.size()], column k below sizes[k]. Not `grouped`: [rows], of one size.
+  void actions_in_range(const char* name, const std::int64_t* actions, Index rows, const std::vector<Index>& sizes,
+                        bool grouped) const {
+    for (Index i = 0; i < rows; ++i)
+      for (std::size_t k = 0; k < sizes.size(); ++k, ++actions)
+        if (*actions < 0 || *actions >= sizes[k])
+          fail(name, "must be in [0, " + std::to_string(sizes[k]) + "), got " + std::to_string(*actions) + " at row " +
+                         std::to_string(i) + (grouped ? ", column " + std::to_string(k) : ""));
   }
 
   /// Two arguments that must not share memory.

@@ -88,19 +88,22 @@ py::tuple bind_gaussian_sample(const py::object& mean, const py::object& log_std
 
 py::tuple bind_gaussian_gradient(const py::object& mean, const py::object& log_std, const py::object& actions,
                                  const py::object& weight_log_prob, const py::object& weight_entropy) {
-  return with_gaussian("DiagGaussian.gradient", mean, log_std,
-                       [&]<typename Scalar>(GaussianRows<Scalar> rows, Arguments& check) -> py::tuple {
-                         const auto* acts = check.finite_input<Scalar>("actions", actions, {"B", "A"});
-                         const auto* wl = check.finite_input<Scalar>("weight_log_prob", weight_log_prob, {"B"});
-                         const auto* we = check.optional_finite_input<Scalar>("weight_entropy", weight_entropy, {"B"});
-                         auto dmean = check.result<Scalar>({"B", "A"});
-                         auto dlog_std =
-                             rows.shares_log_std() ? check.result<Scalar>({"A"}) : check.result<Scalar>({"B", "A"});
-                         Scalar* dmean_to = dmean.mutable_data();
-                         Scalar* dlog_std_to = dlog_std.mutable_data();
-                         without_gil([&] { diag_gaussian_gradient(rows, acts, wl, we, dmean_to, dlog_std_to); });
-                         return py::make_tuple(dmean, dlog_std);
-                       });
+  return with_gaussian(
+      "DiagGaussian.gradient", mean, log_std,
+      [&]<typename Scalar>(GaussianRows<Scalar> rows, Arguments& check) -> py::tuple {
+        const auto* acts = check.finite_input<Scalar>("actions", actions, {"B", "A"});
+        const auto* wl = check.finite_input<Scalar>("weight_log_prob", weight_log_prob, {"B"});
+        const auto* we = check.optional_finite_input<Scalar>("weight_entropy", weight_entropy, {"B"});
+        auto dmean = check.result<Scalar>({"B", "A"});
+        auto dlog_std = rows.shares_log_std() ? check.result<Scalar>({"A"}) : check.result<Scalar>({"B", "A"});
+        Scalar* dmean_to = dmean.mutable_data();
+        Scalar* dlog_std_to = dlog_std.mutable_data();
+        const Index size = rows.size;
+        without_gil([&] {
+          diag_gaussian_gradient(rows, acts, wl, we, dmean_to, size, dlog_std_to, rows.shares_log_std() ? 0 : size);
+        });
+        return py::make_tuple(dmean, dlog_std);
+      });
 }
 
 }  // namespace

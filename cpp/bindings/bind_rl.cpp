@@ -152,7 +152,7 @@ py::tuple bind_a2c_gradient(const py::object& logits, const py::object& values, 
     const auto* mask = check.optional_input<bool>("valid", valid, {"B"});
     const Index rows = check.extent("B");
     const Index choices = check.extent("A");
-    check.actions_in_range("actions", acts, rows, choices);
+    check.actions_in_range("actions", acts, rows, {choices}, false);
     check.finite("logits", l, rows * choices);
     require_valid_row(check, mask, rows);
     const A2cCoefficients c = coefficients<Scalar>(check, entropy_coef, value_coef);
@@ -161,7 +161,7 @@ py::tuple bind_a2c_gradient(const py::object& logits, const py::object& values, 
     Scalar* dlogits_to = dlogits.mutable_data();
     Scalar* dvalues_to = dvalues.mutable_data();
     const A2cLosses losses = without_gil([&] {
-      return a2c_gradient<Scalar>({l, rows, choices, choices}, v, acts, a, r, c, mask, dlogits_to, dvalues_to);
+      return a2c_gradient<Scalar>({l, rows, &choices, 1, choices}, v, acts, a, r, c, mask, dlogits_to, dvalues_to);
     });
     return py::make_tuple(losses.policy, losses.value, losses.total, dlogits, dvalues);
   });

@@ -14,7 +14,7 @@ namespace {
 
 constexpr Index kMostColumns = Index{1} << 26;
 
-Family make_family(const std::string& kind, const std::vector<Index>& sizes, bool log_std_output) {
+Family make_family(const std::string& kind, const std::vector<Index>& sizes, bool log_std_output, bool grouped) {
   Index columns = 0;
   for (const Index size : sizes) {
     if (size < 1 || size > kMostColumns - columns)
@@ -23,11 +23,11 @@ Family make_family(const std::string& kind, const std::vector<Index>& sizes, boo
     columns += size;
   }
   if (sizes.empty()) throw py::value_error("Family: sizes must not be empty");
-  if (kind == "multi_categorical") return {Family::Kind::multi_categorical, sizes, log_std_output};
-  if (sizes.size() != 1) throw py::value_error("Family: a " + kind + " family has one size");
-  if (kind == "categorical") return {Family::Kind::categorical, sizes, log_std_output};
-  if (kind == "gaussian") return {Family::Kind::gaussian, sizes, log_std_output};
-  throw py::value_error("Family: unknown kind \"" + kind + "\"");
+  const bool categorical = kind == "categorical";
+  if (!categorical && kind != "gaussian") throw py::value_error("Family: unknown kind \"" + kind + "\"");
+  if (sizes.size() != 1 && !(categorical && grouped))
+    throw py::value_error("Family: a " + kind + " family has one size unless it is categorical and grouped");
+  return {categorical ? Family::Kind::categorical : Family::Kind::gaussian, sizes, grouped, log_std_output};
 }
 
 void require_columns(const Arguments& check, const Family& family, Index output_size) {
@@ -53,11 +53,12 @@ void decide(NetworkCall<Scalar>& call, const Family& family, Tape<Scalar>& tape,
   check.extent("K", static_cast<Index>(family.sizes.size())).extent("A", family.sizes.front());
   std::int64_t* choices = nullptr;
   Scalar* components = nullptr;
-  if (family.gaussian()) components = check.template output<Scalar>("actions", actions, {"B", "A"});
-  if (family.kind == Family::Kind::categorical)
-    choices = check.template output<std::int64_t>("actions", actions, {"B"});
-  if (family.kind == Family::Kind::multi_categorical)
+  if (family.gaussian())
+    components = check.template output<Scalar>("actions", actions, {"B", "A"});
+  else if (family.grouped)
     choices = check.template output<std::int64_t>("actions", actions, {"B", "K"});
+  else
+    choices = check.template output<std::int64_t>("actions", actions, {"B"});
   const Index columns = network.output_size();
   const Scalar* outputs = tape.output() + first_row * columns;
   const FamilyRows<Scalar> rows{family, outputs, call.rows, columns, call.parameters + network.parameter_count()};
@@ -66,9 +67,9 @@ void decide(NetworkCall<Scalar>& call, const Family& family, Tape<Scalar>& tape,
   check.finite("log_std", rows.log_std, family.own_parameters());
   without_gil([&] {
     if (components != nullptr)
-      sample_components(rows, draw.seed, draw.stream, draw.environment, draw.step, components, log_prob);
+      diag_gaussian_sample(rows.gaussian(), draw.seed, draw.stream, draw.environment, draw.step, components, log_prob);
     else
-      sample_choices(rows, draw.seed, draw.stream, draw.environment, draw.step, choices, log_prob);
+      categorical_sample(rows.logits(), draw.seed, draw.stream, draw.environment, draw.step, choices, log_prob);
   });
   if (components != nullptr) check.finite("sampled actions", components, call.rows * family.sizes.front());
 }
@@ -95,10 +96,10 @@ py::tuple policy_sample(const Network<Scalar>& network, const Family& family, co
   py::object actions;
   if (family.gaussian())
     actions = py::array_t<Scalar>({call.rows, family.sizes.front()});
-  else if (family.kind == Family::Kind::categorical)
-    actions = py::array_t<std::int64_t>(call.rows);
-  else
+  else if (family.grouped)
     actions = py::array_t<std::int64_t>({call.rows, static_cast<Index>(family.sizes.size())});
+  else
+    actions = py::array_t<std::int64_t>(call.rows);
   decide<Scalar>(call, family, tape, 0, {seed, stream, 0, step}, actions, log_prob.mutable_data());
   return py::make_tuple(actions, log_prob);
 }
@@ -137,7 +138,8 @@ void register_policy_of(py::module_& module, const char* operator_name) {
 
 void register_policy(py::module_& module) {
   py::class_<Family>(module, "Family")
-      .def(py::init(&make_family), py::arg("kind"), py::arg("sizes"), py::arg("log_std_output") = false)
+      .def(py::init(&make_family), py::arg("kind"), py::arg("sizes"), py::arg("log_std_output") = false,
+           py::arg("grouped") = false)
       .def_property_readonly("columns", &Family::columns)
       .def_property_readonly("own_parameters", &Family::own_parameters);
   register_policy_of<float>(module, "FisherOperatorFloat32");

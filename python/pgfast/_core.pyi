@@ -51,13 +51,6 @@ __all__ = [
     "fisher_matrix",
     "fisher_operator",
     "gae",
-    "multi_categorical_entropy",
-    "multi_categorical_gradient",
-    "multi_categorical_kl",
-    "multi_categorical_likelihood_ratio",
-    "multi_categorical_log_prob",
-    "multi_categorical_mode",
-    "multi_categorical_sample",
     "natural_gradient",
     "natural_gradient_from_scores",
     "natural_step_size",
@@ -163,7 +156,9 @@ class ScoresFisherOperatorFloat64(LinearOperatorFloat64):
     pass
 
 class Family:
-    def __init__(self, kind: str, sizes: collections.abc.Sequence[int], log_std_output: bool = False) -> None: ...
+    def __init__(
+        self, kind: str, sizes: collections.abc.Sequence[int], log_std_output: bool = False, grouped: bool = False
+    ) -> None: ...
     @property
     def columns(self) -> int: ...
     @property
@@ -213,19 +208,31 @@ def adam_step(
     epsilon: float,
 ) -> tuple[bool, float, float]: ...
 def build_info() -> dict[str, typing.Any]: ...
-def categorical_entropy(logits: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_entropy(
+    logits: typing.Any, sizes: collections.abc.Sequence[int] | None
+) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_gradient(
-    logits: typing.Any, actions: typing.Any, weight_log_prob: typing.Any, weight_entropy: typing.Any = None
+    logits: typing.Any,
+    sizes: collections.abc.Sequence[int] | None,
+    actions: typing.Any,
+    weight_log_prob: typing.Any,
+    weight_entropy: typing.Any = None,
 ) -> numpy.typing.NDArray[typing.Any]: ...
-def categorical_kl(logits: typing.Any, other: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_kl(
+    logits: typing.Any, sizes: collections.abc.Sequence[int] | None, other: typing.Any
+) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_likelihood_ratio(
-    logits: typing.Any, old: typing.Any, actions: typing.Any
+    logits: typing.Any, sizes: collections.abc.Sequence[int] | None, old: typing.Any, actions: typing.Any
 ) -> numpy.typing.NDArray[typing.Any]: ...
-def categorical_log_prob(logits: typing.Any, actions: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
-def categorical_mode(logits: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_log_prob(
+    logits: typing.Any, sizes: collections.abc.Sequence[int] | None, actions: typing.Any
+) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_mode(
+    logits: typing.Any, sizes: collections.abc.Sequence[int] | None
+) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_probabilities(logits: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_sample(
-    logits: typing.Any, seed: int, stream: int, environment: int, step: int
+    logits: typing.Any, sizes: collections.abc.Sequence[int] | None, seed: int, stream: int, environment: int, step: int
 ) -> tuple[typing.Any, ...]: ...
 def check_step(name: str, parameters: typing.Any, gradient: typing.Any) -> None: ...
 def clip_by_global_norm(gradient: typing.Any, max_norm: float) -> float: ...
@@ -269,31 +276,6 @@ def gae(
     discount: float,
     gae_lambda: float,
     out: typing.Any = None,
-) -> tuple[typing.Any, ...]: ...
-def multi_categorical_entropy(
-    logits: typing.Any, sizes: collections.abc.Sequence[int]
-) -> numpy.typing.NDArray[typing.Any]: ...
-def multi_categorical_gradient(
-    logits: typing.Any,
-    sizes: collections.abc.Sequence[int],
-    actions: typing.Any,
-    weight_log_prob: typing.Any,
-    weight_entropy: typing.Any = None,
-) -> numpy.typing.NDArray[typing.Any]: ...
-def multi_categorical_kl(
-    logits: typing.Any, sizes: collections.abc.Sequence[int], other: typing.Any
-) -> numpy.typing.NDArray[typing.Any]: ...
-def multi_categorical_likelihood_ratio(
-    logits: typing.Any, sizes: collections.abc.Sequence[int], old: typing.Any, actions: typing.Any
-) -> numpy.typing.NDArray[typing.Any]: ...
-def multi_categorical_log_prob(
-    logits: typing.Any, sizes: collections.abc.Sequence[int], actions: typing.Any
-) -> numpy.typing.NDArray[typing.Any]: ...
-def multi_categorical_mode(
-    logits: typing.Any, sizes: collections.abc.Sequence[int]
-) -> numpy.typing.NDArray[typing.Any]: ...
-def multi_categorical_sample(
-    logits: typing.Any, sizes: collections.abc.Sequence[int], seed: int, stream: int, environment: int, step: int
 ) -> tuple[typing.Any, ...]: ...
 def natural_gradient(fisher: typing.Any, gradient: typing.Any, damping: float) -> numpy.typing.NDArray[typing.Any]: ...
 def natural_gradient_from_scores(

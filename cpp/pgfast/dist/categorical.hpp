@@ -1,61 +1,68 @@
-// Categorical distributions given by rows of logits.
+// Categorical distributions given by rows of logits: one choice per row, or several independent ones.
 //
-// Logits are rows [rows, choices] with leading dimension `ld` (a network's output may carry further columns). Finite
-// logits up to 1e38 either way give finite results, any finite ones numbers or infinities: everything goes through
-// l - max(l) and the sum of its exponentials.
+// The logits of group k are the columns from sizes[0] + ... + sizes[k - 1] on. Log-probability, entropy and KL are sums
+// over the groups; sizes of 2 are the multi-binary distribution. Actions are [rows, groups], with one group [rows].
+// Rows have a leading dimension `ld` (a network's output may carry further columns). Finite logits up to 1e38 either
+// way give finite results, any finite ones numbers or infinities: everything goes through l - max(l) and the sum of its
+// exponentials.
 #pragma once
 
 #include <cstdint>
+#include <numeric>
 
 #include "pgfast/base/types.hpp"
 
 namespace pgfast {
 
+/// Logits [rows, sum(sizes)]; sizes [groups].
 template <typename Scalar>
 struct LogitRows {
   const Scalar* data;
   Index rows;
-  Index choices;
+  const Index* sizes;
+  Index groups;
   Index ld;
   const Scalar* row(Index i) const { return data + i * ld; }
+  Index columns() const { return std::accumulate(sizes, sizes + groups, Index{0}); }
 };
 
-/// log_prob[i] = log softmax(logits_i)[actions[i]].
+/// log_prob[i] = sum_k log p_k(actions_ik), p_k = softmax of the logits of group k.
 template <typename Scalar>
 void categorical_log_prob(LogitRows<Scalar> logits, const std::int64_t* actions, Scalar* log_prob);
 
-/// entropy[i] = - sum_a p_a log p_a.
+/// entropy[i] = - sum_k sum_a p_ka log p_ka.
 template <typename Scalar>
 void categorical_entropy(LogitRows<Scalar> logits, Scalar* entropy);
 
-/// kl[i] = sum_a p_a (log p_a - log q_a), p from `logits`, q from `other`.
+/// kl[i] = sum_k sum_a p_ka (log p_ka - log q_ka), p from `logits`, q from `other` of the same sizes.
 template <typename Scalar>
 void categorical_kl(LogitRows<Scalar> logits, LogitRows<Scalar> other, Scalar* kl);
 
-/// ratio[i] = p(actions[i]) / p_old(actions[i]); see likelihood_ratio in rows.hpp.
+/// ratio[i] = p(actions_i) / p_old(actions_i); see likelihood_ratio in rows.hpp.
 template <typename Scalar>
 void categorical_likelihood_ratio(LogitRows<Scalar> logits, LogitRows<Scalar> old, const std::int64_t* actions,
                                   Scalar* ratio);
 
-/// probabilities [rows, choices] = softmax(logits).
+/// probabilities [rows, sum(sizes)] = softmax of each group.
 template <typename Scalar>
 void categorical_probabilities(LogitRows<Scalar> logits, Scalar* probabilities);
 
-/// The first action with the largest logit.
+/// The first action with the largest logit of each group.
 template <typename Scalar>
 void categorical_mode(LogitRows<Scalar> logits, std::int64_t* actions);
 
-/// Inverse-CDF sampling: row i draws with the number named by (seed, stream, first_environment + i, step).
-/// `log_prob` may be null.
+/// Inverse-CDF sampling: group k of row i draws with the number named by (seed, stream, first_environment + i, step)
+/// and draw k. `log_prob` may be null.
 template <typename Scalar>
 void categorical_sample(LogitRows<Scalar> logits, std::uint64_t seed, std::uint16_t stream,
                         std::uint32_t first_environment, std::uint64_t step, std::int64_t* actions, Scalar* log_prob);
 
 /// Gradient of sum_i weight_log_prob[i] log_prob_i + weight_entropy[i] entropy_i with respect to the logits:
-/// dlogits_ia = wl_i ([a = action_i] - p_a) - we_i p_a (log p_a + entropy_i). Writes [rows, choices].
-/// `weight_entropy` may be null: all zero.
+/// dlogits_ia = wl_i ([a = action_i] - p_a) - we_i p_a (log p_a + entropy_i) in each group.
+/// Writes sum(sizes) columns of each row of `dlogits`, whose leading dimension is `dlogits_ld`. `weight_entropy` may be
+/// null: all zero.
 template <typename Scalar>
 void categorical_gradient(LogitRows<Scalar> logits, const std::int64_t* actions, const Scalar* weight_log_prob,
-                          const Scalar* weight_entropy, Scalar* dlogits);
+                          const Scalar* weight_entropy, Scalar* dlogits, Index dlogits_ld);
 
 }  // namespace pgfast

@@ -1,5 +1,4 @@
-// One row of logits at a time: what the categorical distribution and the groups of a multi-categorical one have in
-// common. Logits are a pointer to `choices` finite numbers.
+// The categorical distribution of one group of one row. Logits are a pointer to `choices` finite numbers.
 #pragma once
 
 #include <algorithm>

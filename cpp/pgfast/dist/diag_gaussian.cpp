@@ -135,33 +135,34 @@ void diag_gaussian_sample(GaussianRows<Scalar> rows, std::uint64_t seed, std::ui
 
 template <typename Scalar>
 void diag_gaussian_gradient(GaussianRows<Scalar> rows, const Scalar* actions, const Scalar* weight_log_prob,
-                            const Scalar* weight_entropy, Scalar* dmean, Scalar* dlog_std) {
+                            const Scalar* weight_entropy, Scalar* dmean, Index dmean_ld, Scalar* dlog_std,
+                            Index dlog_std_ld) {
   const Index size = rows.size;
+  const bool summed = dlog_std_ld == 0;
   const LogStdFactors<Scalar> precision(rows, -2);
-  // Where log_std is shared, so is the factor of the sum over rows: each chunk sums wl (a - m)^2, and we - wl last.
+  // The sum over rows has one factor, as log_std is shared: each chunk sums wl (a - m)^2, and we - wl last.
   const Index columns = size + 1;
   thread_local std::vector<double> scratch;
-  if (rows.shares_log_std())
-    scratch.assign(static_cast<std::size_t>(ceil_divide(rows.rows, kRowsPerChunk) * columns), 0);
+  if (summed) scratch.assign(static_cast<std::size_t>(ceil_divide(rows.rows, kRowsPerChunk) * columns), 0);
   double* partial_sums = scratch.data();
   for_each_row_chunk(rows.rows, [&](Index chunk, Index begin, Index end) {
-    double* sums = rows.shares_log_std() ? partial_sums + chunk * columns : nullptr;
+    double* sums = summed ? partial_sums + chunk * columns : nullptr;
     for (Index i = begin; i < end; ++i) {
       const auto weight = static_cast<double>(weight_log_prob[i]);
       const double rest = (weight_entropy == nullptr ? 0 : static_cast<double>(weight_entropy[i])) - weight;
       for (Index j = 0; j < size; ++j) {
         const double distance = weight == 0 ? 0 : difference(actions + i * size, rows.mean_row(i), j);
-        dmean[i * size + j] = static_cast<Scalar>(precision.times(i, j, weight * distance));
+        dmean[i * dmean_ld + j] = static_cast<Scalar>(precision.times(i, j, weight * distance));
         const double square = weight * distance * distance;
         if (sums != nullptr)
           sums[j] += square;
         else
-          dlog_std[i * size + j] = static_cast<Scalar>(precision.times(i, j, square) + rest);
+          dlog_std[i * dlog_std_ld + j] = static_cast<Scalar>(precision.times(i, j, square) + rest);
       }
       if (sums != nullptr) sums[size] += rest;
     }
   });
-  if (!rows.shares_log_std()) return;
+  if (!summed) return;
   for (Index chunk = 1; chunk < ceil_divide(rows.rows, kRowsPerChunk); ++chunk)
     for (Index j = 0; j < columns; ++j) partial_sums[j] += partial_sums[chunk * columns + j];
   for (Index j = 0; j < size; ++j)
@@ -177,7 +178,7 @@ void diag_gaussian_gradient(GaussianRows<Scalar> rows, const Scalar* actions, co
   template void diag_gaussian_sample(GaussianRows<Scalar>, std::uint64_t, std::uint16_t, std::uint32_t, std::uint64_t, \
                                      Scalar*, Scalar*);                                                                \
   template void diag_gaussian_gradient(GaussianRows<Scalar>, const Scalar*, const Scalar*, const Scalar*, Scalar*,     \
-                                       Scalar*);
+                                       Index, Scalar*, Index);
 PGFAST_INSTANTIATE(float)
 PGFAST_INSTANTIATE(double)
 #undef PGFAST_INSTANTIATE

@@ -55,13 +55,14 @@ void diag_gaussian_sample(GaussianRows<Scalar> rows, std::uint64_t seed, std::ui
                           std::uint32_t first_environment, std::uint64_t step, Scalar* actions, Scalar* log_prob);
 
 /// Gradient of sum_i weight_log_prob[i] log_prob_i + weight_entropy[i] entropy_i:
-///   dmean_ij = wl_i (a_ij - m_ij) exp(-2 log_std_ij)                    [rows, size]
-///   dlog_std_ij = wl_i (a_ij - m_ij)^2 exp(-2 log_std_ij) - wl_i + we_i  [rows, size], or where log_std is shared the
-///     sum over rows [size], in double and in the order of chunks.
-/// `weight_entropy` may be null: all zero. Rows of weight 0 have zero gradient wherever their action lies. A shared
-/// log_std needs |a - m| < 1e150: beyond, squares of opposite weight may both be infinite.
+///   dmean_ij = wl_i (a_ij - m_ij) exp(-2 log_std_ij)                    [rows, size], leading dimension `dmean_ld`
+///   dlog_std_ij = wl_i (a_ij - m_ij)^2 exp(-2 log_std_ij) - wl_i + we_i  [rows, size], leading dimension `dlog_std_ld`
+/// A `dlog_std_ld` of 0 asks for the sum of dlog_std over rows [size], in double and in the order of chunks; log_std
+/// must be shared. `weight_entropy` may be null: all zero. Rows of weight 0 have zero gradient wherever their action
+/// lies. The sum needs |a - m| < 1e150: beyond, squares of opposite weight may both be infinite.
 template <typename Scalar>
 void diag_gaussian_gradient(GaussianRows<Scalar> rows, const Scalar* actions, const Scalar* weight_log_prob,
-                            const Scalar* weight_entropy, Scalar* dmean, Scalar* dlog_std);
+                            const Scalar* weight_entropy, Scalar* dmean, Index dmean_ld, Scalar* dlog_std,
+                            Index dlog_std_ld);
 
 }  // namespace pgfast

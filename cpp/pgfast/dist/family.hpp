@@ -1,20 +1,22 @@
 // Which distribution a policy's network parametrizes, and in which columns of its output.
 #pragma once
 
-#include <cstdint>
 #include <numeric>
 #include <vector>
 
 #include "pgfast/base/types.hpp"
+#include "pgfast/dist/categorical.hpp"
+#include "pgfast/dist/diag_gaussian.hpp"
 
 namespace pgfast {
 
 /// The first `columns()` columns of an output row are the distribution's: the logits of each group of choices, or the
 /// means, followed by the log standard deviations where these depend on the state. Further columns are not its.
 struct Family {
-  enum class Kind { categorical, multi_categorical, gaussian };
+  enum class Kind { categorical, gaussian };
   Kind kind;
-  std::vector<Index> sizes;  // the choices of each group, of one where it is categorical; Gaussian: {A}
+  std::vector<Index> sizes;  // categorical: the choices of each group; Gaussian: {A}
+  bool grouped;              // categorical: actions are [rows, groups], with one group too; else [rows], of one group
   bool log_std_output;       // Gaussian: log_std is columns A to 2 A - 1, else [A] after the network's parameters
 
   bool gaussian() const { return kind == Kind::gaussian; }
@@ -34,17 +36,17 @@ struct FamilyRows {
   Index rows;
   Index ld;
   const Scalar* log_std;
+
+  /// Of a categorical family.
+  LogitRows<Scalar> logits() const {
+    return {outputs, rows, family.sizes.data(), static_cast<Index>(family.sizes.size()), ld};
+  }
+  /// Of a Gaussian family.
+  GaussianRows<Scalar> gaussian() const {
+    const Index size = family.sizes.front();
+    if (family.log_std_output) return {outputs, rows, size, ld, outputs + size, ld};
+    return {outputs, rows, size, ld, log_std, 0};
+  }
 };
-
-/// Row i draws with the numbers named by (seed, stream, first_environment + i, step).
-/// actions [rows] of a categorical, [rows, groups] of a multi-categorical family; log_prob [rows] of them, or null.
-template <typename Scalar>
-void sample_choices(const FamilyRows<Scalar>& rows, std::uint64_t seed, std::uint16_t stream,
-                    std::uint32_t first_environment, std::uint64_t step, std::int64_t* actions, Scalar* log_prob);
-
-/// The same for a Gaussian family, actions [rows, A].
-template <typename Scalar>
-void sample_components(const FamilyRows<Scalar>& rows, std::uint64_t seed, std::uint16_t stream,
-                       std::uint32_t first_environment, std::uint64_t step, Scalar* actions, Scalar* log_prob);
 
 }  // namespace pgfast

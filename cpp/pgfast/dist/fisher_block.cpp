@@ -3,23 +3,17 @@
 #include <algorithm>
 #include <cmath>
 
-#include "pgfast/dist/categorical.hpp"
-
 namespace pgfast {
 
 template <typename Scalar>
 FisherBlock<Scalar>::FisherBlock(const Family& family, const Scalar* outputs, Index rows, Index ld,
                                  const Scalar* log_std)
-    : family_(family), rows_(rows), ld_(ld), columns_(family.columns()) {
+    : family_(family), ld_(ld), columns_(family.columns()) {
   const Index components = family.sizes.front();
   if (!family.gaussian()) {
     weight_count_ = rows * columns_;
-    Scalar* to = weights_.reserve(weight_count_);
-    Index column = 0;
-    for (const Index choices : family.sizes) {
-      categorical_probabilities<Scalar>({outputs + column, rows, choices, ld}, to + rows * column);
-      column += choices;
-    }
+    const FamilyRows<Scalar> distribution{family, outputs, rows, ld, log_std};
+    categorical_probabilities(distribution.logits(), weights_.reserve(weight_count_));
   } else if (family.log_std_output) {
     weight_count_ = rows * components;
     Scalar* to = weights_.reserve(weight_count_);
@@ -47,9 +41,9 @@ template <typename Scalar>
 void FisherBlock<Scalar>::apply_categorical(Index row, Index rows, Scalar scale, Scalar* tangents) const {
   Index column = 0;
   for (const Index choices : family_.sizes) {
-    const Scalar* p = weights_.data() + rows_ * column + row * choices;
+    const Scalar* p = weights_.data() + row * columns_ + column;
     Scalar* t = tangents + column;
-    for (Index i = 0; i < rows; ++i, p += choices, t += ld_) {
+    for (Index i = 0; i < rows; ++i, p += columns_, t += ld_) {
       Scalar mean = 0;
       for (Index a = 0; a < choices; ++a) mean += p[a] * t[a];
       for (Index a = 0; a < choices; ++a) t[a] = scale * p[a] * (t[a] - mean);

@@ -30,11 +30,10 @@ class FisherBlock {
   void apply_gaussian(Index row, Index rows, Scalar scale, Scalar* tangents) const;
 
   Family family_;
-  Index rows_;
   Index ld_;
   Index columns_;
   Index weight_count_;
-  Buffer<Scalar> weights_;  // p of each group [rows, its choices]; or 1 / sigma^2, [rows, A] or shared [A]
+  Buffer<Scalar> weights_;  // p [rows, columns]; or 1 / sigma^2, [rows, A] or shared [A]
 };
 
 extern template class FisherBlock<float>;

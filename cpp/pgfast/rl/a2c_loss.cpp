@@ -48,7 +48,7 @@ A2cLosses a2c_gradient(LogitRows<Scalar> logits, const Scalar* values, const std
     dvalues[i] =
         used ? Scalar(2) * scale * static_cast<Scalar>(coefficients.value) * (values[i] - returns[i]) : Scalar(0);
   }
-  categorical_gradient(logits, actions, weight_log_prob, weight_entropy, dlogits);
+  categorical_gradient(logits, actions, weight_log_prob, weight_entropy, dlogits, logits.columns());
   return a2c_losses(rows, log_prob, advantages, entropy, returns, values, coefficients, valid);
 }
 

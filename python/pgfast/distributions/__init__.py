@@ -8,9 +8,8 @@
 
 from __future__ import annotations
 
-from pgfast.distributions.categorical import Categorical
+from pgfast.distributions.categorical import Categorical, MultiCategorical
 from pgfast.distributions.diag_gaussian import DiagGaussian
 from pgfast.distributions.distribution import Distribution
-from pgfast.distributions.multi_categorical import MultiCategorical
 
 __all__ = ["Categorical", "DiagGaussian", "Distribution", "MultiCategorical"]

@@ -81,7 +81,7 @@ class CategoricalFamily(Family):
         if isinstance(sizes, Sequence):
             self.sizes: tuple[int, ...] | None = tuple(int(size) for size in sizes)
             self.action_shape = (len(self.sizes),)
-            self.native = core.Family("multi_categorical", list(self.sizes))
+            self.native = core.Family("categorical", list(self.sizes), grouped=True)
         else:
             self.sizes = None
             self.action_shape = ()

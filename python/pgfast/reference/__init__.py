@@ -5,8 +5,8 @@ check nothing and return new arrays, also where the native call writes in place.
 
 =====================  =============================================================================
 ``returns``            discounted returns, generalized advantage estimation
-``categorical``        log-probability, entropy, KL divergence, sampling, and the gradient at the logits
-``multi_categorical``  the same for several independent choices
+``categorical``        log-probability, entropy, KL divergence, sampling, and the gradient at the logits,
+                       of one choice or several independent ones
 ``diag_gaussian``      the same for real actions
 ``losses``             the losses of the algorithms and their gradients
 ``optim``              the steps of SGD, Adam and RMSprop, global-norm clipping
@@ -24,7 +24,6 @@ from pgfast.reference import (
     diag_gaussian,
     fisher_operator,
     losses,
-    multi_categorical,
     network,
     optim,
     random,
@@ -37,7 +36,6 @@ __all__ = [
     "diag_gaussian",
     "fisher_operator",
     "losses",
-    "multi_categorical",
     "network",
     "optim",
     "random",

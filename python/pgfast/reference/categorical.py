@@ -1,54 +1,65 @@
-"""The categorical distribution p = softmax(logits) of each row of ``logits`` ``[B, A]``."""
+"""The categorical distribution p = softmax(logits) of each row, or of each group of its columns.
+
+``sizes`` None is one choice: ``logits`` ``[B, A]``, ``actions`` ``[B]``. K sizes are K independent choices: ``logits``
+``[B, sum(sizes)]``, ``actions`` ``[B, K]``, and log-probability, entropy and KL divergence are sums over them.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["entropy", "gradient", "kl", "log_prob", "log_probabilities", "mode", "probabilities", "sample"]
+__all__ = ["entropy", "gradient", "groups", "kl", "log_prob", "log_probabilities", "mode", "probabilities", "sample"]
+
+Sizes = tuple[int, ...] | None
 
 
-def log_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log p = (l - max l) - log sum_a exp(l_a - max l), ``[B, A]``."""
-    shifted: NDArray[np.float64] = logits - logits.max(axis=1, keepdims=True)
-    log_normalizer: NDArray[np.float64] = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return shifted - log_normalizer
+def groups(logits: NDArray[np.float64], sizes: Sizes) -> list[NDArray[np.float64]]:
+    """The logits of each group, K arrays ``[B, sizes[k]]``."""
+    return [logits] if sizes is None else np.split(logits, np.cumsum(sizes)[:-1], axis=1)
 
 
-def probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p, ``[B, A]``."""
-    return np.exp(log_probabilities(logits))
+def log_probabilities(logits: NDArray[np.float64], sizes: Sizes = None) -> NDArray[np.float64]:
+    """log p = (l - max l) - log sum_a exp(l_a - max l) of each group, shaped as the logits."""
+    shifted = [group - group.max(axis=1, keepdims=True) for group in groups(logits, sizes)]
+    return np.concatenate([group - np.log(np.exp(group).sum(axis=1, keepdims=True)) for group in shifted], axis=1)
 
 
-def log_prob(logits: NDArray[np.float64], actions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """log p(actions), ``[B]``."""
-    return log_probabilities(logits)[np.arange(len(actions)), actions]
+def probabilities(logits: NDArray[np.float64], sizes: Sizes = None) -> NDArray[np.float64]:
+    """p, shaped as the logits."""
+    return np.exp(log_probabilities(logits, sizes))
 
 
-def entropy(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """H = -sum_a p_a log p_a, ``[B]``."""
-    result: NDArray[np.float64] = -np.sum(probabilities(logits) * log_probabilities(logits), axis=1)
+def log_prob(logits: NDArray[np.float64], actions: NDArray[np.int64], sizes: Sizes = None) -> NDArray[np.float64]:
+    """log p(actions) = sum_k log p_k(actions_k), ``[B]``."""
+    taken = np.take_along_axis(log_probabilities(logits, sizes), _columns(actions, sizes), axis=1)
+    result: NDArray[np.float64] = taken.sum(axis=1)
     return result
 
 
-def kl(logits: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """KL(p, q) = sum_a p_a (log p_a - log q_a), ``[B]``, q = softmax(other)."""
-    log_ratio = log_probabilities(logits) - log_probabilities(other)
-    result: NDArray[np.float64] = np.sum(probabilities(logits) * log_ratio, axis=1)
+def entropy(logits: NDArray[np.float64], sizes: Sizes = None) -> NDArray[np.float64]:
+    """H = -sum_k sum_a p_ka log p_ka, ``[B]``."""
+    result: NDArray[np.float64] = -np.sum(probabilities(logits, sizes) * log_probabilities(logits, sizes), axis=1)
     return result
 
 
-def mode(logits: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The first of the most probable actions, ``[B]``."""
-    actions: NDArray[np.int64] = np.argmax(logits, axis=1)
-    return actions
+def kl(logits: NDArray[np.float64], other: NDArray[np.float64], sizes: Sizes = None) -> NDArray[np.float64]:
+    """KL(p, q) = sum_k sum_a p_ka (log p_ka - log q_ka), ``[B]``, q = softmax(other)."""
+    log_ratio = log_probabilities(logits, sizes) - log_probabilities(other, sizes)
+    result: NDArray[np.float64] = np.sum(probabilities(logits, sizes) * log_ratio, axis=1)
+    return result
 
 
-def sample(logits: NDArray[np.float64], numbers: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Inverse-CDF sampling: the first action a with numbers < p_0 + ... + p_a, ``[B]``; numbers uniform ``[B]``."""
-    cumulative = np.cumsum(probabilities(logits), axis=1)
-    actions: NDArray[np.int64] = np.argmax(numbers[:, np.newaxis] < cumulative, axis=1)
-    return actions
+def mode(logits: NDArray[np.float64], sizes: Sizes = None) -> NDArray[np.int64]:
+    """The first of the most probable actions of each group."""
+    return _actions([np.argmax(group, axis=1) for group in groups(logits, sizes)], sizes)
+
+
+def sample(logits: NDArray[np.float64], numbers: NDArray[np.float64], sizes: Sizes = None) -> NDArray[np.int64]:
+    """Inverse-CDF sampling: the first action a with number < p_0 + ... + p_a; uniform ``numbers`` shaped as actions."""
+    columns = numbers.reshape(len(logits), -1, 1)
+    cumulative = [np.cumsum(probabilities(group), axis=1) for group in groups(logits, sizes)]
+    return _actions([np.argmax(columns[:, k] < sums, axis=1) for k, sums in enumerate(cumulative)], sizes)
 
 
 def gradient(
@@ -56,12 +67,26 @@ def gradient(
     actions: NDArray[np.int64],
     weight_log_prob: NDArray[np.float64],
     weight_entropy: NDArray[np.float64],
+    sizes: Sizes = None,
 ) -> NDArray[np.float64]:
-    """Gradient of sum_b weight_log_prob_b log p_b(action_b) + weight_entropy_b H_b at the logits, ``[B, A]``.
+    """Gradient of sum_b weight_log_prob_b log p_b(actions_b) + weight_entropy_b H_b at the logits, of their shape.
 
-    d log p(action) / d l_a = [a = action] - p_a,  d H / d l_a = -p_a (log p_a + H)
+    d log p(action) / d l_a = [a = action] - p_a,  d H / d l_a = -p_a (log p_a + H) in each group
     """
-    p = probabilities(logits)
-    score = np.eye(logits.shape[1])[actions] - p
-    entropy_gradient = -p * (log_probabilities(logits) + entropy(logits)[:, np.newaxis])
-    return weight_log_prob[:, np.newaxis] * score + weight_entropy[:, np.newaxis] * entropy_gradient
+    taken = np.zeros_like(logits)
+    np.put_along_axis(taken, _columns(actions, sizes), 1.0, axis=1)
+    p = probabilities(logits, sizes)
+    group_entropy = [np.broadcast_to(entropy(group)[:, np.newaxis], group.shape) for group in groups(logits, sizes)]
+    entropy_gradient = -p * (log_probabilities(logits, sizes) + np.concatenate(group_entropy, axis=1))
+    return weight_log_prob[:, np.newaxis] * (taken - p) + weight_entropy[:, np.newaxis] * entropy_gradient
+
+
+def _columns(actions: NDArray[np.int64], sizes: Sizes) -> NDArray[np.int64]:
+    """The columns ``[B, K]`` of the logits that actions stand for."""
+    first = np.cumsum((0, *(sizes or ())[:-1]))
+    columns: NDArray[np.int64] = actions.reshape(len(actions), -1) + first
+    return columns
+
+
+def _actions(columns: list[NDArray[np.int64]], sizes: Sizes) -> NDArray[np.int64]:
+    return columns[0] if sizes is None else np.stack(columns, axis=1)
