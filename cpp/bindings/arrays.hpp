@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -160,14 +161,20 @@ class Arguments {
                         " at flat index " + std::to_string(i));
   }
 
-  /// Actions [rows, sizes.size()], column k below sizes[k]. Not `grouped`: [rows], of one size.
-  void actions_in_range(const char* name, const std::int64_t* actions, Index rows, const std::vector<Index>& sizes,
+  /// Actions [rows, sizes.size()], column k below sizes[k], else an error that names the first that is not. Not
+  /// `grouped`: [rows], of one size.
+  void actions_in_range(const char* name, const std::int64_t* actions, Index rows, std::span<const Index> sizes,
                         bool grouped) const {
-    for (Index i = 0; i < rows; ++i)
-      for (std::size_t k = 0; k < sizes.size(); ++k, ++actions)
-        if (*actions < 0 || *actions >= sizes[k])
-          fail(name, "must be in [0, " + std::to_string(sizes[k]) + "), got " + std::to_string(*actions) + " at row " +
-                         std::to_string(i) + (grouped ? ", column " + std::to_string(k) : ""));
+    const std::size_t groups = sizes.size();
+    const std::size_t count = static_cast<std::size_t>(rows) * groups;
+    const auto in_range = [](std::int64_t action, Index size) { return action >= 0 && action < size; };
+    bool all = true;
+    for (std::size_t k = 0; k < groups; ++k)
+      for (std::size_t i = k; i < count; i += groups) all &= in_range(actions[i], sizes[k]);
+    for (std::size_t i = 0; !all && i < count; ++i)
+      if (const Index size = sizes[i % groups]; !in_range(actions[i], size))
+        fail(name, "must be in [0, " + std::to_string(size) + "), got " + std::to_string(actions[i]) + " at row " +
+                       std::to_string(i / groups) + (grouped ? ", column " + std::to_string(i % groups) : ""));
   }
 
   /// Two arguments that must not share memory.

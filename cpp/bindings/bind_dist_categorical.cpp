@@ -1,5 +1,6 @@
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,19 +20,24 @@ class CategoricalArguments : public Arguments {
  public:
   using Shape = std::initializer_list<const char*>;
 
+  /// `sizes` must outlive this; `function` is "MultiCategorical.method".
   CategoricalArguments(const char* function, const Sizes& sizes)
-      : Arguments(function), grouped_(sizes.has_value()), sizes_(sizes.value_or(std::vector<Index>(1))) {
+      : Arguments(sizes.has_value() ? function : function + sizeof("Multi") - 1), grouped_(sizes.has_value()) {
     if (!grouped_) return;
-    if (sizes_.empty()) fail("sizes", "must not be empty");
+    if (sizes->empty()) fail("sizes", "must not be empty");
     constexpr Index kMost = std::numeric_limits<Index>::max();
     Index sum = 0;  // too large for any array, it stays so
-    for (std::size_t k = 0; k < sizes_.size(); ++k) {
-      if (sizes_[k] < 1)
-        fail("sizes", "must be at least 1, got " + std::to_string(sizes_[k]) + " at index " + std::to_string(k));
-      sum = sizes_[k] > kMost - sum ? kMost : sum + sizes_[k];
+    for (std::size_t k = 0; k < sizes->size(); ++k) {
+      const Index size = (*sizes)[k];
+      if (size < 1) fail("sizes", "must be at least 1, got " + std::to_string(size) + " at index " + std::to_string(k));
+      sum = size > kMost - sum ? kMost : sum + size;
     }
-    extent("sum(sizes)", sum).extent("K", static_cast<Index>(sizes_.size()));
+    extent("sum(sizes)", sum).extent("K", static_cast<Index>(sizes->size()));
+    columns_ = sum;
+    sizes_ = *sizes;
   }
+  CategoricalArguments(const CategoricalArguments&) = delete;  // sizes_ may refer to columns_
+  CategoricalArguments& operator=(const CategoricalArguments&) = delete;
 
   Shape logits_shape() const { return grouped_ ? kGroupedLogits : kLogits; }
   Shape actions_shape() const { return grouped_ ? kGroupedActions : kActions; }
@@ -39,8 +45,8 @@ class CategoricalArguments : public Arguments {
   template <typename Scalar>
   LogitRows<Scalar> logits(const char* name, const py::object& object) {
     const auto* data = finite_input<Scalar>(name, object, logits_shape());
-    if (!grouped_) sizes_.front() = extent("A");
-    return {data, extent("B"), sizes_.data(), static_cast<Index>(sizes_.size()), extent(grouped_ ? "sum(sizes)" : "A")};
+    if (!grouped_) columns_ = extent("A");
+    return {data, extent("B"), sizes_.data(), static_cast<Index>(sizes_.size()), columns_};
   }
 
   const std::int64_t* actions(const py::object& object) {
@@ -56,33 +62,35 @@ class CategoricalArguments : public Arguments {
   static constexpr Shape kGroupedActions = {"B", "K"};
 
   bool grouped_;
-  std::vector<Index> sizes_;
+  Index columns_ = 0;
+  std::span<const Index> sizes_{&columns_, 1};
 };
 
 /// Checks sizes and logits and hands them to body(rows, check) in the precision of the logits.
 template <typename Body>
-auto with_logits(const char* method, const py::object& logits, const Sizes& sizes, Body&& body) {
-  const std::string function = std::string(sizes.has_value() ? "MultiCategorical." : "Categorical.") + method;
-  CategoricalArguments check(function.c_str(), sizes);
+auto with_logits(const char* function, const py::object& logits, const Sizes& sizes, Body&& body) {
+  CategoricalArguments check(function, sizes);
   return check.dispatch("logits", logits,
                         [&](auto tag) { return body(check.logits<decltype(tag)>("logits", logits), check); });
 }
 
 py::array bind_log_prob(const py::object& logits, const Sizes& sizes, const py::object& actions) {
-  return with_logits("log_prob", logits, sizes, [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
-    const auto* acts = check.actions(actions);
-    return check.template filled<Scalar>({"B"}, [&](Scalar* to) { categorical_log_prob(rows, acts, to); });
-  });
+  return with_logits(
+      "MultiCategorical.log_prob", logits, sizes, [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
+        const auto* acts = check.actions(actions);
+        return check.template filled<Scalar>({"B"}, [&](Scalar* to) { categorical_log_prob(rows, acts, to); });
+      });
 }
 
 py::array bind_entropy(const py::object& logits, const Sizes& sizes) {
-  return with_logits("entropy", logits, sizes, [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
-    return check.template filled<Scalar>({"B"}, [&](Scalar* to) { categorical_entropy(rows, to); });
-  });
+  return with_logits("MultiCategorical.entropy", logits, sizes,
+                     [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
+                       return check.template filled<Scalar>({"B"}, [&](Scalar* to) { categorical_entropy(rows, to); });
+                     });
 }
 
 py::array bind_kl(const py::object& logits, const Sizes& sizes, const py::object& other) {
-  return with_logits("kl", logits, sizes, [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
+  return with_logits("MultiCategorical.kl", logits, sizes, [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
     const auto q = check.template logits<Scalar>("other", other);
     return check.template filled<Scalar>({"B"}, [&](Scalar* to) { categorical_kl(rows, q, to); });
   });
@@ -90,23 +98,25 @@ py::array bind_kl(const py::object& logits, const Sizes& sizes, const py::object
 
 py::array bind_likelihood_ratio(const py::object& logits, const Sizes& sizes, const py::object& old,
                                 const py::object& actions) {
-  return with_logits("likelihood_ratio", logits, sizes, [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
-    const auto before = check.template logits<Scalar>("old", old);
-    const auto* acts = check.actions(actions);
-    return check.template filled<Scalar>({"B"},
-                                         [&](Scalar* to) { categorical_likelihood_ratio(rows, before, acts, to); });
-  });
+  return with_logits("MultiCategorical.likelihood_ratio", logits, sizes,
+                     [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
+                       const auto before = check.template logits<Scalar>("old", old);
+                       const auto* acts = check.actions(actions);
+                       return check.template filled<Scalar>(
+                           {"B"}, [&](Scalar* to) { categorical_likelihood_ratio(rows, before, acts, to); });
+                     });
 }
 
 py::array bind_probabilities(const py::object& logits) {
-  return with_logits("probabilities", logits, std::nullopt, [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
-    return check.template filled<Scalar>(check.logits_shape(),
-                                         [&](Scalar* to) { categorical_probabilities(rows, to); });
-  });
+  return with_logits("MultiCategorical.probabilities", logits, std::nullopt,
+                     [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
+                       return check.template filled<Scalar>(check.logits_shape(),
+                                                            [&](Scalar* to) { categorical_probabilities(rows, to); });
+                     });
 }
 
 py::array bind_mode(const py::object& logits, const Sizes& sizes) {
-  return with_logits("mode", logits, sizes, [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
+  return with_logits("MultiCategorical.mode", logits, sizes, [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
     return check.template filled<std::int64_t>(check.actions_shape(),
                                                [&](std::int64_t* to) { categorical_mode(rows, to); });
   });
@@ -114,24 +124,26 @@ py::array bind_mode(const py::object& logits, const Sizes& sizes) {
 
 py::tuple bind_sample(const py::object& logits, const Sizes& sizes, std::uint64_t seed, std::uint16_t stream,
                       std::uint32_t environment, std::uint64_t step) {
-  return with_logits("sample", logits, sizes, [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) -> py::tuple {
-    auto actions = check.template result<std::int64_t>(check.actions_shape());
-    std::int64_t* actions_to = actions.mutable_data();
-    const auto log_prob = check.template filled<Scalar>(
-        {"B"}, [&](Scalar* to) { categorical_sample(rows, seed, stream, environment, step, actions_to, to); });
-    return py::make_tuple(actions, log_prob);
-  });
+  return with_logits(
+      "MultiCategorical.sample", logits, sizes, [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) -> py::tuple {
+        auto actions = check.template result<std::int64_t>(check.actions_shape());
+        std::int64_t* actions_to = actions.mutable_data();
+        const auto log_prob = check.template filled<Scalar>(
+            {"B"}, [&](Scalar* to) { categorical_sample(rows, seed, stream, environment, step, actions_to, to); });
+        return py::make_tuple(actions, log_prob);
+      });
 }
 
 py::array bind_gradient(const py::object& logits, const Sizes& sizes, const py::object& actions,
                         const py::object& weight_log_prob, const py::object& weight_entropy) {
-  return with_logits("gradient", logits, sizes, [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
-    const auto* acts = check.actions(actions);
-    const auto* wl = check.template finite_input<Scalar>("weight_log_prob", weight_log_prob, {"B"});
-    const auto* we = check.template optional_finite_input<Scalar>("weight_entropy", weight_entropy, {"B"});
-    return check.template filled<Scalar>(check.logits_shape(),
-                                         [&](Scalar* to) { categorical_gradient(rows, acts, wl, we, to, rows.ld); });
-  });
+  return with_logits(
+      "MultiCategorical.gradient", logits, sizes, [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) {
+        const auto* acts = check.actions(actions);
+        const auto* wl = check.template finite_input<Scalar>("weight_log_prob", weight_log_prob, {"B"});
+        const auto* we = check.template optional_finite_input<Scalar>("weight_entropy", weight_entropy, {"B"});
+        return check.template filled<Scalar>(
+            check.logits_shape(), [&](Scalar* to) { categorical_gradient(rows, acts, wl, we, to, rows.ld); });
+      });
 }
 
 }  // namespace

@@ -152,7 +152,7 @@ py::tuple bind_a2c_gradient(const py::object& logits, const py::object& values, 
     const auto* mask = check.optional_input<bool>("valid", valid, {"B"});
     const Index rows = check.extent("B");
     const Index choices = check.extent("A");
-    check.actions_in_range("actions", acts, rows, {choices}, false);
+    check.actions_in_range("actions", acts, rows, {&choices, 1}, false);
     check.finite("logits", l, rows * choices);
     require_valid_row(check, mask, rows);
     const A2cCoefficients c = coefficients<Scalar>(check, entropy_coef, value_coef);

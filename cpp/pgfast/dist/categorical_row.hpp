@@ -68,10 +68,9 @@ std::int64_t row_mode(const Scalar* logits, Index choices) {
   return std::max_element(logits, logits + choices) - logits;
 }
 
-/// Inverse-CDF sampling with the number u in [0, 1); adds the log-probability of what it chose to `log_prob`.
+/// Inverse-CDF sampling with the number u in [0, 1).
 template <typename Scalar>
-std::int64_t row_sample(const Scalar* logits, Index choices, double u, Scalar& log_prob) {
-  const LogNormalizer<Scalar> normalizer(logits, choices);
+Index row_sample(const Scalar* logits, Index choices, double u, const LogNormalizer<Scalar>& normalizer) {
   double cumulative = 0;
   // Rounding may leave the sum below u: then the last action that has a probability at all.
   Index chosen = 0;
@@ -81,7 +80,6 @@ std::int64_t row_sample(const Scalar* logits, Index choices, double u, Scalar& l
     cumulative += p;
     if (u < cumulative) break;
   }
-  log_prob += normalizer.log_prob(logits[chosen]);
   return chosen;
 }
 
