@@ -87,14 +87,47 @@ def vector(dtype: Any) -> dict[str, Any]:
 
 
 SIZES = (2, 3)
-
-
-def choices() -> NDArray[np.int64]:
-    return np.stack([np.arange(B) % size for size in SIZES], axis=1)
+CHOICES = np.stack([np.arange(B) % size for size in SIZES], axis=1)
 
 
 def row_weights(dtype: Any) -> dict[str, Any]:
     return {"weight_log_prob": rows(dtype, B), "weight_entropy": rows(dtype, B)}
+
+
+def categorical_calls(
+    family: str, of: Callable[[Any], Categorical | MultiCategorical], columns: int, actions: NDArray[np.int64]
+) -> dict[str, Call]:
+    """The methods of ``of(logits)``, which Categorical and MultiCategorical share."""
+
+    def logits(dtype: Any, *others: str) -> dict[str, Any]:
+        return {name: rows(dtype, B, columns) for name in ("logits", *others)}
+
+    def call(name: str, function: Callable[..., Any], valid: Callable[[Any], dict[str, Any]]) -> tuple[str, Call]:
+        return f"{family}.{name}", Call(function, valid, f"categorical_{name}")
+
+    return dict(
+        [
+            call(
+                "log_prob",
+                lambda logits, actions: of(logits).log_prob(actions),
+                lambda d: {**logits(d), "actions": actions.copy()},
+            ),
+            call("kl", lambda logits, other: of(logits).kl(of(other)), lambda d: logits(d, "other")),
+            call("entropy", lambda logits: of(logits).entropy(), logits),
+            call("mode", lambda logits: of(logits).mode(), logits),
+            call("sample", lambda logits: of(logits).sample_with_log_prob(1), logits),
+            call(
+                "likelihood_ratio",
+                lambda logits, old, actions: of(logits).likelihood_ratio(of(old), actions),
+                lambda d: {**logits(d, "old"), "actions": actions.copy()},
+            ),
+            call(
+                "gradient",
+                lambda logits, actions, **weights: of(logits).gradient(actions, **weights),
+                lambda d: {**logits(d), "actions": actions.copy(), **row_weights(d)},
+            ),
+        ]
+    )
 
 
 def gaussian(dtype: Any) -> dict[str, Any]:
@@ -185,77 +218,12 @@ CALLS = {
         },
         "a2c_gradient",
     ),
-    "Categorical.log_prob": Call(
-        lambda logits, actions: Categorical(logits).log_prob(actions),
-        lambda d: {"logits": rows(d, B, A), "actions": np.arange(B) % A},
-        "categorical_log_prob",
-    ),
-    "Categorical.kl": Call(
-        lambda logits, other: Categorical(logits).kl(Categorical(other)),
-        lambda d: {"logits": rows(d, B, A), "other": rows(d, B, A)},
-        "categorical_kl",
-    ),
-    **{
-        f"Categorical.{name}": Call(
-            lambda logits, name=name: getattr(Categorical(logits), name)(),
-            lambda d: {"logits": rows(d, B, A)},
-            f"categorical_{name}",
-        )
-        for name in ("entropy", "probabilities", "mode")
-    },
-    "Categorical.sample": Call(
-        lambda logits: Categorical(logits).sample_with_log_prob(1),
+    **categorical_calls("Categorical", Categorical, A, np.arange(B) % A),
+    **categorical_calls("MultiCategorical", lambda logits: MultiCategorical(logits, SIZES), sum(SIZES), CHOICES),
+    "Categorical.probabilities": Call(
+        lambda logits: Categorical(logits).probabilities(),
         lambda d: {"logits": rows(d, B, A)},
-        "categorical_sample",
-    ),
-    "Categorical.likelihood_ratio": Call(
-        lambda logits, old, actions: Categorical(logits).likelihood_ratio(Categorical(old), actions),
-        lambda d: {"logits": rows(d, B, A), "old": rows(d, B, A), "actions": np.arange(B) % A},
-        "categorical_likelihood_ratio",
-    ),
-    "Categorical.gradient": Call(
-        lambda logits, actions, weight_log_prob, weight_entropy: Categorical(logits).gradient(
-            actions, weight_log_prob, weight_entropy
-        ),
-        lambda d: {"logits": rows(d, B, A), "actions": np.arange(B) % A, **row_weights(d)},
-        "categorical_gradient",
-    ),
-    "MultiCategorical.log_prob": Call(
-        lambda logits, actions: MultiCategorical(logits, SIZES).log_prob(actions),
-        lambda d: {"logits": rows(d, B, 5), "actions": choices()},
-        "categorical_log_prob",
-    ),
-    "MultiCategorical.kl": Call(
-        lambda logits, other: MultiCategorical(logits, SIZES).kl(MultiCategorical(other, SIZES)),
-        lambda d: {"logits": rows(d, B, 5), "other": rows(d, B, 5)},
-        "categorical_kl",
-    ),
-    "MultiCategorical.likelihood_ratio": Call(
-        lambda logits, old, actions: MultiCategorical(logits, SIZES).likelihood_ratio(
-            MultiCategorical(old, SIZES), actions
-        ),
-        lambda d: {"logits": rows(d, B, 5), "old": rows(d, B, 5), "actions": choices()},
-        "categorical_likelihood_ratio",
-    ),
-    **{
-        f"MultiCategorical.{name}": Call(
-            lambda logits, name=name: getattr(MultiCategorical(logits, SIZES), name)(),
-            lambda d: {"logits": rows(d, B, 5)},
-            f"categorical_{name}",
-        )
-        for name in ("entropy", "mode")
-    },
-    "MultiCategorical.sample": Call(
-        lambda logits: MultiCategorical(logits, SIZES).sample_with_log_prob(1),
-        lambda d: {"logits": rows(d, B, 5)},
-        "categorical_sample",
-    ),
-    "MultiCategorical.gradient": Call(
-        lambda logits, actions, weight_log_prob, weight_entropy: MultiCategorical(logits, SIZES).gradient(
-            actions, weight_log_prob, weight_entropy
-        ),
-        lambda d: {"logits": rows(d, B, 5), "actions": choices(), **row_weights(d)},
-        "categorical_gradient",
+        "categorical_probabilities",
     ),
     "DiagGaussian.log_prob": Call(
         lambda mean, log_std, actions: DiagGaussian(mean, log_std).log_prob(actions),
