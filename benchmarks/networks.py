@@ -56,8 +56,8 @@ def measure_batch(bench: Bench, name: str, rows: int, threads: int) -> None:
     peer_images, peer_doutputs = torch.from_numpy(images), torch.from_numpy(doutputs)
 
     def ours() -> None:
-        tape.forward(images)
-        tape.vjp(images, doutputs, gradient)
+        tape.record(images)
+        tape.vjp(doutputs, gradient)
 
     @torch.inference_mode()
     def peer_forward() -> torch.Tensor:

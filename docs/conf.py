@@ -39,11 +39,13 @@ python_maximum_signature_line_length = 100
 # Type aliases are shown by name: what they stand for is said at the head of the reference.
 _ARRAYS = ("Array", "FloatArray", "BoolArray", "IntArray", "NDArray", "DTypeLike")
 _CHOICES = ("Activation", "RmspropForm", "Vectorization")
-_KINDS = ("Actions", "AnyVectorEnv", "Callback", "EnvironmentLike", "LinearMap", "LinearOperator")
+_KINDS = ("Actions", "AnyVectorEnv", "Callback", "EnvironmentLike", "Key", "LinearMap", "LinearOperator", "T", "Tree")
 autodoc_type_aliases = {name: name for name in (*_ARRAYS, *_CHOICES, *_KINDS)}
 
 # Not looked for: names of other packages, whose pages are not asked for during a build, native classes, the aliases.
-_FOREIGN = r"(numpy|np|gymnasium|typing|collections|pathlib|abc|NDArray|spaces|VectorEnv|AutoresetMode|EnvSpec)(\..*)?"
+_FOREIGN = (
+    r"(numpy|np|gymnasium|typing|collections|pathlib|abc|NDArray|spaces|VectorEnv|AutoresetMode|EnvSpec|Space)(\..*)?"
+)
 _NATIVE = r"pgfast\._core\w*\..*"
 nitpick_ignore_regex = [
     (r"py:.*", _FOREIGN),
@@ -89,8 +91,9 @@ def name_aliases(
 
 
 def name_bases(app: Sphinx, name: str, obj: object, options: object, bases: list[Any]) -> None:
-    """Bases without their type arguments."""
-    bases[:] = [get_origin(base) or base for base in bases if get_origin(base) is not Generic]
+    """Bases without their type arguments; a private one is left out for its own."""
+    plain = [get_origin(base) or base for base in bases if get_origin(base) is not Generic]
+    bases[:] = [shown for base in plain for shown in (base.__bases__ if base.__name__.startswith("_") else [base])]
 
 
 def find_where_documented(

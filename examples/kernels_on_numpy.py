@@ -7,13 +7,15 @@ repeated until the policy walks to the right.
 """
 
 import numpy as np
+from gymnasium import spaces
 
 from pgfast import Rng, kernels, losses, nn, optim
-from pgfast.distributions import Categorical
+from pgfast.policies import ActorCritic
 
 T, N, A = 4, 64, 2  # steps of a walk, walks side by side, actions: left and right
 
 network = nn.mlp(1, A + 1, hidden_sizes=(16,), seed=0)  # position to logits, then the value
+policy = ActorCritic(network, spaces.Discrete(A))
 optimizer = optim.Adam(1e-2)
 rng = Rng(seed=0)
 
@@ -23,9 +25,8 @@ for update in range(60):
     actions, rewards = np.empty((T, N), np.int64), np.empty((T, N), np.float32)
     values = np.empty((T, N), np.float32)
     for t in range(T):
-        outputs = network.forward(positions[t])
-        policy, values[t] = Categorical(np.ascontiguousarray(outputs[:, :A])), outputs[:, A]
-        actions[t] = policy.sample(rng)
+        actions[t], _ = policy.act(positions[t], rng)
+        values[t] = policy.values(positions[t])
         rewards[t] = actions[t]
         if t + 1 < T:
             positions[t + 1, :, 0] = positions[t, :, 0] + 2 * actions[t] - 1
@@ -37,26 +38,25 @@ for update in range(60):
         rewards, values, np.zeros(N, np.float32), terminated, None, discount=0.99, gae_lambda=0.95
     )
 
-    # The losses and their gradient at the outputs, then through the network, then a clipped step.
-    rows = positions.reshape(T * N, 1)
-    outputs = network.forward(rows)
-    policy_loss, value_loss, total_loss, dlogits, dvalues = losses.a2c_gradient(
-        np.ascontiguousarray(outputs[:, :A]),
-        np.ascontiguousarray(outputs[:, A]),
-        actions.reshape(-1),
+    # The losses and their gradient at each row, then through the network, then a clipped step.
+    observations, acts = positions.reshape(T * N, 1), actions.reshape(T * N)
+    distribution = policy.distribution(observations)
+    (policy_loss, value_loss, total_loss), rows = losses.a2c_gradient(
+        distribution.log_prob(acts),
         advantages.reshape(-1),
+        distribution.entropy(),
         returns.reshape(-1),
+        values.reshape(-1),
         entropy_coef=0.0,
         value_coef=0.5,
     )
-    gradient = network.vjp(rows, np.column_stack([dlogits, dvalues]))
-    norm = kernels.clip_by_global_norm(gradient, max_norm=0.5)
-    optimizer.step(network.parameters, gradient)
+    gradient = policy.gradient(observations, acts, rows)
+    norm = optimizer.step(policy.parameters, gradient, max_norm=0.5)
     if update % 10 == 9:
         print(
             f"update {update + 1}: return {rewards.sum(axis=0).mean():.2f} of {T}, "
             f"value loss {value_loss:.3f}, gradient norm {norm:.3f}"
         )
 
-start = Categorical(np.ascontiguousarray(network.forward(np.zeros((1, 1), np.float32))[:, :A]))
+start = policy.distribution(np.zeros((1, 1), np.float32))
 print(f"probability of a step to the right: {start.probabilities()[0, 1]:.2f}")

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 Json = dict[str, Any]
+PARAMETERS = "policy.parameters"
 
 
 class Evil:
@@ -83,12 +84,12 @@ def broken_containers(model: bytes) -> Iterator[tuple[str, bytes]]:
     yield "longer", model + b"\x00"
     yield "twice", model + model
     text = json.dumps(header).encode()
-    yield "bad-utf8", join(text.replace(b'"parameters"', b'"par\xff\xfemeters"'), data)
+    yield "bad-utf8", join(text.replace(b'"policy.parameters"', b'"policy.par\xff\xfemeters"'), data)
     yield "utf8-bom", join(b"\xef\xbb\xbf" + text, data)
     yield "utf16", join(json.dumps(header).encode("utf-16"), data)
-    yield "lone-surrogate", join(text.replace(b'"parameters"', rb'"par\ud800"'), data)
+    yield "lone-surrogate", join(text.replace(b'"policy.parameters"', rb'"policy.par\ud800"'), data)
     yield "not-an-object", join(b"[" + text + b"]", data)
-    yield "key-twice", join(b'{"parameters": {}, ' + text[1:], data)
+    yield "key-twice", join(b'{"policy.parameters": {}, ' + text[1:], data)
     yield "nan-in-header", join(text.replace(b"{", b'{"x": NaN, ', 1), data)
     yield "number-out-of-range", join(text.replace(b"{", b'{"x": 1e999, ', 1), data)
     yield "number-of-10000-digits", join(text.replace(b"{", b'{"x": ' + b"9" * 10_000 + b", ", 1), data)
@@ -105,10 +106,10 @@ def broken_containers(model: bytes) -> Iterator[tuple[str, bytes]]:
 def broken_arrays(model: bytes) -> Iterator[tuple[str, bytes]]:
     """Array entries that do not fit the data, each other, or what the settings say."""
     header, data = split(model)
-    entry = header["parameters"]
+    entry = header[PARAMETERS]
     end = entry["data_offsets"][1]
 
-    def with_entry(name: str = "parameters", contents: bytes = data, **changes: Any) -> bytes:
+    def with_entry(name: str = PARAMETERS, contents: bytes = data, **changes: Any) -> bytes:
         changed = {**header, name: {**entry, **changes}}
         return join(changed, contents)
 
@@ -150,9 +151,9 @@ def broken_arrays(model: bytes) -> Iterator[tuple[str, bytes]]:
     yield "overlap", with_entry("other")
     yield "gap", with_entry(data_offsets=[8, end + 8], contents=bytes(8) + data)
     yield "more-data", join(header, data + bytes(64))
-    yield "one-key-too-many", join({**header, "parameters": {**entry, "code": "x"}}, data)
-    yield "entry-of-text", join({**header, "parameters": "F32"}, data)
-    yield "no-parameters", join({key: value for key, value in header.items() if key != "parameters"}, b"")
+    yield "one-key-too-many", join({**header, PARAMETERS: {**entry, "code": "x"}}, data)
+    yield "entry-of-text", join({**header, PARAMETERS: "F32"}, data)
+    yield "no-parameters", join({key: value for key, value in header.items() if key != PARAMETERS}, b"")
     for name in ("../../../etc/passwd", "/etc/passwd", "a\u0000b", "", "x" * 10_000, "pa rameters", "п"):
         yield f"name-{name[:20]!r}", join({"__metadata__": header["__metadata__"], name: entry}, data)
     for number in ("nan", "inf", "-inf"):
@@ -259,7 +260,7 @@ def lying_models(model: bytes) -> Iterator[tuple[str, bytes]]:
         "surrogate": '{"a": "\\ud800"}',
     }.items():
         yield f"metadata-{name}", with_metadata(text)
-    yield "no-metadata", join({"parameters": header["parameters"]}, data)
+    yield "no-metadata", join({PARAMETERS: header[PARAMETERS]}, data)
 
 
 def manifest(files: dict[str, bytes]) -> bytes:
@@ -297,15 +298,24 @@ def broken_checkpoints(files: dict[str, bytes]) -> Iterator[tuple[str, dict[str,
 
     for name, lie in lies(state):
         yield f"state-{name}", consistent({"state.json": json.dumps(lie).encode()})
+    tree = state["state"]
+    episodes = tree["episodes"]
     changes: dict[str, list[Any]] = {
-        "scores": [None, [], {}, {**state["scores"], "returns": ["x"]}, {**state["scores"], "lengths": [2**80]}],
+        "episodes": [None, [], {}, {**episodes, "returns": ["x"]}, {**episodes, "lengths": [2**80]}],
         "optimizer": [None, {}, {"steps": -1, "learning_rate": 0.1}, {"steps": 1, "learning_rate": -1}, {"exec": 1}],
-        "skips": [None, {}, {"total": "x", "in_a_row": 0}],
+        "skipped": [None, {}, {"total": "x", "in_a_row": 0}],
+        "failed_updates": [None, -1, 2**70, "x"],
+        "timesteps": [None, -1, 2**70, "x"],
+        "updates": [None, -1, 2**70, []],
+        "policy": [None, [], {"parameters": 1}],
+        "normalizers": [None, [], {"observations": 1}],
     }
     for name, values in changes.items():
         for number, value in enumerate(values):
-            text = json.dumps({**state, name: value}).encode()
-            yield f"state-{name}-{number}", consistent({"state.json": text})
+            text = json.dumps({**state, "state": {**tree, name: value}}).encode()
+            yield f"state-tree-{name}-{number}", consistent({"state.json": text})
+    for number, value in enumerate([None, [], {}, "x"]):
+        yield f"state-tree-{number}", consistent({"state.json": json.dumps({**state, "state": value}).encode()})
     header, data = split(arrays)
     entry = header["optimizer.mean_square"]
     begin, end = entry["data_offsets"]
@@ -334,7 +344,7 @@ def corpus(model: bytes, checkpoint: dict[str, bytes], marker: Path) -> dict[str
 def write_corpus(folder: Path) -> list[Path]:
     """Makes a model and a checkpoint, and writes the corpus; gives the paths in it."""
     import pgfast
-    from pgfast.training.checkpoints import latest_checkpoint
+    from pgfast.runs.checkpoints import latest_checkpoint
 
     run = folder / "whole"
     pgfast.A2C("CartPole-v1", num_envs=2, n_steps=5, hidden_sizes=(8,), sync_every=20).learn(40, run_dir=run)

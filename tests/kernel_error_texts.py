@@ -15,7 +15,7 @@ WIDE, NARROW, LAST, FLAGS = np.zeros((128, 8)), np.zeros((128, 9)), np.zeros(8),
 ROW = np.zeros(5)
 NETWORK = nn.mlp(3, 2, (4,))
 X = np.zeros((6, 3), F4)
-OPERATOR = kernels.fisher_operator(X)
+OPERATOR = CategoricalPolicy(NETWORK).fisher_operator(X)
 SHIFTED = np.zeros(41, np.uint8)[1:].view(F8)
 
 
@@ -114,12 +114,12 @@ KERNEL_CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: kernels.conjugate_gradient(OPERATOR, ROW),
         TypeError,
-        "conjugate_gradient: matvec must be an operator of float64 as b, got ScoresFisherOperatorFloat32",
+        "conjugate_gradient: matvec must be an operator of float64 as b, got one of float32",
     ),
     (
         lambda: kernels.conjugate_gradient(OPERATOR, ROW.astype(F4)),
         ValueError,
-        "conjugate_gradient: b must have shape (P,) = (3,), got (5,)",
+        "conjugate_gradient: b must have shape (P,) = (26,), got (5,)",
     ),
     (
         lambda: kernels.conjugate_gradient(lambda v: v[:4], ROW + 1.0),
@@ -151,12 +151,20 @@ KERNEL_CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         ValueError,
         "conjugate_gradient: tolerance must be at least 0 and finite, got -0.001",
     ),
-    (lambda: OPERATOR(ROW), TypeError, "LinearOperator: v must be float32, got float64"),
-    (lambda: OPERATOR(X[0, :2]), ValueError, "LinearOperator: v must have shape (P,) = (3,), got (2,)"),
     (
         lambda: kernels.fisher_matrix(ROW),
         ValueError,
         "fisher_matrix: scores must have shape (B, P) = (any, any), got (5,)",
+    ),
+    (
+        lambda: kernels.fisher_matrix(WIDE, count=0),
+        ValueError,
+        "fisher_matrix: count must be at least 1, got 0",
+    ),
+    (
+        lambda: kernels.fisher_matrix(WIDE, count=8.0),  # type: ignore[arg-type]
+        TypeError,
+        "fisher_matrix: count must be an int or None, got float",
     ),
     (
         lambda: kernels.natural_gradient(WIDE, LAST),
@@ -208,5 +216,25 @@ KERNEL_CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         lambda: kernels.natural_step_size(np.eye(5), ROW, 0.0),
         ValueError,
         "natural_step_size: max_kl must be positive and finite, got 0.0",
+    ),
+    (
+        lambda: kernels.natural_step_size([[1.0]], ROW, 0.01),  # type: ignore[arg-type]
+        TypeError,
+        "natural_step_size: fisher must be a NumPy array, got list",
+    ),
+    (
+        lambda: kernels.natural_step_size(lambda v: v[:4], ROW + 1.0, 0.01),
+        ValueError,
+        "natural_step_size: fisher(x) must have shape (P,) = (5,), got (4,)",
+    ),
+    (
+        lambda: kernels.natural_step_size(lambda v: -v, ROW + 1.0, 0.01),
+        ValueError,
+        "natural_step_size: x'Fx must be positive and finite, got -5.0",
+    ),
+    (
+        lambda: kernels.natural_step_size(OPERATOR, ROW, 0.01),
+        TypeError,
+        "LinearOperator: v must be float32, got float64",
     ),
 ]

@@ -64,22 +64,42 @@ GAUSSIAN = {
 }
 
 
-def gaussian_policy(obs: Any) -> policies.GaussianPolicy:
+def gaussian_policy(obs: Any) -> policies.Policy:
     return GAUSSIAN[dtype_for(obs)]
 
 
-def act(obs: Any, actions: Any) -> None:
+def act(obs: Any, actions: Any, log_prob: Any) -> None:
     tape = policies.PolicyTape(gaussian_policy(obs), B)
-    tape.act(obs, 0, actions, seed=1, stream=2, environment=3, step=4)
+    tape.act(obs, 0, actions, log_prob, key=(1, 2, 3, 4))
+
+
+def tape_vjp(x: Any, dy: Any, gradient: Any) -> None:
+    tape = nn.Tape(network(x), 2 * B)
+    tape.record(x)
+    tape.vjp(dy, gradient)
+
+
+# 9 parameters; an operator keeps its own.
+SOFTMAX = {
+    dtype: policies.CategoricalPolicy(nn.mlp(2, A, (), dtype=dtype)).fisher_operator(rows(dtype, B, 2))
+    for dtype in (np.float32, np.float64)
+}
+
+
+def linear_operator(v: Any) -> Any:
+    return SOFTMAX[dtype_for(v)]
+
+
+def leaves(result: Any) -> tuple[Any, ...]:
+    """The numbers and arrays of a result, which may be a tuple of tuples; None is left out."""
+    if not isinstance(result, tuple):
+        return () if result is None else (result,)
+    return tuple(leaf for part in result for leaf in leaves(part))
 
 
 def information(dtype: Any) -> NDArray[Any]:
     """A positive definite matrix ``[4, 4]``."""
     return kernels.fisher_matrix(rows(dtype, 9, 4))
-
-
-def linear_operator(v: Any) -> Any:
-    return kernels.fisher_operator(rows(np.float64 if getattr(v, "dtype", None) == np.float64 else np.float32, B, 9))
 
 
 def vector(dtype: Any) -> dict[str, Any]:
@@ -134,6 +154,11 @@ def gaussian(dtype: Any) -> dict[str, Any]:
     return {"mean": rows(dtype, B, A), "log_std": rows(dtype, A)}
 
 
+SOLVERS: tuple[tuple[str, Callable[..., Any], tuple[str, ...]], ...] = (
+    ("natural_step_size", lambda fisher, x: kernels.natural_step_size(fisher, x, 0.01), ("LinearOperator",)),
+    ("conjugate_gradient", lambda matvec, b: kernels.conjugate_gradient(matvec, b, damping=0.1), ()),
+)
+
 CALLS = {
     "discounted_returns": Call(
         kernels.discounted_returns,
@@ -159,8 +184,11 @@ CALLS = {
         "clip_by_global_norm",
         written=("gradient",),
     ),
-    "fisher_matrix": Call(kernels.fisher_matrix, lambda d: {"scores": rows(d, B, 4)}, "fisher_matrix"),
-    "fisher_operator": Call(kernels.fisher_operator, lambda d: {"scores": rows(d, B, 4)}, "fisher_operator"),
+    "fisher_matrix": Call(
+        lambda scores, count: kernels.fisher_matrix(scores, count=count),
+        lambda d: {"scores": rows(d, B, 4), "count": 7},
+        "fisher_matrix",
+    ),
     "LinearOperator": Call(lambda v: linear_operator(v)(v), lambda d: {"v": rows(d, 9)}, "__call__"),
     "natural_gradient": Call(
         kernels.natural_gradient,
@@ -183,6 +211,11 @@ CALLS = {
         lambda d: {"fisher": information(d), "natural_gradient": rows(d, 4), "max_kl": 0.01},
         "natural_step_size",
     ),
+    "natural_step_size of a product": Call(
+        lambda x, max_kl: kernels.natural_step_size(lambda v: v, x, max_kl),
+        lambda d: {"x": rows(d, 4), "max_kl": 0.01},
+        "natural_step_size",
+    ),
     "conjugate_gradient": Call(
         kernels.conjugate_gradient,
         lambda d: {
@@ -191,33 +224,37 @@ CALLS = {
         },
         "conjugate_gradient",
     ),
-    "conjugate_gradient of an operator": Call(
-        lambda b: kernels.conjugate_gradient(linear_operator(b), b, damping=0.1),
-        lambda d: {"b": rows(d, 9)},
-        "conjugate_gradient",
-    ),
-    "conjugate_gradient of any product": Call(
-        lambda product: kernels.conjugate_gradient(lambda v: product, np.ones(9, np.float32)),
-        lambda d: {"product": np.ones(9, np.float32)},
-        "conjugate_gradient",
-    ),
-    "a2c": Call(
-        losses.a2c,
-        lambda d: {
-            **{name: rows(d, B) for name in ("log_prob", "advantages", "entropy", "returns", "values")},
-            **{"entropy_coef": 0.01, "value_coef": 0.5, "valid": np.ones(B, bool)},
-        },
-        "a2c",
-    ),
-    "a2c_gradient": Call(
-        losses.a2c_gradient,
-        lambda d: {
-            **{"logits": rows(d, B, A), "values": rows(d, B), "actions": np.arange(B) % A},
-            **{"advantages": rows(d, B), "returns": rows(d, B)},
-            **{"entropy_coef": 0.01, "value_coef": 0.5, "valid": np.ones(B, bool)},
-        },
-        "a2c_gradient",
-    ),
+    **{
+        f"{name} of an operator": Call(
+            lambda x, solve=solve: solve(linear_operator(x), x), lambda d: {"x": rows(d, 9)}, name, inner=inner
+        )
+        for name, solve, inner in SOLVERS
+    },
+    **{
+        f"{name} of any product": Call(
+            lambda product, solve=solve: solve(lambda v: product, np.ones(9, np.float32)),
+            lambda d: {"product": np.ones(9, np.float32)},
+            name,
+        )
+        for name, solve, _ in SOLVERS
+    },
+    **{
+        f"{name}{ending}": Call(
+            getattr(losses, f"{name}{ending}"),
+            lambda d, arguments=arguments, count=count: {
+                argument: {"entropy_coef": 0.01, "value_coef": 0.5, "valid": np.ones(B, bool), "count": count}.get(
+                    argument, rows(d, B)
+                )
+                for argument in arguments.split()
+            },
+            f"{name}{ending}",
+        )
+        for name, arguments in (
+            ("policy_gradient", "log_prob advantages valid entropy entropy_coef count"),
+            ("a2c", "log_prob advantages entropy returns values entropy_coef value_coef valid count"),
+        )
+        for ending, count in (("", None), ("_gradient", 7))
+    },
     **categorical_calls("Categorical", Categorical, A, np.arange(B) % A),
     **categorical_calls("MultiCategorical", lambda logits: MultiCategorical(logits, SIZES), sum(SIZES), CHOICES),
     "Categorical.probabilities": Call(
@@ -260,9 +297,7 @@ CALLS = {
     ),
     **{
         f"DiagGaussian.gradient with log_std {shape}": Call(
-            lambda mean, log_std, actions, weight_log_prob, weight_entropy: DiagGaussian(mean, log_std).gradient(
-                actions, weight_log_prob, weight_entropy
-            ),
+            lambda mean, log_std, actions, **weights: DiagGaussian(mean, log_std).gradient(actions, **weights),
             lambda d, shape=shape: {
                 **{"mean": rows(d, B, A), "log_std": rows(d, *shape), "actions": rows(d, B, A)},
                 **row_weights(d),
@@ -271,22 +306,24 @@ CALLS = {
         )
         for shape in ((A,), (B, A))
     },
-    "policy_gradient": Call(
-        losses.policy_gradient,
-        lambda d: {"log_prob": rows(d, B), "advantages": rows(d, B), "valid": np.ones(B, bool)},
-        "policy_gradient",
-    ),
-    "trpo_surrogate": Call(
-        lambda advantages, valid: losses.trpo_surrogate(
-            Categorical(np.zeros((B, A), dtype_for(advantages))),
-            Categorical(np.ones((B, A), dtype_for(advantages))),
-            np.arange(B) % A,
-            advantages,
-            valid,
-        ),
-        lambda d: {"advantages": rows(d, B), "valid": np.ones(B, bool)},
-        "trpo_surrogate",
-    ),
+    **{
+        name: Call(
+            lambda advantages, valid, count, function=function: function(
+                Categorical(np.zeros((B, A), dtype_for(advantages))),
+                Categorical(np.ones((B, A), dtype_for(advantages))),
+                np.arange(B) % A,
+                advantages,
+                valid,
+                count=count,
+            ),
+            lambda d, count=count: {"advantages": rows(d, B), "valid": np.ones(B, bool), "count": count},
+            name,
+        )
+        for name, function, count in (
+            ("trpo_surrogate", losses.trpo_surrogate, None),
+            ("trpo_surrogate_gradient", losses.trpo_surrogate_gradient, 7),
+        )
+    },
     "Network.forward": Call(lambda x: network(x).forward(x), lambda d: {"x": rows(d, B, 2, 6, 5)}, "forward"),
     **{
         f"Network.{name}": Call(
@@ -299,9 +336,19 @@ CALLS = {
     "Network.jvp": Call(
         lambda x, v: network(x).jvp(x, v), lambda d: {"x": rows(d, B, 2, 6, 5), "v": rows(d, P)}, "jvp"
     ),
+    "Tape.record": Call(
+        lambda x: nn.Tape(network(x), 2 * B).record(x, 1), lambda d: {"x": rows(d, B, 2, 6, 5)}, "record"
+    ),
+    "Tape.vjp": Call(
+        tape_vjp,
+        lambda d: {"x": rows(d, B, 2, 6, 5), "dy": rows(d, B, A), "gradient": rows(d, P)},
+        "vjp",
+        written=("gradient",),
+        inner=("Tape.record",),
+    ),
     "Policy.fisher_operator": Call(
-        lambda obs, damping: gaussian_policy(obs).fisher_operator(obs, damping),
-        lambda d: {"obs": rows(d, B, 2, 6, 5), "damping": 0.1},
+        lambda obs, damping, count: gaussian_policy(obs).fisher_operator(obs, damping, count=count),
+        lambda d: {"obs": rows(d, B, 2, 6, 5), "damping": 0.1, "count": 7},
         "__init__",
     ),
     "LinearOperator of a policy": Call(
@@ -310,34 +357,43 @@ CALLS = {
         "__init__",
         inner=("Policy.fisher_operator",),
     ),
-    "DiagGaussian.gradient of Policy.scores": Call(
+    "Policy.scores": Call(
         lambda obs, actions: gaussian_policy(obs).scores(obs, actions),
         lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A)},
-        "diag_gaussian_gradient",
-        inner=("Network.forward",),
+        "policy_scores",
     ),
-    "DiagGaussian.gradient of Policy.gradient": Call(
-        lambda obs, actions, weights, entropy: gaussian_policy(obs).gradient(obs, actions, weights, entropy),
-        lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A), "weights": rows(d, B), "entropy": rows(d, B)},
-        "diag_gaussian_gradient",
-        inner=("Network.record",),
+    "Policy.gradient": Call(
+        lambda obs, actions, log_prob, entropy: gaussian_policy(obs).gradient(
+            obs, actions, losses.RowGradients(log_prob, entropy)
+        ),
+        lambda d: {
+            **{"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A)},
+            **{"log_prob": rows(d, B), "entropy": rows(d, B)},
+        },
+        "policy_backward",
     ),
     "Policy.act": Call(
-        act, lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A)}, "policy_act", written=("actions",)
+        act,
+        lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A), "log_prob": rows(d, B)},
+        "policy_act",
+        written=("actions", "log_prob"),
     ),
     **{
         f"{kind.__name__}.step": Call(
             lambda parameters, gradient, kind=kind: kind(0.1).step(parameters, gradient),
             vector,
-            f"{kind.__name__.lower()}_step",
+            "step",
             written=("parameters",),
         )
         for kind in (optim.SGD, optim.Adam, optim.RMSprop)
     },
     "SGD.step with its state": Call(
-        lambda parameters, gradient, velocity: with_state(optim.SGD(0.1), velocity=velocity).step(parameters, gradient),
-        lambda d: {**vector(d), "velocity": rows(d, 9)},
-        "sgd_step",
+        lambda parameters, gradient, velocity, max_norm, learning_rate: with_state(
+            optim.SGD(0.1), velocity=velocity
+        ).step(parameters, gradient, max_norm=max_norm, learning_rate=learning_rate),
+        lambda d: {**vector(d), "velocity": rows(d, 9), "max_norm": 0.5, "learning_rate": 0.1},
+        "step",
         written=("parameters",),
+        inner=("SGD.load_state",),
     ),
 }

@@ -11,9 +11,13 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import pgfast
 from counting_env import CountingEnv
-from pgfast import reference
+from pgfast.agent import Agent
 from pgfast.algos.advantages import normalize
-from pgfast.training.agent import Agent
+from pgfast.metrics import Metrics
+from pgfast.reduce import ALONE, Reduce
+from pgfast.reference import categorical, losses
+from pgfast.reference.returns import gae
+from pgfast.sampling.rollout import Rollout
 
 SMALL = {"num_envs": 4, "n_steps": 5, "hidden_sizes": (16,), "preset": None}
 
@@ -24,15 +28,14 @@ def test_an_update_is_the_equations() -> None:
     before = agent.policy.parameters.copy()
     captured: dict[str, np.ndarray] = {}
 
-    original = agent.update
+    original = agent.learner.update
 
-    def update() -> dict[str, float]:
-        rollout = agent.collector.rollout
+    def update(rollout: Rollout, reduce: Reduce) -> Metrics:
         for name in ("observations", "actions", "rewards", "terminated", "truncated", "valid"):
             captured[name] = getattr(rollout, name).copy()
-        return original()
+        return original(rollout, reduce)
 
-    agent.update = update  # type: ignore[method-assign]
+    agent.learner.update = update  # type: ignore[method-assign]
     agent.learn(20)
 
     c = captured
@@ -40,19 +43,19 @@ def test_an_update_is_the_equations() -> None:
     forward = reference_forward(before, layers)
     outputs = forward(c["observations"].reshape(24, 4))
     values = outputs[:, 2].reshape(6, 4)
-    advantages, returns = reference.returns.gae(
-        c["rewards"], values[:-1], values[1:], c["terminated"], c["truncated"], 0.99, 0.9
-    )
-    _, _, _, dlogits, dvalues = reference.losses.a2c_gradient(
-        outputs[:20, :2],
-        values[:-1].reshape(-1),
-        c["actions"].reshape(-1),
+    advantages, returns = gae(c["rewards"], values[:-1], values[1:], c["terminated"], c["truncated"], 0.99, 0.9)
+    logits, actions = outputs[:20, :2], c["actions"].reshape(-1)
+    _, (dlog_prob, dentropy, dvalues) = losses.a2c_gradient(
+        categorical.log_prob(logits, actions),
         advantages.reshape(-1),
+        categorical.entropy(logits),
         returns.reshape(-1),
+        values[:-1].reshape(-1),
         0.01,
         0.5,
         c["valid"].reshape(-1),
     )
+    dlogits = categorical.gradient(logits, actions, dlog_prob, dentropy)
     doutputs = np.column_stack([dlogits, dvalues])
     gradient = numerical_vjp(layers, before.astype(np.float64), c["observations"][:5].reshape(20, 4), doutputs)
     gradient *= min(1.0, 0.5 / np.linalg.norm(gradient))
@@ -90,22 +93,23 @@ def test_a_truncated_episode_is_bootstrapped_from_its_last_observation(mode: Aut
     env = SyncVectorEnv([lambda: CountingEnv(length=3)] * 2, autoreset_mode=mode)
     agent = pgfast.A2C(env, n_steps=7, hidden_sizes=(8,))
     agent.learn(14)
-    rollout = agent.collector.rollout
+    rollout = agent.sampler.rollout
     cut = np.flatnonzero(rollout.truncated[:, 0])
     assert cut.tolist() == ([2, 6] if mode is AutoresetMode.NEXT_STEP else [2, 5])
     fresh = pgfast.A2C(env, n_steps=7, hidden_sizes=(8,))  # the same seed: the parameters that collected
     episode = np.float32(rollout.observations[cut[0], 0, 0])
     last = fresh.policy.values(np.array([[episode, 3.0]], np.float32))[0]
-    np.testing.assert_array_equal(rollout.next_values[cut[0], 0], last)
+    following = rollout.next_values(fresh.value_function.of_rollout(rollout), fresh.value_function.values)
+    np.testing.assert_array_equal(following[cut[0], 0], last)
 
 
 def test_rows_that_only_reset_are_left_out() -> None:
     env = SyncVectorEnv([lambda: CountingEnv(length=3)] * 2)
     agent = pgfast.A2C(env, n_steps=8, hidden_sizes=(8,))
     agent.learn(16)
-    np.testing.assert_array_equal(agent.collector.rollout.valid[:, 0], [True, True, True, False] * 2)
-    assert agent.scores.row()["return_mean"] == 6.0
-    assert agent.scores.row()["length_mean"] == 3.0
+    np.testing.assert_array_equal(agent.sampler.rollout.valid[:, 0], [True, True, True, False] * 2)
+    assert agent.sampler.statistics.row()["return_mean"] == 6.0
+    assert agent.sampler.statistics.row()["length_mean"] == 3.0
 
 
 def trained(env_id: str, threads: int, timesteps: int, **settings: object) -> np.ndarray:
@@ -209,9 +213,9 @@ def test_a_constant_batch_of_advantages_becomes_zero() -> None:
     valid = np.ones(320, bool)
     valid[:3] = False
     advantages = np.full(320, 0.1, np.float32)
-    np.testing.assert_array_equal(normalize(advantages, valid), 0)
+    np.testing.assert_array_equal(normalize(advantages, valid, ALONE), 0)
     advantages[3:] = np.random.default_rng(0).standard_normal(317)
-    used = normalize(advantages, valid)[valid]
+    used = normalize(advantages, valid, ALONE)[valid]
     assert used.dtype == np.float32
     assert used.mean() == pytest.approx(0, abs=1e-6)
     assert used.std() == pytest.approx(1, abs=1e-6)
@@ -244,7 +248,7 @@ def test_after_an_error_the_next_call_starts_new_games() -> None:
     Failing.fail = False
     agent.learn(16)
     assert agent.timesteps == 16
-    assert set(agent.scores.returns) == {6.0}
+    assert set(agent.sampler.statistics.returns) == {6.0}
 
 
 def test_predict_and_evaluate() -> None:

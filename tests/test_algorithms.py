@@ -12,12 +12,13 @@ from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv
 
 import pgfast
-from pgfast.policies import CategoricalPolicy
-from pgfast.training.agent import Agent
-from pgfast.training.checkpoints import list_checkpoints, read_checkpoint
-from pgfast.training.loading import ALGORITHMS
-from pgfast.training.progress_log import read_progress
-from pgfast.training.resuming import resume
+from pgfast.agent import ALGORITHMS, Agent
+from pgfast.losses import RowGradients
+from pgfast.resuming import resume
+from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint
+from pgfast.runs.progress_log import read_progress
+from pgfast.sampling.batch import Batch
+from pgfast.state import flatten
 
 SMALL: dict[str, Any] = {"num_envs": 4, "n_steps": 10, "hidden_sizes": (8,), "preset": None, "seed": 5}
 NORMALIZED = {"normalize_observations": True, "normalize_rewards": True}
@@ -118,7 +119,7 @@ def test_resuming_at_a_synchronisation_point_is_exact(
     resumption = resume(tmp_path / "part", 1000)
     assert resumption.messages[-1].endswith("exactly")
     resumption.train()
-    ours, theirs = resumption.agent.state(), whole.state()
+    ours, theirs = flatten(resumption.agent.state()), flatten(whole.state())
     assert ours[1] == theirs[1]
     assert ours[0].keys() == theirs[0].keys()
     for key, value in ours[0].items():
@@ -149,8 +150,8 @@ def test_a_warm_start_begins_where_a_model_ends(name: str, tmp_path: Path) -> No
     chosen: dict[str, Any] = {**SMALL, "seed": 6, "init_from": str(tmp_path / "m.safetensors")}
     warm = algorithm("Pendulum-v1", **{**chosen, **NORMALIZED})
     np.testing.assert_array_equal(warm.policy.parameters, trained.policy.parameters)
-    for key, value in trained.arrays().items():
-        np.testing.assert_array_equal(warm.arrays()[key], value, err_msg=key)
+    for key, value in trained.learner.model().items():
+        np.testing.assert_array_equal(warm.learner.model()[key], value, err_msg=key)
     assert (warm.timesteps, warm.updates) == (0, 0)
     warm.learn(40, run_dir=tmp_path / "run")
     (tmp_path / "m.safetensors").unlink()  # a run does not need the file again
@@ -195,8 +196,11 @@ def test_a_warm_start_takes_the_baseline_too(baseline: str, tmp_path: Path) -> N
     trained = pgfast.VPG("CartPole-v1", **chosen).learn(400)
     trained.save(tmp_path / "m.safetensors")
     warm = pgfast.VPG("CartPole-v1", **chosen, init_from=str(tmp_path / "m.safetensors"))
-    for key, value in trained.baseline.state().items():
-        np.testing.assert_array_equal(warm.baseline.state()[key], value)
+    ours, theirs = flatten(warm.value_function.state())[0], flatten(trained.value_function.state())[0]
+    for key in trained.learner.model():
+        _, _, name = key.partition("value_function.")
+        if name:
+            np.testing.assert_array_equal(ours[name], theirs[name])
 
 
 def test_a_run_of_a_trained_agent_can_be_resumed_from_its_beginning(tmp_path: Path) -> None:
@@ -218,6 +222,16 @@ def test_a_preset_needs_an_id() -> None:
         pgfast.VPG(lambda: Match(SPACES["box"]), preset="linear")
 
 
+def learned_from(agent: Agent, timesteps: int) -> Batch:
+    """The batch of the one update that fits into ``timesteps``."""
+    batches: list[Batch] = []
+    fit = agent.value_function.fit
+    agent.value_function.fit = lambda batch, reduce: batches.append(batch) or fit(batch, reduce)  # type: ignore[func-returns-value,method-assign]
+    agent.learn(timesteps)
+    (batch,) = batches
+    return batch
+
+
 def test_a_step_of_vpg_is_the_equation() -> None:
     """theta - rate grad(-mean(log pi A)): the gradient from scores, the rate times its direction."""
     agent = pgfast.VPG(
@@ -225,13 +239,8 @@ def test_a_step_of_vpg_is_the_equation() -> None:
         **{**SMALL, "hidden_sizes": (), "optimizer": "sgd", "learning_rate": 0.1, "normalize_gradient": True},
     )
     before = agent.policy.parameters.copy()
-    batches = []
-    original = agent.batch
-    agent.batch = lambda: batches.append(original()) or batches[-1]  # type: ignore[method-assign,func-returns-value]
-    agent.learn(40)
-    (batch,) = batches
+    batch = learned_from(agent, 40)
     policy = agent.policy
-    assert isinstance(policy, CategoricalPolicy)
     after = policy.parameters.copy()
     policy.parameters[:] = before
     gradient = (policy.scores(batch.observations, batch.actions) * batch.advantages[:, None]).mean(axis=0)
@@ -245,15 +254,12 @@ def test_a_step_of_vpg_has_the_entropy_in_it(kind: str) -> None:
     chosen: dict[str, Any] = {**SMALL, "optimizer": "sgd", "learning_rate": 0.1, "entropy_coef": 0.5}
     agent = pgfast.VPG(lambda: Match(SPACES[kind]), **chosen)
     before = agent.policy.parameters.copy()
-    batches = []
-    original = agent.batch
-    agent.batch = lambda: batches.append(original()) or batches[-1]  # type: ignore[method-assign,func-returns-value]
-    agent.learn(40)
-    (batch,) = batches
+    batch = learned_from(agent, 40)
     after = agent.policy.parameters.copy()
     agent.policy.parameters[:] = before
     even = np.full(len(batch), 1.0 / len(batch), np.float32)
-    gradient = agent.policy.gradient(batch.observations, batch.actions, even * batch.advantages, np.float32(0.5) * even)
+    rows = RowGradients(even * batch.advantages, np.float32(0.5) * even)
+    gradient = agent.policy.gradient(batch.observations, batch.actions, rows)
     np.testing.assert_allclose(after, before + 0.1 * gradient, atol=1e-6)
 
 
@@ -264,15 +270,16 @@ def test_a_step_of_a2c_is_the_gradient_of_its_loss(kind: str) -> None:
     agent = pgfast.A2C(lambda: Match(SPACES[kind]), max_grad_norm=1e6, log_std_init=-0.5, **chosen)
     before = agent.policy.parameters.copy()
     agent.learn(40)
-    rollout, after = agent.collector.rollout, agent.policy.parameters.copy()
+    rollout, after = agent.sampler.rollout, agent.policy.parameters.copy()
     agent.policy.parameters[:] = before
     obs, valid = rollout.observations[:-1][rollout.valid], rollout.valid
     values = agent.policy.values(rollout.observations.reshape(-1, 2)).reshape(rollout.time.shape)
     advantages, returns = pgfast.kernels.gae(
-        rollout.rewards, values[:-1].copy(), rollout.next_values, rollout.terminated, rollout.truncated, 0.99, 1.0
+        rollout.rewards, values[:-1].copy(), values[1:].copy(), rollout.terminated, rollout.truncated, 0.99, 1.0
     )
     even = np.full(len(obs), 1.0 / len(obs), np.float32)
-    ascent = agent.policy.gradient(obs, rollout.actions[valid], even * advantages[valid], np.float32(0.5) * even)
+    rows = RowGradients(even * advantages[valid], np.float32(0.5) * even)
+    ascent = agent.policy.gradient(obs, rollout.actions[valid], rows)
     dvalues = np.zeros((len(obs), agent.policy.network.output_size), np.float32)
     dvalues[:, -1] = 2.0 * 0.3 * even * (values[:-1] - returns)[valid]
     descent = -ascent
@@ -287,7 +294,7 @@ def test_progress_has_the_columns_of_the_algorithm(name: str, tmp_path: Path) ->
     agent = ALGORITHMS[name]("CartPole-v1", **{**SMALL, "report_every": 40})
     agent.learn(400, run_dir=tmp_path / "run")
     progress = read_progress(tmp_path / "run" / "progress.csv")
-    expected = {"policy_loss", "value_loss", "entropy", "return_latest", *agent.extra_fields}
+    expected = {"policy_loss", "value_loss", "entropy", "return_latest", *agent.learner.metrics}
     if name == "npg":
         assert np.isnan(progress["line_search_steps"]).all()  # it has none
         expected -= {"line_search_steps"}

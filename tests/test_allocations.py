@@ -27,15 +27,15 @@ agent = pgfast.A2C(sys.argv[1], preset=None, num_envs=16, n_steps=5, network=sys
                    report_every=10**9, sync_every=10**9)
 agent.learn(2 * 80)
 counts = {"collect": [], "update": []}
-for name in counts:
-    def counted(step=getattr(agent, name), of=counts[name]):
+for part, name in ((agent.sampler, "collect"), (agent.learner, "update")):
+    def counted(*given, step=getattr(part, name), of=counts[name]):
         before = count()
-        result = step()
+        result = step(*given)
         of.append(count() - before)
         return result
-    setattr(agent, name, counted)
+    setattr(part, name, counted)
 agent.learn(6 * 80)
-env = agent.collector.stepper.env
+env = agent.sampler.env
 before = count()
 for _ in range(5):
     env.step(np.zeros(16, np.int64))

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from public_calls import CALLS, CLEAN
+from public_calls import CALLS, CLEAN, leaves
 
 
 def misaligned(array: NDArray[Any]) -> NDArray[Any]:
@@ -99,7 +99,7 @@ def check(name: str, arguments: dict[str, Any]) -> None:
         refusal = str(error)
     else:
         written = call.written
-        for array in result if isinstance(result, tuple) else (result,):
+        for array in leaves(result):
             if isinstance(array, np.ndarray):
                 assert array.flags.c_contiguous
                 assert array.flags.writeable

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pgfast import reference
-from public_calls import CALLS, CLEAN, GAUSSIAN, NETWORKS, SIZES, A, B, N, P, T
+from pgfast.reference import categorical, diag_gaussian, fisher_operator, losses, network, optim, returns, second_order
+from public_calls import CALLS, CLEAN, GAUSSIAN, NETWORKS, SIZES, A, B, N, P, T, leaves
 
 LAYERS = [("conv2d", 3, 3, 1, "relu"), ("dense", A, 0, 1, "identity")]
 LINEAR = [("dense", A, 0, 1, "identity")]
@@ -30,55 +30,57 @@ def parameters_of(networks: dict[Any, Any]) -> NDArray[np.float64]:
 
 def fisher_product(obs: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
     policy = parameters_of(GAUSSIAN)
-    return reference.fisher_operator.gaussian_product(LINEAR, policy[:-A], obs, A, policy[-A:], v, 0.0)
+    return fisher_operator.product(LINEAR, policy[:-A], obs, A, policy[-A:], v, 0.0)
 
 
 # The reference of each call, by position; of an optimizer's step and of clipping also what is written.
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "discounted_returns": reference.returns.discounted_returns,
-    "gae": reference.returns.gae,
-    "clip_by_global_norm": lambda gradient, limit: reference.optim.clip_by_global_norm(gradient, limit)[::-1],
-    "fisher_matrix": reference.second_order.fisher_matrix,
-    "natural_gradient": reference.second_order.natural_gradient,
+    "discounted_returns": returns.discounted_returns,
+    "gae": returns.gae,
+    "clip_by_global_norm": lambda gradient, limit: optim.clip_by_global_norm(gradient, limit)[::-1],
+    "fisher_matrix": second_order.fisher_matrix,
+    "natural_gradient": second_order.natural_gradient,
     **{
-        f"natural_gradient_from_scores {method}": lambda scores, gradient, damping, _: (
-            reference.second_order.natural_gradient(reference.second_order.fisher_matrix(scores), gradient, damping)
+        f"natural_gradient_from_scores {method}": lambda scores, gradient, damping, _: second_order.natural_gradient(
+            second_order.fisher_matrix(scores), gradient, damping
         )
         for method in ("auto", "cholesky", "woodbury")
     },
-    "natural_step_size": reference.second_order.natural_step_size,
-    "a2c": reference.losses.a2c,
-    "a2c_gradient": reference.losses.a2c_gradient,
-    "policy_gradient": reference.losses.policy_gradient,
-    "Categorical.log_prob": reference.categorical.log_prob,
-    "Categorical.kl": reference.categorical.kl,
-    "Categorical.entropy": reference.categorical.entropy,
-    "Categorical.probabilities": reference.categorical.probabilities,
-    "Categorical.mode": reference.categorical.mode,
-    "Categorical.gradient": reference.categorical.gradient,
-    "MultiCategorical.log_prob": lambda *args: reference.categorical.log_prob(*args, SIZES),
-    "MultiCategorical.kl": lambda *args: reference.categorical.kl(*args, SIZES),
-    "MultiCategorical.entropy": lambda logits: reference.categorical.entropy(logits, SIZES),
-    "MultiCategorical.mode": lambda logits: reference.categorical.mode(logits, SIZES),
-    "MultiCategorical.gradient": lambda *args: reference.categorical.gradient(*args, SIZES),
-    "DiagGaussian.log_prob": reference.diag_gaussian.log_prob,
-    "DiagGaussian.kl": reference.diag_gaussian.kl,
-    "DiagGaussian.entropy": reference.diag_gaussian.entropy,
+    "natural_step_size": second_order.natural_step_size,
+    "natural_step_size of a product": lambda x, limit: second_order.natural_step_size(np.eye(len(x)), x, limit),
+    "a2c": lambda *args: losses.a2c_gradient(*args)[0],
+    "a2c_gradient": losses.a2c_gradient,
+    "policy_gradient": lambda *args: losses.policy_gradient_gradient(*args)[0],
+    "policy_gradient_gradient": losses.policy_gradient_gradient,
+    "Categorical.log_prob": categorical.log_prob,
+    "Categorical.kl": categorical.kl,
+    "Categorical.entropy": categorical.entropy,
+    "Categorical.probabilities": categorical.probabilities,
+    "Categorical.mode": categorical.mode,
+    "Categorical.gradient": categorical.gradient,
+    "MultiCategorical.log_prob": lambda *args: categorical.log_prob(*args, SIZES),
+    "MultiCategorical.kl": lambda *args: categorical.kl(*args, SIZES),
+    "MultiCategorical.entropy": lambda logits: categorical.entropy(logits, SIZES),
+    "MultiCategorical.mode": lambda logits: categorical.mode(logits, SIZES),
+    "MultiCategorical.gradient": lambda *args: categorical.gradient(*args, SIZES),
+    "DiagGaussian.log_prob": diag_gaussian.log_prob,
+    "DiagGaussian.kl": diag_gaussian.kl,
+    "DiagGaussian.entropy": diag_gaussian.entropy,
     "DiagGaussian.mode": lambda mean, _: mean,
-    "DiagGaussian.gradient with log_std (5, 3)": reference.diag_gaussian.gradient,
-    "Network.forward": lambda x: reference.network.forward(LAYERS, parameters_of(NETWORKS), x),
-    "Network.vjp": lambda x, dy: reference.network.vjp(LAYERS, parameters_of(NETWORKS), x, dy),
-    "Network.per_sample_vjp": lambda x, dy: reference.network.per_sample_vjp(LAYERS, parameters_of(NETWORKS), x, dy),
-    "Network.jvp": lambda x, v: reference.network.jvp(LAYERS, parameters_of(NETWORKS), x, v),
+    "DiagGaussian.gradient with log_std (5, 3)": diag_gaussian.gradient,
+    "Network.forward": lambda x: network.forward(LAYERS, parameters_of(NETWORKS), x),
+    "Network.vjp": lambda x, dy: network.vjp(LAYERS, parameters_of(NETWORKS), x, dy),
+    "Network.per_sample_vjp": lambda x, dy: network.per_sample_vjp(LAYERS, parameters_of(NETWORKS), x, dy),
+    "Network.jvp": lambda x, v: network.jvp(LAYERS, parameters_of(NETWORKS), x, v),
     "LinearOperator of a policy": fisher_product,
-    "SGD.step": lambda p, g: (np.linalg.norm(g), reference.optim.sgd(p, g, 0.0 * p, 0.1, 0.0)[0]),
+    "SGD.step": lambda p, g: (np.linalg.norm(g), optim.sgd(p, g, 0.0 * p, 0.1, 0.0)[0]),
     "Adam.step": lambda p, g: (
         np.linalg.norm(g),
-        reference.optim.adam(p, g, 0.0 * p, 0.0 * p, 1, 0.1, 0.9, 0.999, 1e-8)[0],
+        optim.adam(p, g, 0.0 * p, 0.0 * p, 1, 0.1, 0.9, 0.999, 1e-8)[0],
     ),
     "RMSprop.step": lambda p, g: (
         np.linalg.norm(g),
-        reference.optim.rmsprop(p, g, 0.0 * p, 0.1, 0.99, 1e-5, "pytorch")[0],
+        optim.rmsprop(p, g, 0.0 * p, 0.1, 0.99, 1e-5, "pytorch")[0],
     ),
 }
 
@@ -119,10 +121,6 @@ def vary(name: str, data: st.DataObject) -> dict[str, Any]:
     return arguments
 
 
-def as_tuple(result: Any) -> tuple[Any, ...]:
-    return result if isinstance(result, tuple) else (result,)
-
-
 @pytest.mark.parametrize("name", REFERENCES)
 @settings(max_examples=60)
 @given(data=st.data())
@@ -136,11 +134,11 @@ def test_a_result_is_the_references(name: str, data: st.DataObject) -> None:
     call = CALLS[name]
     found: tuple[Any, ...] | None = None
     with suppress(*CLEAN):  # as for a direction without curvature, or memory that may not be shared
-        found = as_tuple(call.function(**arguments))
+        found = leaves(call.function(**arguments))
     if found is None:
         return
     found += tuple(arguments[key] for key in call.written)
-    expected = as_tuple(REFERENCES[name](*exact))
+    expected = leaves(REFERENCES[name](*exact))
     assert len(found) == len(expected)
     solves = "natural" in name or "Adam" in name or "RMSprop" in name
     tolerance = (1e-3 if solves else 2e-5) if dtype == np.float32 else 1e-9

@@ -13,6 +13,9 @@ from pgfast.envs import AtariVecEnv
 from pgfast.envs.atari import atari_game
 from pgfast.envs.make import env_spec
 from pgfast.envs.stepper import Stepper
+from pgfast.metrics import Metrics
+from pgfast.reduce import Reduce
+from pgfast.sampling.rollout import Rollout
 
 BREAKOUT = "BreakoutNoFrameskip-v4"
 TASKS = Path("/proc/self/task")
@@ -108,8 +111,8 @@ def test_a_game_that_reaches_the_frame_limit(late: int) -> None:
     game = atari_game(env_spec(BREAKOUT))
 
     def lives_and_ends(limit: int) -> list[tuple[bool, bool, bool, int]]:
-        env = AtariVecEnv(replace(game, max_num_frames_per_episode=limit), 1, seeds=[3], num_threads=1)
-        env.reset()
+        env = AtariVecEnv(replace(game, max_num_frames_per_episode=limit), 1, num_threads=1)
+        env.reset(seed=3)
         rows = []
         for _ in range(60):
             _, _, terminated, truncated, infos = env.step(np.zeros(1, np.int64))
@@ -181,15 +184,15 @@ def test_lives_are_not_episodes() -> None:
     agent = pgfast.A2C(BREAKOUT, num_envs=4, n_steps=10, network="mlp", hidden_sizes=(4,))
     terminated = 0
 
-    def count() -> dict[str, float]:
+    def count(rollout: Rollout, reduce: Reduce) -> Metrics:
         nonlocal terminated
-        terminated += int(agent.collector.rollout.terminated.sum())
+        terminated += int(rollout.terminated.sum())
         return {}
 
-    agent.update = count  # type: ignore[method-assign]
+    agent.learner.update = count  # type: ignore[method-assign]
     agent.learn(4000)
     agent.close()
-    row = agent.scores.row()
+    row = agent.sampler.statistics.row()
     assert row["episodes"] >= 10
     assert terminated >= 5 * row["episodes"]
     assert row["length_mean"] > 100

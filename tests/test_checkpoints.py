@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pgfast.training import checkpoints
-from pgfast.training.checkpoints import (
+from pgfast.runs import checkpoints
+from pgfast.runs.checkpoints import (
     clean_leftovers,
     latest_checkpoint,
     list_checkpoints,
@@ -21,7 +21,7 @@ from pgfast.training.checkpoints import (
     read_latest,
     write_checkpoint,
 )
-from pgfast.training.files import CheckpointError
+from pgfast.runs.files import CheckpointError
 
 ARRAYS: dict[str, Any] = {"parameters": np.arange(4, dtype=np.float32), "steps": np.array(3)}
 STATE: dict[str, Any] = {"timesteps": 1000, "scores": [1.0, 2.5], "progress_bytes": 77}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import pgfast
-from pgfast.training.progress_log import read_progress
+from pgfast.runs.progress_log import read_progress
 
 TRAIN = ["train", "a2c", "CartPole-v1", "--run-dir", "run"]
 SMALL = ["--num-envs", "4", "--n-steps", "5", "--hidden-sizes", "8", "--report-every", "200"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pgfast import kernels
+from pgfast import kernels, nn
+from pgfast.policies import CategoricalPolicy
 from pgfast.reference import second_order as reference
 
 Draw = Callable[..., NDArray[np.float64]]
@@ -81,8 +83,8 @@ def test_damping_is_added_to_the_map(draw: Draw) -> None:
 
 
 def test_a_native_operator_gives_what_its_products_give(draw: Draw, dtype: Any) -> None:
-    operator = kernels.fisher_operator(draw(40, 30).astype(dtype))
-    b = draw(30).astype(dtype)
+    policy = CategoricalPolicy(nn.mlp(9, 3, (), dtype=dtype))
+    operator, b = policy.fisher_operator(draw(40, 9).astype(dtype)), draw(30).astype(dtype)
     native = kernels.conjugate_gradient(operator, b, damping=0.1, max_iterations=7)
     called = kernels.conjugate_gradient(lambda v: operator(v), b, damping=0.1, max_iterations=7)
     np.testing.assert_array_equal(native.solution, called.solution)
@@ -223,8 +225,9 @@ def test_a_callable_may_solve_a_system_itself(draw: Draw) -> None:
 def test_bits_depend_on_neither_threads_nor_alignment(
     draw: Draw, dtype: Any, num_threads: Callable[[int], None]
 ) -> None:
-    size = 3 * BLOCK + 11
-    operator = kernels.fisher_operator(draw(5, size).astype(dtype))
+    size = 3 * BLOCK + 12
+    policy = CategoricalPolicy(nn.mlp(size // 2 - 1, 2, (), dtype=dtype))
+    operator = policy.fisher_operator(draw(5, size // 2 - 1).astype(dtype))
     b = draw(size).astype(dtype)
     results = set()
     for threads in (1, 2, 3):
@@ -235,3 +238,18 @@ def test_bits_depend_on_neither_threads_nor_alignment(
             got = kernels.conjugate_gradient(operator, shifted, damping=1e-2)
             results.add((got.solution.tobytes(), *got[1:]))
     assert len(results) == 1
+
+
+def test_python_threads_may_share_an_operator(draw: Draw, num_threads: Callable[[int], None]) -> None:
+    num_threads(2)
+    policy = CategoricalPolicy(nn.mlp(30, 10, (), dtype=np.float64))
+    operator, vectors = policy.fisher_operator(draw(400, 30)), draw(40, policy.parameters.size)
+    expected = [operator(v) for v in vectors]
+    solved = kernels.conjugate_gradient(operator, vectors[0], damping=0.1).solution
+    with ThreadPoolExecutor(4) as executor:
+        products = [executor.submit(operator, v) for v in vectors]
+        solutions = [executor.submit(kernels.conjugate_gradient, operator, vectors[0], damping=0.1) for _ in range(10)]
+        for product, wanted in zip(products, expected, strict=True):
+            np.testing.assert_array_equal(product.result(timeout=60), wanted)
+        for solution in solutions:
+            np.testing.assert_array_equal(solution.result(timeout=60).solution, solved)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import pgfast
-from pgfast.training.checkpoints import list_checkpoints
-from pgfast.training.loading import verify
-from pgfast.training.progress_log import read_progress
+from pgfast.loading import verify
+from pgfast.runs.checkpoints import list_checkpoints
+from pgfast.runs.progress_log import read_progress
 from test_training import agent, without_times
 
 # A mount of its own, which only this process sees.

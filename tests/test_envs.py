@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import batch_space
 
 import pgfast
 from counting_env import BrokenEnv, CountingEnv
+from pgfast.envs.failures import EnvironmentFailure
 from pgfast.envs.make import env_spec
+from pgfast.envs.options import EnvironmentOptions
 from pgfast.envs.seeding import environment_seeds
-from pgfast.envs.stepper import Stepper
+from pgfast.envs.source import EnvironmentSource
+from pgfast.envs.stepper import REPORTS, Stepper
 from pgfast.envs.workers import WorkerVectorEnv
 
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
@@ -40,6 +47,47 @@ def test_the_seed_decides_the_games(env_id: str) -> None:
     np.testing.assert_array_equal(first_observations(5), first_observations(5))
     assert not np.array_equal(first_observations(5), first_observations(6))
     assert not np.array_equal(first_observations(5), first_observations(5, generation=1))
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Acrobot-v1", "pgfast/Point-v0", "BreakoutNoFrameskip-v4"])
+def test_the_first_reset_of_make_vec_is_that_of_a_run(env_id: str) -> None:
+    env = pgfast.make_vec(env_id, 3, seed=5)
+    first, second = env.reset()[0], env.reset()[0]
+    stepper = Stepper(EnvironmentSource(env_id).make(3, EnvironmentOptions()))
+    np.testing.assert_array_equal(first, stepper.reset(environment_seeds(5, 3)))
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, Stepper(env).reset(environment_seeds(5, 3)))
+    env.close()
+    stepper.env.close()
+    seeded = pgfast.make_vec(env_id, 3, seed=6)
+    np.testing.assert_array_equal(Stepper(seeded).reset(environment_seeds(5, 3)), first)
+    assert not np.array_equal(seeded.reset()[0], first)
+    seeded.close()
+
+
+def test_a_source_leaves_the_first_reset_to_the_player() -> None:
+    given = SyncVectorEnv([CountingEnv] * 2)
+    for source in (EnvironmentSource(CountingEnv), EnvironmentSource(given)):
+        source.spaces()
+        env = source.make(2, EnvironmentOptions())
+        assert isinstance(env, SyncVectorEnv)
+        assert [single.episode for single in env.envs] == [-1, -1]  # type: ignore[attr-defined]
+        Stepper(env).reset([1, 2])
+        assert [single.episode for single in env.envs] == [0, 0]  # type: ignore[attr-defined]
+        source.close(env)
+    assert not given.closed
+
+
+def test_a_factory_must_make_a_new_environment_each_time() -> None:
+    one = CountingEnv()
+    with pytest.raises(ValueError, match="must make a new one each time"):
+        EnvironmentSource(lambda: one).make(2, EnvironmentOptions())
+
+
+def test_restarts_are_used_up() -> None:
+    options = EnvironmentOptions(env_timeout=2.0, max_env_restarts=3)
+    assert options.with_restarts_left(1) == EnvironmentOptions(env_timeout=2.0, max_env_restarts=2)
+    assert options.with_restarts_left(5).max_env_restarts == 0
 
 
 def test_neighbouring_runs_share_no_environment_seed() -> None:
@@ -106,6 +154,95 @@ def test_numbers_that_are_not_finite_are_named(key: str, mode: AutoresetMode) ->
     stepper.step(np.zeros(2, np.int64))
     with pytest.raises(FloatingPointError, match=f"{key} of environment 1 at step 2 is not finite"):
         stepper.step(np.zeros(2, np.int64))
+
+
+class TwoLives(VectorEnv):
+    """Games of two lives of three steps, with clipped rewards; the step after a lost life is not the policy's."""
+
+    def __init__(self, *reports: str) -> None:
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reports": reports}
+        self.num_envs = 2
+        self.single_observation_space = spaces.Box(0, 6, (1,), np.float32)
+        self.single_action_space = spaces.Discrete(2)
+        self.observation_space = batch_space(self.single_observation_space, 2)
+        self.action_space = batch_space(self.single_action_space, 2)
+        self.time = 0
+        self.changes: dict[str, Any] = {}
+
+    def _observe(self) -> np.ndarray:
+        return np.full((2, 1), self.time, np.float32)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        self.time = 0
+        return self._observe(), {}
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        reset = self.time == 6
+        self.time = 0 if reset else self.time + 1
+        infos = {
+            "score": np.full(2, 0.0 if reset else 10.0),
+            "valid": np.full(2, self.time != 4),
+            "reset": np.full(2, reset),
+            "game_over": np.full(2, self.time == 6),
+        }
+        lost = np.full(2, self.time in (3, 6))
+        return self._observe(), np.full(2, float(not reset)), lost, np.zeros(2, np.bool_), {**infos, **self.changes}
+
+
+def test_a_vector_environment_reports_what_it_declares() -> None:
+    def play(*reports: str) -> dict[str, list[float]]:
+        stepper = Stepper(TwoLives(*reports))
+        stepper.reset([1, 2])
+        steps = [stepper.step(np.zeros(2, np.int64)) for _ in range(7)]
+        return {name: [float(getattr(step, name)[1]) for step in steps] for name in seen}
+
+    seen = ("scores", "valid", "played", "terminated", "game_over")
+    assert play("score", "valid", "reset", "game_over") == {
+        "scores": [10, 10, 10, 10, 10, 10, 0],
+        "valid": [1, 1, 1, 0, 1, 1, 0],
+        "played": [1, 1, 1, 1, 1, 1, 0],
+        "terminated": [0, 0, 1, 0, 0, 1, 0],
+        "game_over": [0, 0, 0, 0, 0, 1, 0],
+    }
+    assert play() == {  # as Gymnasium would have it: every end is followed by a reset
+        "scores": [1, 1, 1, 1, 1, 1, 0],
+        "valid": [1, 1, 1, 0, 1, 1, 0],
+        "played": [1, 1, 1, 0, 1, 1, 0],
+        "terminated": [0, 0, 1, 0, 0, 1, 0],
+        "game_over": [0, 0, 1, 0, 0, 1, 0],
+    }
+
+
+def test_an_agent_learns_from_what_is_reported() -> None:
+    rows: list[dict[str, Any]] = []
+    agent = pgfast.A2C(TwoLives("score", "valid", "reset", "game_over"), n_steps=7, hidden_sizes=(4,), report_every=14)
+    agent.learn(42, callback=lambda _, row: rows.append(row))
+    assert (rows[-1]["episodes"], rows[-1]["return_mean"], rows[-1]["length_mean"]) == (6, 60.0, 6.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"valid": np.ones(3, np.bool_)}, EnvironmentFailure, r"at step 1: valid has shape \(3,\), not \(2,\)"),
+        ({"score": np.array([1.0, np.nan])}, FloatingPointError, "score of environment 1 at step 1 is not finite"),
+    ],
+)
+def test_reports_are_checked(change: dict[str, Any], error: type[Exception], text: str) -> None:
+    env = TwoLives("score", "valid")
+    env.changes = change
+    stepper = Stepper(env)
+    stepper.reset([1, 2])
+    with pytest.raises(error, match=text):
+        stepper.step(np.zeros(2, np.int64))
+
+
+def test_a_report_that_is_missing_is_named() -> None:
+    stepper = Stepper(TwoLives(*REPORTS))
+    stepper.reset([1, 2])
+    with pytest.raises(EnvironmentFailure, match="at step 1: it did not report restarted"):
+        stepper.step(np.zeros(2, np.int64))
+    with pytest.raises(ValueError, match=r"may name score, valid, reset, game_over, restarted, got \('lives',\)"):
+        Stepper(TwoLives("lives"))
 
 
 def test_actions_start_where_the_space_starts() -> None:

@@ -24,8 +24,14 @@ FROZEN = np.zeros(4)
 FROZEN.flags.writeable = False
 
 
-def a2c_gradient(actions: Any = ACTIONS, valid: Any = None, logits: Any = LOGITS) -> Any:
-    return losses.a2c_gradient(logits, ROW, actions, ROW, ROW, 0.01, 0.5, valid)
+def a2c_gradient(values: Any = ROW, valid: Any = None, count: Any = None) -> Any:
+    return losses.a2c_gradient(ROW, ROW, ROW, ROW, values, 0.01, 0.5, valid, count=count)
+
+
+def stepped_sgd() -> optim.Optimizer:
+    optimizer = optim.SGD(0.1)
+    optimizer.step(np.zeros(5), np.ones(5))
+    return optimizer
 
 
 def sgd(parameters: Any, gradient: Any) -> None:
@@ -180,7 +186,15 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         "a2c: entropy_coef must be at least 0 and finite, got -0.1",
     ),
     (lambda: a2c_gradient(valid=ROW > 1.0), ValueError, "a2c_gradient: valid must mark at least one row"),
-    (lambda: a2c_gradient(-1 - ACTIONS), ValueError, "a2c_gradient: actions must be in [0, 3), got -1 at row 0"),
+    (lambda: a2c_gradient(LAST), ValueError, "a2c_gradient: values must have shape (B,) = (5,), got (8,)"),
+    (lambda: a2c_gradient(count=0), ValueError, "a2c_gradient: count must be at least 1, got 0"),
+    (lambda: a2c_gradient(count=-(2**80)), ValueError, f"a2c_gradient: count must be at least 1, got {-(2**80)}"),
+    (lambda: a2c_gradient(count=5.0), TypeError, "a2c_gradient: count must be an int or None, got float"),
+    (
+        lambda: losses.policy_gradient(ROW, ROW, entropy_coef=0.1),
+        ValueError,
+        "policy_gradient: entropy must be given for an entropy_coef other than 0",
+    ),
     (lambda: NETWORK.forward(X[:, :2]), ValueError, "Network.forward: x must have shape (B, 3), got (6, 2)"),
     (lambda: NETWORK.forward(X[:0]), ValueError, "Network.forward: x must not be empty"),
     (lambda: NETWORK.forward(X.astype(F8)), TypeError, "Network.forward: x must be float32 or uint8, got float64"),
@@ -201,6 +215,17 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         lambda: sgd(ROW, np.array([0.0, 0.0, np.nan, 0.0, np.inf])),
         ValueError,
         "SGD.step: gradient must be finite, got nan at flat index 2",
+    ),
+    (
+        lambda: stepped_sgd().step(LAST, LAST.copy()),
+        ValueError,
+        "SGD.step: parameters must have shape (P,) = (5,), got (8,)",
+    ),
+    (lambda: stepped_sgd().step(ROW.astype(F4), ROW), TypeError, "SGD.step: parameters must be float64, got float32"),
+    (
+        lambda: optim.SGD(0.1).step(ROW, ROW.copy(), learning_rate=-0.5),
+        ValueError,
+        "SGD.step: learning_rate must be at least 0 and finite, got -0.5",
     ),
     (lambda: optim.SGD(-1.0), ValueError, "SGD: learning_rate must be at least 0 and finite, got -1.0"),
     (lambda: optim.SGD(0.1, 1.0), ValueError, "SGD: momentum must be in [0, 1), got 1.0"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pgfast.training.checkpoints import latest_checkpoint, read_checkpoint
+from pgfast.runs.checkpoints import latest_checkpoint, read_checkpoint
 from test_training import without_times
 
 NORMALIZED = ["--normalize-observations", "--normalize-rewards"]

@@ -14,9 +14,9 @@ import pgfast
 from chaos_env import ChaosEnv
 from pgfast.envs.failures import EnvironmentFailure
 from pgfast.envs.workers import WorkerVectorEnv
-from pgfast.training.checkpoints import list_checkpoints
-from pgfast.training.loading import verify
-from pgfast.training.progress_log import read_progress
+from pgfast.loading import verify
+from pgfast.runs.checkpoints import list_checkpoints
+from pgfast.runs.progress_log import read_progress
 from test_run_directory import RunPython
 
 # Where workers are not forked, a new one imports what it needs.
@@ -75,7 +75,7 @@ def test_an_environment_that_cannot_start_is_named() -> None:
     broken = partial(ChaosEnv, {}, fail_in_reset=True)
     for vectorization in ("sync", "async"):
         with pytest.raises(RuntimeError, match="no new game"):
-            pgfast.A2C(broken, **SMALL, vectorization=vectorization)
+            pgfast.A2C(broken, **SMALL, vectorization=vectorization).learn(30)
 
 
 @pytest.mark.parametrize("kind", ["raise", "die", "hang", "shape", "nan"])
@@ -96,13 +96,13 @@ def test_workers_are_replaced(kind: str, tmp_path: Path) -> None:
 def test_the_game_that_was_open_leaves_the_losses() -> None:
     """Every row of it that is in the rollout; the rows of the game before and after it stay."""
     training = agent("raise", 0.02, vectorization="async", max_env_restarts=1000, num_envs=2, n_steps=60)
-    training.ensure_environments()
+    training.start_environments()
     seen = 0
     for _ in range(6):
-        rollout = training.collector.rollout
+        rollout = training.sampler.rollout
         opened = [rollout.time[-1, n] for n in range(2)]  # rows of the open game that earlier rollouts had
-        before = training.scores.env_restarts
-        training.collect()
+        before = training.sampler.statistics.env_restarts
+        training.sampler.collect(training.timesteps, training.updates)
         for n in range(2):
             restarts = np.flatnonzero(
                 (rollout.time[1:, n] == 0)
@@ -115,9 +115,9 @@ def test_the_game_that_was_open_leaves_the_losses() -> None:
                 assert not rollout.valid[first : t + 1, n].any()
                 assert first == 0 or opened[n] == 0 or rollout.time[first, n] == 0
                 seen += 1
-        assert training.scores.env_restarts >= before
+        assert training.sampler.statistics.env_restarts >= before
         training.timesteps += rollout.rows
-    assert seen == training.scores.env_restarts > 0
+    assert seen == training.sampler.statistics.env_restarts > 0
     training.close()
 
 
@@ -125,7 +125,7 @@ def test_restarts_run_out() -> None:
     training = agent("raise", 0.05, vectorization="async", max_env_restarts=3)
     with pytest.raises(EnvironmentFailure, match="the pole broke"):
         training.learn(100_000)
-    assert training.scores.env_restarts == 3
+    assert training.sampler.statistics.env_restarts == 3
 
 
 def test_replaced_workers_play_games_of_their_own() -> None:
@@ -218,5 +218,5 @@ def test_cartpole_is_learned_among_crashes() -> None:
         return best < 400.0
 
     training.learn(500_000, callback=note)
-    assert training.scores.env_restarts > 20
+    assert training.sampler.statistics.env_restarts > 20
     assert best >= 400.0

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gradcheck import directional_derivative
 from pgfast import kernels, nn
+from pgfast.losses import RowGradients
 from pgfast.nn import Layer, Network
 from pgfast.policies import ActorCritic, CategoricalPolicy, GaussianPolicy, Policy
 from pgfast.reference import fisher_operator as reference
@@ -41,12 +42,8 @@ def implicit_fisher(policy: Policy, obs: NDArray[Any], damping: float = 0.0) -> 
 
 def reference_product(name: str, policy: Policy, obs: Any, v: NDArray[np.float64], damping: float) -> NDArray[Any]:
     entry, parameters = ZOO[name], policy.network.parameters.astype(np.float64)
-    if entry.sizes:
-        return reference.categorical_product(entry.layers, parameters, obs, entry.sizes, v, damping)
-    log_std = policy.parameters[parameters.size :].astype(np.float64)
-    return reference.gaussian_product(
-        entry.layers, parameters, obs, entry.components, log_std if log_std.size else None, v, damping
-    )
+    log_std = policy.parameters[parameters.size :].astype(np.float64) if policy.family.own_parameters else None
+    return reference.product(entry.layers, parameters, obs, entry.sizes or entry.components, log_std, v, damping)
 
 
 @name_of_policy
@@ -81,8 +78,8 @@ def test_layers_that_are_split_by_columns(
     policy = CategoricalPolicy(network, (2, 3), initialize=False)
     obs = rng.integers(0, 256, (130, *shape), np.uint8)
     v = rng.standard_normal(policy.parameters.size, np.float32) / 32
-    expected = reference.categorical_product(
-        [*body, Layer("dense", 5)], policy.parameters.astype(np.float64), obs, (2, 3), v.astype(np.float64), 0.0
+    expected = reference.product(
+        [*body, Layer("dense", 5)], policy.parameters.astype(np.float64), obs, (2, 3), None, v.astype(np.float64), 0.0
     )
     assert_close(policy.fisher_vector_product(obs, v.astype(dtype)), expected)
 
@@ -114,7 +111,7 @@ def test_the_operator_is_the_hessian_of_the_kl_divergence(name: str, rng: np.ran
     def kl_gradient(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
         """grad KL(pi_old, pi) = -E_old[grad log pi], the mean over rows."""
         policy.parameters[:] = parameters
-        return sum(policy.gradient(obs, actions, -weights / ROWS) for actions, weights in nodes)  # type: ignore[return-value]
+        return sum(policy.gradient(obs, actions, RowGradients(-weights / ROWS)) for actions, weights in nodes)  # type: ignore[return-value]
 
     old, operator = policy.distribution(obs), policy.fisher_operator(obs)
     for direction in rng.standard_normal((3, at.size)):
@@ -140,6 +137,23 @@ def test_the_operator_keeps_its_forward_pass(name: str, rng: np.random.Generator
     policy.fisher_vector_product(obs, v)
     np.testing.assert_array_equal(operator(v), before)
     assert np.abs(policy.fisher_vector_product(obs, v, 0.1) - before).max() > 1e-3
+    obs[:] = 3
+    np.testing.assert_array_equal(operator(v), before)
+
+
+@name_of_policy
+def test_two_halves_with_a_common_count_add_up_to_the_whole(name: str, rng: np.random.Generator, dtype: Any) -> None:
+    policy, obs = make_policy(name, dtype), observations(name, 50, dtype)
+    v = rng.standard_normal(policy.parameters.size).astype(dtype)
+    whole = policy.fisher_operator(obs)(v)
+    assert policy.fisher_operator(obs, count=50)(v).tobytes() == whole.tobytes()
+    halves = [policy.fisher_operator(obs[part], count=50)(v) for part in (slice(0, 20), slice(20, 50))]
+    tolerance = (2e-5 if dtype == np.float32 else 1e-13) * max(1.0, float(np.abs(whole).max()))
+    np.testing.assert_allclose(halves[0] + halves[1], whole, rtol=0.0, atol=tolerance)
+    damped = policy.fisher_operator(obs[:20], 0.5, count=50)(v)
+    np.testing.assert_allclose(damped, halves[0] + v / 2, rtol=0.0, atol=tolerance)
+    with pytest.raises(ValueError, match=r"^Policy.fisher_operator: count must be at least 1, got 0$"):
+        policy.fisher_operator(obs, count=0)
 
 
 def test_the_operator_outlives_what_it_was_made_from(rng: np.random.Generator) -> None:
@@ -166,7 +180,8 @@ def test_the_number_of_threads_changes_no_bit(
         num_threads(threads)
         operator = policy.fisher_operator(obs, 0.01)
         solution = kernels.conjugate_gradient(operator, v).solution
-        results.append((operator(v), solution, policy.gradient(obs, actions, weights), policy.scores(obs, actions)))
+        gradient = policy.gradient(obs, actions, RowGradients(weights))
+        results.append((operator(v), solution, gradient, policy.scores(obs, actions)))
     for other in results[1:]:
         for ours, first in zip(other, results[0], strict=True):
             assert ours.tobytes() == first.tobytes()

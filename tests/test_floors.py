@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,25 @@ CPP = ROOT / "cpp" / "pgfast"
 PYTHON = Path(pgfast.__file__).resolve().parent
 
 CPP_FLOORS = {"base": 0, "linalg": 1, "optim": 1, "nn": 2, "dist": 2, "rl": 3}
+# floor: its groups, each of files or one folder whose members may use each other
 PYTHON_FLOORS = {
-    **dict.fromkeys(("_native", "_streams", "_typing", "_core", "_cpu"), 4),
-    **dict.fromkeys(("kernels", "nn", "optim", "distributions", "losses", "profiling", "random", "reduce", "reference"), 5),
-    **dict.fromkeys(("envs", "policies", "baselines", "rollout"), 6),
-    **dict.fromkeys(("algos", "training", "presets"), 7),
-    **dict.fromkeys(("cli", "__main__"), 8),
-    "__init__": 8,  # what users import, the command line among them
+    5: [
+        {"reference"},
+        {"_core", "_cpu", "_native", "_streams", "_typing", "distributions", "kernels", "losses", "metrics", "nn"}
+        | {"optim", "profiling", "random", "reduce", "state"},
+    ],
+    6: [{"envs"}],
+    7: [{"policies"}],
+    8: [{"value_functions"}, {"sampling"}],
+    9: [{"presets"}, {"learning"}],
+    10: [{"algos"}],
+    11: [{"runs"}],
+    12: [{"reporting"}],
+    13: [{"training"}],
+    14: [{"agent", "loading", "resuming"}],
+    15: [{"cli", "__main__", "__init__"}],
 }
+GROUPS = {name: (floor, group) for floor, groups in PYTHON_FLOORS.items() for group in groups for name in group}
 OPTIONAL = ["ale_py", "matplotlib", "imageio_ffmpeg", "tensorboardX"]
 CODE_FROM_DATA = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
@@ -44,7 +56,11 @@ def package_of(path: Path) -> list[str]:
 
 def imports(path: Path) -> Iterator[str]:
     """Absolute names of all that a module imports, wherever and however: "gymnasium.spaces", "pgfast.envs.make"."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    return imported_below(ast.parse(path.read_text()), path)
+
+
+def imported_below(tree: ast.AST, path: Path) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -56,10 +72,34 @@ def imports(path: Path) -> Iterator[str]:
             yield from (str(given.value) for given in node.args[:1] if isinstance(given, ast.Constant))
 
 
-def floor(path: Path) -> int:
-    first = path.relative_to(PYTHON).parts[0].removesuffix(".py")
-    assert first in PYTHON_FLOORS, f"{first} is on no floor: give it one here and in the design"
-    return PYTHON_FLOORS[first]
+def place(name: str) -> tuple[int, set[str]]:
+    """The floor and the group of a module's first name below the package."""
+    assert name in GROUPS, f"{name} is on no floor: give it one here and in the design"
+    return GROUPS[name]
+
+
+def first_name(path: Path) -> str:
+    return path.relative_to(PYTHON).parts[0].removesuffix(".py")
+
+
+def own_imports(path: Path) -> Iterator[str]:
+    """The first names below the package of what a module imports of it; "from pgfast import Rng" is "__init__"."""
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "pgfast" and name != "pgfast.__version__":
+            yield parts[1] if len(parts) > 1 and parts[1] in GROUPS else "__init__"
+
+
+def module_graph() -> dict[str, set[str]]:
+    """Every module of the package and the modules that it imports."""
+    names = {path: ".".join([*package_of(path), path.stem]).removesuffix(".__init__") for path in MODULES}
+    graph: dict[str, set[str]] = {name: set() for name in names.values()}
+    for path, name in names.items():
+        for wanted in imports(path):
+            module = wanted if wanted in names.values() else wanted.rpartition(".")[0]
+            if module in names.values() and wanted not in ("pgfast._core", "pgfast._cpu"):  # the native modules
+                graph[name].add(module)
+    return graph
 
 
 def calls(path: Path) -> Iterator[ast.Call]:
@@ -91,18 +131,33 @@ def test_a_core_file_includes_its_own_folder_and_floors_below(path: Path) -> Non
 
 
 @module
-def test_a_module_imports_no_floor_above(path: Path) -> None:
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] == "pgfast" and name != "pgfast.__version__":
-            # "from pgfast import Rng" is an import of the top, which only the top may do.
-            target = parts[1] if len(parts) > 1 and parts[1] in PYTHON_FLOORS else "__init__"
-            assert PYTHON_FLOORS[target] <= floor(path), name
+def test_a_module_imports_floors_below_and_its_own_group(path: Path) -> None:
+    floor, group = place(first_name(path))
+    for name in own_imports(path):
+        assert name in group or place(name)[0] < floor, name
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = module_graph()
+    assert len(graph) == len(MODULES)
+    with_circles = TopologicalSorter(graph)
+    with_circles.prepare()  # raises CycleError, which lists the circle
+
+
+@module
+def test_no_import_hides_in_a_function(path: Path) -> None:
+    """Optional packages may: they need not be there. So may the two files whose purpose is to import on demand."""
+    if path in (PYTHON / "__init__.py", PYTHON / "_native.py"):
+        return
+    for function in ast.walk(ast.parse(path.read_text())):
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            hidden = {name.split(".")[0] for name in imported_below(function, path)}
+            assert hidden <= set(OPTIONAL), hidden
 
 
 @module
 def test_gymnasium_begins_at_floor_six(path: Path) -> None:
-    if floor(path) < 6:
+    if place(first_name(path))[0] < 6:
         assert not [name for name in imports(path) if name.split(".")[0] == "gymnasium"]
 
 

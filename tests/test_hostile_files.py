@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pgfast
-from pgfast.training.checkpoints import latest_checkpoint
-from pgfast.training.loading import verify
+from pgfast.loading import verify
+from pgfast.runs.checkpoints import latest_checkpoint
 
 # In a process of its own, which sees what is imported, executed and unpickled, and how much memory that took.
 LOAD_ALL = """
 import json, resource, sys, time
 from pathlib import Path
 import pgfast
-from pgfast.training.loading import verify
+from pgfast.loading import verify
 
 folder, paths = Path({folder!r}), [Path(line) for line in sys.stdin.read().splitlines()]
 pgfast.load(folder / "whole" / "model.safetensors").predict([0.0] * 4)

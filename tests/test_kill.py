@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pgfast.training.checkpoints import list_checkpoints
-from pgfast.training.loading import verify
-from pgfast.training.progress_log import read_progress
+from pgfast.loading import verify
+from pgfast.runs.checkpoints import list_checkpoints
+from pgfast.runs.progress_log import read_progress
 
 SYNC_EVERY = 400
 TRAIN = [

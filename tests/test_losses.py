@@ -1,10 +1,9 @@
-"""losses.policy_gradient, losses.trpo_surrogate, losses.a2c and losses.a2c_gradient."""
+"""The losses and their row gradients."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,149 +12,19 @@ from numpy.typing import NDArray
 from gradcheck import check_gradient
 from pgfast import losses
 from pgfast.distributions import Categorical, DiagGaussian, Distribution, MultiCategorical
+from pgfast.losses import RowGradients
 from pgfast.reference import losses as reference
 
 Draw = Callable[..., NDArray[np.float64]]
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
-Column = NDArray[Any]
-Arguments = tuple[Column, Column, NDArray[np.int64], Column, Column]  # of a2c_gradient, before the coefficients
-COEFFICIENTS = (0.01, 0.5)
+Columns = dict[str, NDArray[Any]]
 
-
-class Batch(NamedTuple):
-    logits: NDArray[np.float64]
-    values: NDArray[np.float64]
-    actions: NDArray[np.int64]
-    advantages: NDArray[np.float64]
-    returns: NDArray[np.float64]
-    valid: NDArray[np.bool_]
-
-    def native(self, dtype: Any) -> Arguments:
-        """Floats as ``dtype``."""
-        floats = [array.astype(dtype) for array in (self.logits, self.values, self.advantages, self.returns)]
-        return floats[0], floats[1], self.actions, floats[2], floats[3]
-
-
-def make_batch(draw: Draw, rng: np.random.Generator, rows: int, choices: int) -> Batch:
-    valid = rng.random(rows) < 0.7
-    valid[0] = True
-    actions = rng.integers(0, choices, rows)
-    return Batch(draw(rows, choices), draw(rows), actions, draw(rows), draw(rows), valid)
-
-
-@pytest.fixture(params=[(1, 1), (1, 3), (40, 18), (2500, 4)], ids=str)
-def batch(request: pytest.FixtureRequest, draw: Draw, rng: np.random.Generator) -> Batch:
-    return make_batch(draw, rng, *request.param)
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_a2c_matches_the_reference(draw: Draw, rng: np.random.Generator, masked: bool, dtype: Any) -> None:
-    columns: dict[str, Any] = {name: draw(50) for name in ("log_prob", "advantages", "entropy", "returns", "values")}
-    valid = rng.random(50) < 0.5 if masked else None
-    rest: dict[str, Any] = {"entropy_coef": 0.01, "value_coef": 0.5, "valid": valid}
-    cast: dict[str, Any] = {name: column.astype(dtype) for name, column in columns.items()}
-    native = losses.a2c(**cast, **rest)
-    expected = reference.a2c(**columns, **rest)
-    np.testing.assert_allclose(native, expected, rtol=1e-12)  # sums are float64 for both dtypes
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_a2c_gradient_matches_the_reference(batch: Batch, masked: bool, dtype: Any, assert_close: AssertClose) -> None:
-    valid = batch.valid if masked else None
-    *native_losses, dlogits, dvalues = losses.a2c_gradient(*batch.native(dtype), *COEFFICIENTS, valid)
-    *expected_losses, expected_dlogits, expected_dvalues = reference.a2c_gradient(*batch[:5], *COEFFICIENTS, valid)
-    np.testing.assert_allclose(native_losses, expected_losses, rtol=1e-5 if dtype == np.float32 else 1e-12)
-    assert_close(dlogits, expected_dlogits)
-    assert_close(dvalues, expected_dvalues)
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_a2c_gradient_is_the_derivative_of_the_total_loss(draw: Draw, rng: np.random.Generator, masked: bool) -> None:
-    batch = make_batch(draw, rng, 6, 4)
-    valid = batch.valid if masked else None
-
-    def total(logits: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-        policy = Categorical(logits)
-        log_prob = policy.log_prob(batch.actions)
-        return losses.a2c(log_prob, batch.advantages, policy.entropy(), batch.returns, values, 0.3, 0.7, valid)[2]
-
-    *_, dlogits, dvalues = losses.a2c_gradient(*batch.native(np.float64), 0.3, 0.7, valid)
-    check_gradient(lambda logits: total(logits, batch.values), batch.logits, dlogits.astype(np.float64))
-    check_gradient(lambda values: total(batch.logits, values), batch.values, dvalues.astype(np.float64))
-
-
-def test_a2c_gradient_reports_the_losses_of_a2c(draw: Draw, rng: np.random.Generator, dtype: Any) -> None:
-    batch = make_batch(draw, rng, 30, 5)
-    logits, values, actions, advantages, returns = batch.native(dtype)
-    policy = Categorical(logits)
-    apart = losses.a2c(
-        policy.log_prob(actions), advantages, policy.entropy(), returns, values, *COEFFICIENTS, batch.valid
-    )
-    together = losses.a2c_gradient(logits, values, actions, advantages, returns, *COEFFICIENTS, batch.valid)
-    assert together[:3] == apart
-
-
-def test_a2c_by_hand() -> None:
-    log_prob, advantages = np.array([-1.0, -2.0]), np.array([3.0, -1.0])
-    entropy, returns, values = np.array([0.5, 1.5]), np.array([1.0, 5.0]), np.array([0.0, 2.0])
-    policy, value, total = losses.a2c(log_prob, advantages, entropy, returns, values, 0.1, 0.25)
-    assert policy == pytest.approx(-((-3.0 + 0.05) + (2.0 + 0.15)) / 2.0)
-    assert value == (1.0 + 9.0) / 2.0
-    assert total == pytest.approx(policy + 0.25 * 5.0)
-
-
-def test_uniform_policy_has_a_closed_form_gradient() -> None:
-    # p_a = 1/3, entropy at its maximum: d/d l_a = -A ([a = action] - 1/3) / B.
-    dlogits, dvalues = losses.a2c_gradient(
-        np.zeros((2, 3)), np.array([1.0, 4.0]), np.array([0, 2]), np.array([3.0, -6.0]), np.array([2.0, 2.0]), 5.0, 0.5
-    )[3:]
-    np.testing.assert_allclose(dlogits, [[-1.0, 0.5, 0.5], [-1.0, -1.0, 2.0]], rtol=1e-14, atol=1e-14)
-    np.testing.assert_allclose(dvalues, [-0.5, 1.0])
-
-
-def test_gradient_at_the_logits_sums_to_zero_in_each_row(batch: Batch) -> None:
-    dlogits = losses.a2c_gradient(*batch.native(np.float64), *COEFFICIENTS)[3]
-    assert np.abs(dlogits.sum(axis=1)).max() < 1e-14
-
-
-def test_invalid_rows_count_for_nothing(draw: Draw, rng: np.random.Generator, dtype: Any) -> None:
-    batch = make_batch(draw, rng, 40, 6)
-    valid = batch.valid
-    arguments = batch.native(dtype)
-    masked = losses.a2c_gradient(*arguments, *COEFFICIENTS, valid)
-    logits, values, actions, advantages, returns = arguments
-    without = losses.a2c_gradient(
-        logits[valid], values[valid], actions[valid], advantages[valid], returns[valid], *COEFFICIENTS
-    )
-    assert masked[:3] == pytest.approx(without[:3], rel=1e-12)
-    np.testing.assert_array_equal(masked[3][valid], without[3])
-    np.testing.assert_array_equal(masked[4][valid], without[4])
-    assert not masked[3][~valid].any()
-    assert not masked[4][~valid].any()
-
-
-def test_what_invalid_rows_hold_is_not_read(draw: Draw, rng: np.random.Generator) -> None:
-    batch = make_batch(draw, rng, 20, 3)
-    clean = losses.a2c_gradient(*batch.native(np.float64), *COEFFICIENTS, batch.valid)
-    for array in (batch.values, batch.advantages, batch.returns):
-        array[~batch.valid] = np.nan
-    dirty = losses.a2c_gradient(*batch.native(np.float64), *COEFFICIENTS, batch.valid)
-    for a, b in zip(clean, dirty, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_policy_gradient_matches_the_reference(draw: Draw, rng: np.random.Generator, masked: bool, dtype: Any) -> None:
-    log_prob, advantages, valid = draw(50), draw(50), rng.random(50) < 0.5 if masked else None
-    native = losses.policy_gradient(log_prob.astype(dtype), advantages.astype(dtype), valid)
-    assert isinstance(native, float)
-    assert native == pytest.approx(reference.policy_gradient(log_prob, advantages, valid), rel=1e-12)
-
-
+A2C_COLUMNS = ("log_prob", "advantages", "entropy", "returns", "values")
+A2C = {"entropy_coef": 0.01, "value_coef": 0.5}
 FAMILIES = ["Categorical", "MultiCategorical", "DiagGaussian"]
 
 
-def two_policies(family: str, draw: Draw, rng: np.random.Generator, dtype: Any, rows: int) -> tuple[Any, Any, Any]:
+def two_policies(family: str, draw: Draw, dtype: Any, rows: int) -> tuple[Any, Any, Any]:
     """Two distributions of one family, and actions that the second drew."""
     new: Distribution[Any]
     old: Distribution[Any]
@@ -165,54 +34,247 @@ def two_policies(family: str, draw: Draw, rng: np.random.Generator, dtype: Any, 
         new, old = (MultiCategorical(draw(rows, 5).astype(dtype), (2, 3)) for _ in range(2))
     else:
         new, old = (Categorical(draw(rows, 5).astype(dtype)) for _ in range(2))
-    return new, old, old.sample(int(rng.integers(2**32)))
+    return new, old, old.sample(7)
+
+
+class Loss:
+    """One of the losses on columns ``[B]``: the native call, that of its gradient, and the reference of both.
+
+    The surrogate takes its log_prob as logits of two actions, the first of which is taken, against a uniform policy.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.columns = {"a2c": A2C_COLUMNS, "policy_gradient": A2C_COLUMNS[:3]}.get(name, ("logit", "advantages"))
+        self.of = {"log_prob", "entropy", "values"} & set(self.columns)  # what it has a gradient at
+
+    def draw(self, draw: Draw, rows: int) -> Columns:
+        return {name: draw(rows) for name in self.columns}
+
+    def _call(self, suffix: str, columns: Columns, valid: Any, count: int | None) -> Any:
+        function = getattr(losses, self.name + suffix)
+        if self.name == "trpo_surrogate":
+            new, old, actions = self._policies(columns["logit"])
+            return function(new, old, actions, columns["advantages"], valid, count=count)
+        rest = A2C if self.name == "a2c" else {"entropy_coef": 0.3}
+        return function(**columns, **rest, valid=valid, count=count)
+
+    @staticmethod
+    def _policies(logit: NDArray[Any]) -> tuple[Categorical, Categorical, NDArray[np.int64]]:
+        logits = np.stack([logit, np.zeros_like(logit)], axis=1)
+        return Categorical(logits), Categorical(np.zeros_like(logits)), np.zeros(len(logit), np.int64)
+
+    def values(self, columns: Columns, valid: Any = None, count: int | None = None) -> tuple[float, ...]:
+        result = self._call("", columns, valid, count)
+        return result if isinstance(result, tuple) else (result,)
+
+    def gradient(
+        self, columns: Columns, valid: Any = None, count: int | None = None
+    ) -> tuple[tuple[float, ...], RowGradients]:
+        values, rows = self._call("_gradient", columns, valid, count)
+        return values if isinstance(values, tuple) else (values,), rows
+
+    def reference(self, columns: Columns, valid: Any, count: int | None) -> tuple[tuple[float, ...], RowGradients]:
+        function = getattr(reference, self.name + "_gradient")
+        if self.name == "trpo_surrogate":
+            new, old, actions = self._policies(columns["logit"])
+            log_probs = new.log_prob(actions), old.log_prob(actions)
+            values, rows = function(*log_probs, columns["advantages"], valid, count)
+        else:
+            rest = A2C if self.name == "a2c" else {"entropy_coef": 0.3}
+            values, rows = function(**columns, **rest, valid=valid, count=count)
+        return values if isinstance(values, tuple) else (values,), RowGradients(*rows)
+
+
+@pytest.fixture(params=["policy_gradient", "trpo_surrogate", "a2c"])
+def loss(request: pytest.FixtureRequest) -> Loss:
+    return Loss(request.param)
+
+
+def cast(columns: Columns, dtype: Any) -> Columns:
+    return {name: column.astype(dtype) for name, column in columns.items()}
+
+
+def mask(rng: np.random.Generator, rows: int) -> NDArray[np.bool_]:
+    valid = rng.random(rows) < 0.6
+    valid[0] = True
+    return valid
+
+
+@pytest.mark.parametrize("rows", [1, 50, 20_000])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("count", [None, 77])
+def test_losses_and_gradients_match_the_reference(
+    loss: Loss,
+    rows: int,
+    masked: bool,
+    count: int | None,
+    draw: Draw,
+    rng: np.random.Generator,
+    dtype: Any,
+    assert_close: AssertClose,
+) -> None:
+    columns, valid = loss.draw(draw, rows), mask(rng, rows) if masked else None
+    values, gradient = loss.gradient(cast(columns, dtype), valid, count)
+    expected_values, expected = loss.reference(columns, valid, count)
+    assert all(isinstance(value, float) for value in values)
+    exact = 1e-5 if dtype == np.float32 and loss.name == "trpo_surrogate" else 1e-10  # sums are float64 for both
+    np.testing.assert_allclose(values, expected_values, rtol=exact, atol=exact)
+    assert loss.values(cast(columns, dtype), valid, count) == values
+    for rows_found, rows_expected in zip(gradient, expected, strict=True):
+        assert (rows_found is None) == (rows_expected is None)
+        if rows_found is not None and rows_expected is not None:
+            assert_close(rows_found, rows_expected)
+
+
+@pytest.mark.parametrize("count", [None, 9])
+def test_gradients_are_derivatives_of_the_loss(
+    loss: Loss, count: int | None, draw: Draw, rng: np.random.Generator
+) -> None:
+    columns, valid = loss.draw(draw, 6), mask(rng, 6)
+    _, gradient = loss.gradient(columns, valid, count)
+    for name in loss.of:
+
+        def total(at: NDArray[np.float64], name: str = name) -> float:
+            return loss.values({**columns, name: at}, valid, count)[-1]
+
+        check_gradient(total, columns[name], getattr(gradient, name))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("masked", [False, True])
-def test_trpo_surrogate_matches_the_reference(
-    family: str, draw: Draw, rng: np.random.Generator, masked: bool, dtype: Any
-) -> None:
-    new, old, actions = two_policies(family, draw, rng, dtype, 50)
-    advantages, valid = draw(50), rng.random(50) < 0.5 if masked else None
+def test_gradient_of_the_surrogate_away_from_the_old_policy(family: str, draw: Draw, rng: np.random.Generator) -> None:
+    new, old, actions = two_policies(family, draw, np.float64, 6)
+    advantages, valid = draw(6), mask(rng, 6)
+    _, rows = losses.trpo_surrogate_gradient(new, old, actions, advantages, valid)
+    names = ["mean", "log_std"] if family == "DiagGaussian" else ["logits"]
+    for name, gradient in zip(names, new.gradient(actions, rows.log_prob), strict=True):
+        start = getattr(new, name)
+
+        def surrogate(at: NDArray[np.float64], name: str = name) -> float:
+            setattr(new, name, at)
+            return losses.trpo_surrogate(new, old, actions, advantages, valid)
+
+        check_gradient(surrogate, start, gradient)
+        setattr(new, name, start)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_at_the_old_policy_the_surrogate_has_the_policy_gradient(family: str, draw: Draw, dtype: Any) -> None:
+    _, old, actions = two_policies(family, draw, dtype, 50)
+    advantages = draw(50).astype(dtype)
+    loss, surrogate = losses.trpo_surrogate_gradient(old, old, actions, advantages)
+    _, plain = losses.policy_gradient_gradient(old.log_prob(actions), advantages)
+    np.testing.assert_array_equal(surrogate.log_prob, plain.log_prob)
+    np.testing.assert_array_equal(surrogate.log_prob, -dtype(1.0 / 50) * advantages)
+    assert loss == pytest.approx(-advantages.mean(dtype=np.float64))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_trpo_surrogate_matches_the_reference(family: str, draw: Draw, rng: np.random.Generator, dtype: Any) -> None:
+    new, old, actions = two_policies(family, draw, dtype, 50)
+    advantages, valid = draw(50), mask(rng, 50)
     native = losses.trpo_surrogate(new, old, actions, advantages.astype(dtype), valid)
-    assert isinstance(native, float)
     log_probs = [policy.log_prob(actions).astype(np.float64) for policy in (new, old)]
-    expected = reference.trpo_surrogate(*log_probs, advantages, valid)
+    expected, _ = reference.trpo_surrogate_gradient(log_probs[0], log_probs[1], advantages, valid)
     assert native == pytest.approx(expected, rel=1e-4 if dtype == np.float32 else 1e-11)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_at_the_old_policy_both_losses_have_one_gradient(family: str, draw: Draw, rng: np.random.Generator) -> None:
-    _, old, actions = two_policies(family, draw, rng, np.float64, 6)
-    advantages, valid = draw(6), np.array([True, True, False, True, False, True])
-    assert losses.trpo_surrogate(old, old, actions, advantages, valid) == pytest.approx(-advantages[valid].mean())
-    weights = -np.where(valid, advantages, 0.0) / 4.0
-    names = ["mean", "log_std"] if family == "DiagGaussian" else ["logits"]
-
-    def replaced(name: str, at: NDArray[np.float64]) -> Any:
-        new = copy.copy(old)
-        setattr(new, name, at)
-        return new
-
-    for name, gradient in zip(names, old.gradient(actions, weights), strict=True):
-
-        def policy_gradient(at: NDArray[np.float64], name: str = name) -> float:
-            return losses.policy_gradient(replaced(name, at).log_prob(actions), advantages, valid)
-
-        def surrogate(at: NDArray[np.float64], name: str = name) -> float:
-            return losses.trpo_surrogate(replaced(name, at), old, actions, advantages, valid)
-
-        check_gradient(policy_gradient, getattr(old, name), gradient)
-        check_gradient(surrogate, getattr(old, name), gradient)
+def test_a_clamped_ratio_has_no_gradient(dtype: Any) -> None:
+    logit = np.array([-200.0, -80.1, -79.9, 0.0, 79.9, 80.1, 200.0], dtype)
+    new, old = (DiagGaussian(mean[:, np.newaxis].astype(dtype), np.zeros(1, dtype)) for mean in (logit / 2, -logit / 2))
+    actions = np.ones((7, 1), dtype)  # log ratio: the logit
+    loss, rows = losses.trpo_surrogate_gradient(new, old, actions, np.ones(7, dtype))
+    ratio = np.exp(np.clip(logit.astype(np.float64), -80.0, 80.0))
+    assert loss == pytest.approx(-ratio.mean(), rel=1e-4)
+    inside = np.array([False, False, True, True, True, False, False])
+    np.testing.assert_allclose(rows.log_prob, np.where(inside, -ratio / 7.0, 0.0), rtol=1e-4)
 
 
-def test_policy_losses_do_not_read_invalid_rows(draw: Draw, rng: np.random.Generator) -> None:
-    new, old, actions = two_policies("Categorical", draw, rng, np.float64, 20)
-    advantages, log_prob, valid = draw(20), draw(20), np.arange(20) % 3 == 0
-    policy_gradient = losses.policy_gradient(log_prob, advantages, valid)
-    surrogate = losses.trpo_surrogate(new, old, actions, advantages, valid)
-    log_prob[~valid] = -np.inf
-    advantages[~valid] = np.nan
-    assert losses.policy_gradient(log_prob, advantages, valid) == policy_gradient
-    assert losses.trpo_surrogate(new, old, actions, advantages, valid) == surrogate
+def test_shares_of_two_workers_add_up_to_the_whole(
+    loss: Loss, draw: Draw, rng: np.random.Generator, dtype: Any
+) -> None:
+    columns, valid = cast(loss.draw(draw, 64), dtype), mask(rng, 64)
+    count, tolerance = int(np.count_nonzero(valid)), 1e-6 if dtype == np.float32 else 1e-12
+    whole, gradient = loss.gradient(columns, valid)
+    halves = [
+        loss.gradient({name: column[part] for name, column in columns.items()}, valid[part], count)
+        for part in (slice(0, 24), slice(24, 64))
+    ]
+    np.testing.assert_allclose(np.sum([values for values, _ in halves], axis=0), whole, rtol=tolerance, atol=tolerance)
+    for name in RowGradients._fields:
+        if getattr(gradient, name) is not None:
+            parts = np.concatenate([getattr(rows, name) for _, rows in halves])
+            np.testing.assert_array_equal(parts, getattr(gradient, name))
+
+
+def test_a_count_of_the_valid_rows_changes_no_bit(loss: Loss, draw: Draw, rng: np.random.Generator, dtype: Any) -> None:
+    columns, valid = cast(loss.draw(draw, 30), dtype), mask(rng, 30)
+    alone, counted = loss.gradient(columns, valid), loss.gradient(columns, valid, int(np.count_nonzero(valid)))
+    assert counted[0] == alone[0]
+    for one, other in zip(counted[1], alone[1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_no_valid_row_adds_zeros_to_a_count(loss: Loss, draw: Draw, dtype: Any) -> None:
+    columns, valid = cast(loss.draw(draw, 5), dtype), np.zeros(5, bool)
+    with pytest.raises(ValueError, match=rf"^{loss.name}_gradient: valid must mark at least one row$"):
+        loss.gradient(columns, valid)
+    values, gradient = loss.gradient(columns, valid, 12)
+    assert not any(values)
+    assert not any(rows.any() for rows in gradient if rows is not None)
+
+
+@pytest.mark.parametrize(("count", "kind"), [(0, ValueError), (-3, ValueError), (2.0, TypeError), ("2", TypeError)])
+def test_a_count_is_a_positive_int(loss: Loss, count: Any, kind: type[Exception], draw: Draw) -> None:
+    columns = loss.draw(draw, 4)
+    for call, name in ((loss.values, loss.name), (loss.gradient, f"{loss.name}_gradient")):
+        with pytest.raises(kind, match=rf"^{name}: count must be "):
+            call(columns, None, count)
+    assert loss.values(columns, None, np.int64(8)) == loss.values(columns, None, 8)
+
+
+def test_invalid_rows_are_not_read_and_have_no_gradient(
+    loss: Loss, draw: Draw, rng: np.random.Generator, dtype: Any
+) -> None:
+    columns, valid = cast(loss.draw(draw, 40), dtype), mask(rng, 40)
+    clean_values, clean = loss.gradient(columns, valid)
+    for name, column in columns.items():
+        if name != "logit":  # of a policy, whose actions must have probabilities
+            column[~valid] = np.nan
+    values, gradient = loss.gradient(columns, valid)
+    assert values == clean_values
+    for rows, clean_rows in zip(gradient, clean, strict=True):
+        np.testing.assert_array_equal(rows, clean_rows)
+        assert rows is None or not rows[~valid].any()
+
+
+def test_a2c_by_hand() -> None:
+    log_prob, advantages = np.array([-1.0, -2.0]), np.array([3.0, -1.0])
+    entropy, returns, values = np.array([0.5, 1.5]), np.array([1.0, 5.0]), np.array([0.0, 2.0])
+    (policy, value, total), rows = losses.a2c_gradient(log_prob, advantages, entropy, returns, values, 0.1, 0.25)
+    assert policy == pytest.approx(-((-3.0 + 0.05) + (2.0 + 0.15)) / 2.0)
+    assert value == (1.0 + 9.0) / 2.0
+    assert total == pytest.approx(policy + 0.25 * 5.0)
+    assert rows.log_prob.tolist() == [-1.5, 0.5]
+    np.testing.assert_allclose(rows.entropy, [-0.05, -0.05])
+    np.testing.assert_allclose(rows.values, [-0.25, -0.75])
+
+
+def test_the_bonus_without_a_coefficient_is_none(draw: Draw) -> None:
+    log_prob, advantages, entropy = draw(5), draw(5), draw(5)
+    plain = losses.policy_gradient_gradient(log_prob, advantages)
+    loss, rows = losses.policy_gradient_gradient(log_prob, advantages, entropy=entropy)
+    assert rows.entropy is None
+    assert loss == plain[0] == losses.policy_gradient(log_prob, advantages)
+    with_bonus = losses.policy_gradient(log_prob, advantages, entropy=entropy, entropy_coef=0.5)
+    assert with_bonus == losses.policy_gradient(log_prob, advantages) - 0.5 * entropy.mean()
+
+
+def test_uniform_policy_has_a_closed_form_gradient() -> None:
+    # p_a = 1/3, entropy at its maximum: d/d l_a = -A ([a = action] - 1/3) / B.
+    policy, actions = Categorical(np.zeros((2, 3))), np.array([0, 2])
+    advantages, returns, values = np.array([3.0, -6.0]), np.array([2.0, 2.0]), np.array([1.0, 4.0])
+    _, rows = losses.a2c_gradient(policy.log_prob(actions), advantages, policy.entropy(), returns, values, 5.0, 0.5)
+    (dlogits,) = policy.gradient(actions, rows.log_prob, rows.entropy)
+    np.testing.assert_allclose(dlogits, [[-1.0, 0.5, 0.5], [-1.0, -1.0, 2.0]], rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(rows.values, [-0.5, 1.0])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pgfast import kernels
+from pgfast import kernels, nn
+from pgfast.policies import CategoricalPolicy
 from pgfast.reference import second_order as reference
 
 Draw = Callable[..., NDArray[np.float64]]
@@ -94,8 +95,11 @@ def test_the_course_inverts_the_matrix(draw: Draw) -> None:
 def test_conjugate_gradient_gives_the_same(draw: Draw) -> None:
     scores, gradient = draw(60, 20), draw(20)
     exact = kernels.natural_gradient_from_scores(scores, gradient, 0.01)
-    operator = kernels.fisher_operator(scores)
-    got = kernels.conjugate_gradient(operator, gradient, damping=0.01, max_iterations=60, tolerance=1e-12)
+
+    def product(v: NDArray[np.float64]) -> NDArray[np.float64]:
+        return scores.T @ (scores @ v) / len(scores)
+
+    got = kernels.conjugate_gradient(product, gradient, damping=0.01, max_iterations=60, tolerance=1e-12)
     assert got.status == "converged"
     np.testing.assert_allclose(got.solution, exact, rtol=1e-9)
 
@@ -179,10 +183,38 @@ def test_the_step_spends_the_divergence(draw: Draw, dtype: Any) -> None:
     assert kernels.natural_step_size(fisher.astype(dtype), 4 * x.astype(dtype), 0.02) == pytest.approx(step / 4)
 
 
+def test_the_step_of_a_product_is_that_of_the_matrix(draw: Draw, dtype: Any) -> None:
+    fisher = as_both_dtypes(reference.fisher_matrix(draw(300, 150)))
+    x = draw(150).astype(dtype)
+    step = kernels.natural_step_size(lambda v: (fisher @ v).astype(dtype), x, 0.02)
+    expected = reference.natural_step_size(fisher, x.astype(np.float64), 0.02)
+    assert step == pytest.approx(expected, rel=1e-6 if dtype == np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 100])
+def test_the_step_of_an_operator_is_that_of_its_product(rows: int, draw: Draw, dtype: Any) -> None:
+    policy = CategoricalPolicy(nn.mlp(4, 3, (8,), dtype=dtype))
+    operator, x = policy.fisher_operator(draw(rows, 4).astype(dtype)), draw(policy.parameters.size).astype(dtype)
+    step = kernels.natural_step_size(operator, x, 0.02)
+    assert step == kernels.natural_step_size(lambda v: operator(v), x, 0.02)
+    curvature = float(np.multiply(x, operator(x), dtype=np.float64).sum())
+    assert step == pytest.approx(np.sqrt(2.0 * 0.02 / curvature), rel=1e-14)
+
+
+def test_the_exceptions_of_a_product_pass_through() -> None:
+    def refuse(v: NDArray[Any]) -> NDArray[Any]:
+        raise KeyError(len(v))
+
+    with pytest.raises(KeyError, match="5"):
+        kernels.natural_step_size(refuse, np.ones(5), 0.01)
+
+
 @pytest.mark.parametrize("fisher", [np.zeros((2, 2)), -np.eye(2), np.full((2, 2), np.nan), np.full((2, 2), np.inf)])
 def test_no_step_without_curvature(fisher: NDArray[np.float64]) -> None:
     with pytest.raises(ValueError, match=r"^natural_step_size: x'Fx must be positive and finite, got "):
         kernels.natural_step_size(fisher, np.ones(2), 0.01)
+    with pytest.raises(ValueError, match=r"^natural_step_size: x'Fx must be positive and finite, got "):
+        kernels.natural_step_size(lambda v: fisher[0], np.ones(2), 0.01)
 
 
 def test_bits_depend_on_neither_threads_nor_alignment(

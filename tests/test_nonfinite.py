@@ -11,11 +11,14 @@ import pytest
 
 import pgfast
 from chaos_env import ChaosEnv
-from pgfast.training.checkpoints import list_checkpoints, read_checkpoint
-from pgfast.training.loading import ALGORITHMS, verify
-from pgfast.training.models import read_model
-from pgfast.training.progress_log import read_progress
-from pgfast.training.resuming import resume
+from pgfast.agent import ALGORITHMS
+from pgfast.loading import verify
+from pgfast.reduce import ALONE
+from pgfast.resuming import resume
+from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint
+from pgfast.runs.models import read_model
+from pgfast.runs.progress_log import read_progress
+from pgfast.state import flatten
 
 SMALL: dict[str, Any] = {"num_envs": 3, "n_steps": 10, "hidden_sizes": (8,), "report_every": 30, "seed": 1}
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
@@ -44,7 +47,7 @@ def test_skipped_updates_are_counted_and_leave_the_parameters(name: str, kind: s
     agent.learn(3000, run_dir=tmp_path / "run", callback=note)
     assert 5 < skips[-1] < 95
     progress = read_progress(tmp_path / "run" / "progress.csv")
-    assert progress["updates_skipped"][-1] == agent.skips.total == skips[-1]
+    assert progress["updates_skipped"][-1] == agent.updates_skipped == skips[-1]
     assert all(np.isfinite(array).all() for array in saved_parameters(tmp_path / "run"))
     assert progress["episodes_cut"][-1] > 0
 
@@ -54,7 +57,7 @@ def test_ten_skips_in_a_row_end_the_training(tmp_path: Path) -> None:
     text = r"^10 updates in a row were skipped, the last of them because of this: observation of environment 0 at step"
     with pytest.raises(FloatingPointError, match=text):
         agent.learn(100_000, run_dir=tmp_path / "run")
-    assert agent.skips.total == 10
+    assert agent.updates_skipped == 10
     assert verify(tmp_path / "run").timesteps == agent.timesteps == 9 * 30
 
 
@@ -66,11 +69,11 @@ def test_what_was_skipped_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_the_count_of_skips_is_resumed(tmp_path: Path) -> None:
     agent = pgfast.A2C("CartPole-v1", **SMALL, on_nonfinite="skip")
-    agent.skips.total = 7
+    agent.updates_skipped = 7
     agent.learn(60, run_dir=tmp_path / "run")
     resumption = resume(tmp_path / "run", 90)
     resumption.train()
-    assert resumption.agent.skips.total == 7
+    assert resumption.agent.updates_skipped == 7
 
 
 def test_native_refusals_are_floating_point_errors_and_value_errors() -> None:
@@ -99,13 +102,12 @@ def test_a_failed_update_leaves_policy_and_baseline(name: str, monkeypatch: pyte
     """Rewards that overflow what is learned from them."""
     agent = ALGORITHMS[name](partial(ChaosEnv, {}), **SMALL, preset=None)
     agent.learn(30)
-    agent.ensure_environments()
-    agent.collect()
-    agent.collector.rollout.rewards[:] = 3e38
-    arrays = {key: value.copy() for key, value in agent.state()[0].items()}
+    rollout = agent.sampler.collect(agent.timesteps, agent.updates)
+    rollout.rewards[:] = 3e38
+    arrays = {key: value.copy() for key, value in flatten(agent.state())[0].items()}
     with pytest.raises(FloatingPointError):
-        agent.update()
-    after = agent.state()[0]
+        agent.learner.update(rollout, ALONE)
+    after = flatten(agent.state())[0]
     for key, array in arrays.items():
         np.testing.assert_array_equal(after[key], array, err_msg=key)
     agent.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pgfast import kernels, optim
+from pgfast.profiling import Profile
 from pgfast.reference import optim as reference
 
 Draw = Callable[..., NDArray[np.float64]]
@@ -32,7 +35,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 
 
 def reference_steps(
-    optimizer: optim.Optimizer, parameters: NDArray[np.float64], gradients: list[NDArray[np.float64]]
+    optimizer: optim.Optimizer, form: str, parameters: NDArray[np.float64], gradients: list[NDArray[np.float64]]
 ) -> tuple[NDArray[np.float64], ...]:
     """Parameters and state after one step for each gradient."""
     zero = np.zeros_like(parameters)
@@ -48,16 +51,17 @@ def reference_steps(
                 parameters, mean, square = reference.adam(parameters, g, mean, square, step, 0.01, 0.8, 0.95, 1e-6)
             return parameters, mean, square
         case optim.RMSprop():
-            square = zero if optimizer.form == "pytorch" else zero + 1.0
+            square = zero if form == "pytorch" else zero + 1.0
             for g in gradients:
-                parameters, square = reference.rmsprop(parameters, g, square, 0.01, 0.9, 1e-4, optimizer.form)
+                parameters, square = reference.rmsprop(parameters, g, square, 0.01, 0.9, 1e-4, form)
             return parameters, square
     raise TypeError(optimizer)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_steps_match_the_reference(make: Make, size: int, draw: Draw, dtype: Any, assert_close: AssertClose) -> None:
-    optimizer = make()
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_match_the_reference(name: str, size: int, draw: Draw, dtype: Any, assert_close: AssertClose) -> None:
+    optimizer = OPTIMIZERS[name]()
     start, gradients = draw(size), [draw(size) for _ in range(4)]
     parameters = start.astype(dtype)
     for gradient in gradients:
@@ -65,7 +69,7 @@ def test_steps_match_the_reference(make: Make, size: int, draw: Draw, dtype: Any
     state = optimizer.state_dict()
     assert state.pop("steps") == 4
     assert state.pop("learning_rate") == optimizer.learning_rate
-    expected_arrays = reference_steps(optimizer, start, gradients)
+    expected_arrays = reference_steps(optimizer, name.partition("-")[2], start, gradients)
     for native, expected in zip((parameters, *state.values()), expected_arrays, strict=True):
         assert_close(native, expected)
 
@@ -112,12 +116,22 @@ def test_every_optimizer_descends_a_quadratic(make: Make, dtype: Any) -> None:
     assert np.abs(parameters).max() < 0.05
 
 
-def test_learning_rate_may_change_between_steps() -> None:
+def test_learning_rate_may_change_between_steps_and_with_one() -> None:
     optimizer, parameters = optim.SGD(1.0), np.zeros(1)
     optimizer.step(parameters, np.ones(1))
     optimizer.learning_rate = 0.125
     optimizer.step(parameters, np.ones(1))
     assert parameters[0] == -1.125
+    optimizer.step(parameters, np.ones(1), learning_rate=0.5)
+    optimizer.step(parameters, np.ones(1))
+    assert parameters[0] == -2.125
+    assert optimizer.learning_rate == 0.5
+    for rate in (-1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"^SGD: learning_rate must be at least 0 and finite, got "):
+            optimizer.learning_rate = rate
+        with pytest.raises(ValueError, match=r"^SGD.step: learning_rate must be at least 0 and finite, got "):
+            optimizer.step(parameters, np.ones(1), learning_rate=rate)
+    assert optimizer.learning_rate == 0.5
 
 
 def test_state_dict_continues_bit_for_bit(make: Make, draw: Draw, dtype: Any) -> None:
@@ -126,7 +140,7 @@ def test_state_dict_continues_bit_for_bit(make: Make, draw: Draw, dtype: Any) ->
     for gradient in gradients[:3]:
         whole.step(parameters, gradient)
     resumed, copy = make(), parameters.copy()
-    state = whole.state_dict()
+    state = whole.state_dict()  # the public names of state and load_state
     resumed.load_state_dict(state)
     for array in (value for value in state.values() if isinstance(value, np.ndarray)):
         array[:] = np.nan  # neither side shares memory with the dict
@@ -137,13 +151,105 @@ def test_state_dict_continues_bit_for_bit(make: Make, draw: Draw, dtype: Any) ->
     assert resumed.steps == whole.steps == 6
 
 
-def test_load_state_dict_refuses_another_optimizers_state() -> None:
-    adam = optim.Adam(0.1)
+def test_before_the_first_step_there_are_no_slots(make: Make, draw: Draw, dtype: Any) -> None:
+    optimizer, parameters = make(), draw(7).astype(dtype)
+    start = optimizer.state()
+    assert start == {"steps": 0, "learning_rate": optimizer.learning_rate}
+    first, gradient = parameters.copy(), draw(7).astype(dtype)
+    optimizer.step(first, gradient)
+    slots = {name: array for name, array in optimizer.state().items() if isinstance(array, np.ndarray)}
+    optim.require_slots_of(parameters, slots)
+    assert slots
+    optimizer.load_state(start)
+    assert optimizer.state() == start
+    again = parameters.copy()
+    optimizer.step(again, gradient)
+    np.testing.assert_array_equal(again, first)
+
+
+def test_slots_are_of_one_dtype_and_size(make: Make, draw: Draw, dtype: Any) -> None:
+    optimizer, other = make(), np.float64 if dtype == np.float32 else np.float32
+    optimizer.step(draw(5).astype(dtype), draw(5).astype(dtype))
+    before = optimizer.state()
+    with pytest.raises(TypeError, match=r"\.step: parameters must be float\d\d, got float\d\d$"):
+        optimizer.step(draw(5).astype(other), draw(5).astype(other))
+    with pytest.raises(ValueError, match=r"\.step: parameters must have shape \(P,\) = \(5,\), got \(6,\)$"):
+        optimizer.step(draw(6).astype(dtype), draw(6).astype(dtype))
+    assert_same_state(optimizer, before)
+    with pytest.raises(ValueError, match=r"^the optimizer's \w+ must be "):
+        optim.require_slots_of(draw(6), {name: value for name, value in before.items() if np.ndim(value)})
+
+
+def test_slots_may_come_from_anywhere_in_memory(draw: Draw, dtype: Any) -> None:
+    velocity = draw(5).astype(dtype)
+    unaligned = np.zeros(velocity.nbytes + 1, np.uint8)[1:].view(dtype)
+    unaligned[:] = velocity
+    for array in (unaligned, np.repeat(velocity, 2)[::2]):
+        optimizer = optim.SGD(0.1, momentum=0.5)
+        optimizer.load_state({"steps": 2, "learning_rate": 0.1, "velocity": array})
+        np.testing.assert_array_equal(optimizer.state()["velocity"], velocity)
+
+
+def test_load_state_refuses_what_is_no_state_of_the_optimizer(draw: Draw) -> None:
+    adam, scalars = optim.Adam(0.1), {"steps": 1, "learning_rate": 0.1}
     adam.step(np.zeros(2), np.ones(2))
-    with pytest.raises(ValueError, match=r"^SGD.load_state_dict: expected"):
-        optim.SGD(0.1).load_state_dict(adam.state_dict())
-    with pytest.raises(ValueError, match=r"^Adam.load_state_dict: expected"):
-        adam.load_state_dict({"steps": 1, "learning_rate": 0.1, "mean": np.zeros(2)})
+    before = adam.state()
+    with pytest.raises(ValueError, match=r"^SGD.load_state: expected \['learning_rate', 'steps', 'velocity'\], got "):
+        optim.SGD(0.1).load_state(before)
+    refused: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({**scalars, "mean": np.zeros(2)}, ValueError, "expected "),
+        ({"steps": 1}, ValueError, "expected "),
+        ({**before, "steps": -1}, ValueError, "steps must be at least 0, got -1"),
+        ({**before, "learning_rate": np.nan}, ValueError, "learning_rate must be at least 0 and finite, got nan"),
+        ({**before, "mean": np.zeros(3)}, ValueError, "mean_square must have shape (P,) = (3,), got (2,)"),
+        ({**before, "mean": np.zeros((2, 1))}, ValueError, "mean must have shape (P,) = (any,), got (2, 1)"),
+        ({**before, "mean": np.zeros(2, np.int64)}, TypeError, "mean must be float32 or float64, got int64"),
+        ({**before, "mean_square": np.zeros(2, np.float32)}, TypeError, "mean_square must be float64 as mean, got "),
+        ({**before, "mean_square": np.array([0.0, -1.0])}, ValueError, "mean_square must be at least 0"),
+    ]
+    for state, kind, text in refused:
+        with pytest.raises(kind, match=re.escape(f"Adam.load_state: {text}")):
+            adam.load_state(state)
+        assert_same_state(adam, before)
+
+
+@pytest.mark.parametrize("slot", [np.nan, np.inf])
+def test_loaded_slots_that_are_not_finite_are_refused_by_the_next_step(slot: float) -> None:
+    optimizer, parameters = optim.Adam(0.1), np.zeros(2)
+    state = {"steps": 3, "learning_rate": 0.1, "mean": np.array([slot, 0.0]), "mean_square": np.ones(2)}
+    optimizer.load_state(state)
+    with pytest.raises(FloatingPointError):
+        optimizer.step(parameters, np.ones(2))
+    assert not parameters.any()
+    assert_same_state(optimizer, state)
+
+
+def test_python_threads_may_share_an_optimizer(make: Make, draw: Draw) -> None:
+    optimizer, gradient = make(), draw(5000)
+    vectors = [np.zeros(5000) for _ in range(4)]
+
+    def step(parameters: NDArray[np.float64]) -> None:
+        for _ in range(50):
+            optimizer.step(parameters, gradient)
+            optimizer.load_state(optimizer.state())
+
+    with ThreadPoolExecutor(4) as executor:
+        for done in [executor.submit(step, parameters) for parameters in vectors]:
+            done.result(timeout=60)
+    assert all(np.isfinite(parameters).all() and parameters.any() for parameters in vectors)
+
+
+def test_the_time_of_a_step_is_the_optimizers() -> None:
+    with Profile() as profile:
+        optim.SGD(0.1).step(np.zeros(2), np.ones(2))
+    assert "optimizer" in profile.seconds
+
+
+def assert_same_state(optimizer: optim.Optimizer, state: dict[str, Any]) -> None:
+    found = optimizer.state()
+    assert found.keys() == state.keys()
+    for name, value in state.items():
+        np.testing.assert_array_equal(found[name], value)
 
 
 def test_a_step_that_would_not_be_finite_changes_nothing(make: Make, draw: Draw, dtype: Any) -> None:
@@ -152,12 +258,13 @@ def test_a_step_that_would_not_be_finite_changes_nothing(make: Make, draw: Draw,
     optimizer.step(parameters, draw(2 * BLOCK).astype(dtype))
     # The last entry alone is to blame: the blocks before it, already computed, must not be written either.
     parameters[-1] = np.inf
-    before, state = parameters.copy(), optimizer.state_dict()
+    before, state = parameters.copy(), optimizer.state()
     with pytest.raises(FloatingPointError, match=r"\.step: the step would write .* nothing was changed$"):
-        optimizer.step(parameters, draw(2 * BLOCK).astype(dtype))
+        optimizer.step(parameters, draw(2 * BLOCK).astype(dtype), learning_rate=0.25)
+    with pytest.raises(ValueError, match=r"\.step: gradient must be finite, got nan at flat index 5$"):
+        optimizer.step(before.copy(), np.where(np.arange(2 * BLOCK) == 5, np.nan, 1.0).astype(dtype), learning_rate=0.5)
     np.testing.assert_array_equal(parameters, before)
-    for name, value in optimizer.state_dict().items():
-        np.testing.assert_array_equal(value, state[name])
+    assert_same_state(optimizer, state)
 
 
 def test_overflow_of_the_state_is_refused_too(dtype: Any) -> None:
@@ -174,6 +281,9 @@ def test_an_optimizer_survives_a_refused_first_step(make: Make) -> None:
         optimizer.step(np.zeros(2), np.ones(3))
     with pytest.raises(TypeError, match="parameters must be float32 or float64"):
         optimizer.step(np.zeros(3, np.int64), np.ones(3))
+    with pytest.raises(FloatingPointError):
+        optimizer.step(np.full(4, np.inf, np.float32), np.ones(4, np.float32), learning_rate=9.0)
+    assert optimizer.state() == make().state()
     optimizer.step(parameters, np.ones(3))
     assert (parameters < 0.0).all()
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pgfast.training import plots
-from pgfast.training.plots import plot_runs
-from pgfast.training.progress_log import ProgressLog
+from pgfast.reporting import plots
+from pgfast.reporting.plots import plot_runs
+from pgfast.runs.progress_log import ProgressLog
 
 figure_module = pytest.importorskip("matplotlib.figure")
 

@@ -10,7 +10,7 @@ import pytest
 
 import pgfast
 from pgfast import cli
-from pgfast.profiling import BACKWARD, FORWARD, PARTS, Profile
+from pgfast.profiling import BACKWARD, FORWARD, LINE_SEARCH, PARTS, Profile
 
 
 def test_the_innermost_part_counts_and_all_parts_add_up() -> None:
@@ -28,6 +28,20 @@ def test_the_innermost_part_counts_and_all_parts_add_up() -> None:
     assert sum(profile.seconds.values()) == pytest.approx(profile.wall_time, abs=1e-6)
     assert profile.cpu_time < profile.wall_time  # it slept
     assert profile.busy < 1.0
+
+
+def test_a_whole_part_counts_to_its_end() -> None:
+    with Profile() as profile:
+        with LINE_SEARCH:
+            with FORWARD:
+                time.sleep(0.03)
+            with BACKWARD, FORWARD:
+                time.sleep(0.03)
+        with FORWARD:
+            time.sleep(0.02)
+    assert set(profile.seconds) == {"line search", "forward", "Python"}
+    assert profile.seconds["line search"] >= 0.06
+    assert profile.seconds["forward"] >= 0.02
 
 
 def test_an_exception_leaves_its_part() -> None:

@@ -8,17 +8,18 @@ import re
 import subprocess
 import sys
 import timeit
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from pgfast.training import progress
-from pgfast.training.progress import make_reporter
+from pgfast.reporting import progress
+from pgfast.reporting.progress import make_reporter
 
 ROW = {"timesteps": 5000, "return_mean": 12.34, "return_max": 21.0, "policy_loss": -0.01236, "entropy": None}
 LIVE = """
 import sys
-from pgfast.training import progress
+from pgfast.reporting import progress
 reporter = progress.make_reporter(1_000_000, 250_000, enabled=True)
 progress._REFRESH_SECONDS = 0.0
 reporter.message("resumed [/b] \\u00e9")
@@ -63,7 +64,7 @@ def run_on_terminal(code: str, columns: int, **variables: str) -> str:
 
 
 def test_a_pipe_gets_a_line_for_each_row(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
-    with make_reporter(10_000, 1000, enabled=True) as reporter:
+    with closing(make_reporter(10_000, 1000, enabled=True)) as reporter:
         reporter.message("resuming")
         clock[0] += 2.0
         reporter.update(4000, None)
@@ -74,8 +75,8 @@ def test_a_pipe_gets_a_line_for_each_row(capsys: pytest.CaptureFixture[str], clo
     assert output.err == ""
     assert output.out.splitlines() == [
         "resuming",
-        " 5,000 / 10,000  return 12.3 (max 21)  2,000 steps/s  ETA 0:03  policy_loss -0.01236",
-        "10,000 / 10,000  return -  3,000 steps/s  ETA 0:00  value_loss 0.5",
+        " 5,000 / 10,000  return 12.3 (max 21)  2,000 steps/s  ETA 0:00:03  policy_loss -0.01236",
+        "10,000 / 10,000  return -  3,000 steps/s  ETA 0:00:00  value_loss 0.5",
     ]
 
 
@@ -84,11 +85,11 @@ def test_the_speed_is_that_of_the_last_seconds(capsys: pytest.CaptureFixture[str
     for second in range(1, 101):
         clock[0] += 1.0
         reporter.update(second * 10 if second <= 50 else 500 + (second - 50) * 1000, {})
-    assert "50,500 / 1,000,000  return -  1,000 steps/s  ETA 15:50" in capsys.readouterr().out
+    assert "50,500 / 1,000,000  return -  1,000 steps/s  ETA 0:15:50" in capsys.readouterr().out
 
 
 def test_silence_where_nothing_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
-    with make_reporter(10_000, 0, enabled=False) as reporter:
+    with closing(make_reporter(10_000, 0, enabled=False)) as reporter:
         reporter.message("text")
         reporter.update(5000, ROW)
     assert capsys.readouterr() == ("", "")
@@ -96,10 +97,20 @@ def test_silence_where_nothing_is_wanted(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0:00"), (59.1, "1:00"), (3599, "59:59"), (3600, "1:00:00"), (86399, "23:59:59"), (90061, "1d 01:01:01")],
+    [(0, "0:00:00"), (59.1, "0:01:00"), (3599, "0:59:59"), (86399, "23:59:59"), (10**15, "277777777777:46:40")],
 )
-def test_durations(seconds: float, text: str) -> None:
-    assert progress._duration(seconds) == text
+def test_the_time_that_is_left(
+    seconds: float, text: str, capsys: pytest.CaptureFixture[str], clock: list[float]
+) -> None:
+    reporter = make_reporter(round(10 * seconds) + 10, 0, enabled=True)
+    clock[0] += 1.0
+    reporter.update(10, {})
+    assert f"  10 steps/s  ETA {text}\n" in capsys.readouterr().out
+
+
+def test_no_time_is_foretold_before_the_first_step(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+    make_reporter(100, 0, enabled=True).update(0, {})
+    assert capsys.readouterr().out == "  0 / 100  return -  0 steps/s  ETA -:--:--\n"
 
 
 @pytest.mark.parametrize(
@@ -120,9 +131,9 @@ def test_a_terminal_gets_one_live_line(columns: int, shortest: int) -> None:
     assert "100 %" in last
     assert "1.00M / 1.00M" in last
     assert "return 12.3 (max 21)" in last
-    assert "ETA 0:00" in last
+    assert "ETA 0:00:00" in last
     assert shortest <= last.count("\u2501") <= 40
-    assert len(re.sub(r"\x1b\[[0-9;]*m", "", last)) <= columns - 3  # room for a typed ^C
+    assert len(re.sub(r"\x1b\[[0-9;]*m", "", last).rstrip()) <= columns - 3  # room for a typed ^C
     assert " 25 %" in output
     assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")  # the cursor is shown
 
@@ -136,7 +147,7 @@ def test_a_dumb_terminal_gets_plain_lines() -> None:
 def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from pgfast.training.progress import make_reporter
+from pgfast.reporting.progress import make_reporter
 reporter = make_reporter(10**6, 0, enabled=True)
 for n in range(20_000):
     reporter.update(n, {{}})

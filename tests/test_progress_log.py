@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pgfast.training.files import CheckpointError
-from pgfast.training.progress_log import ProgressLog, read_progress
+from pgfast.runs.files import CheckpointError
+from pgfast.runs.progress_log import ProgressLog, read_progress
 
 FIELDS = ("timesteps", "return_mean", "value_loss")
 

@@ -9,7 +9,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import pgfast
 from counting_env import CountingEnv
-from pgfast.rollout import Rollout
+from pgfast.agent import Agent
+from pgfast.sampling.rollout import Rollout
 
 
 def vector(*lengths: int, mode: AutoresetMode = AutoresetMode.NEXT_STEP, truncate: bool = True) -> SyncVectorEnv:
@@ -22,7 +23,7 @@ def collected(env: SyncVectorEnv, n_steps: int, updates: int = 1, **settings: ob
     agent = pgfast.VPG(env, **settings)  # type: ignore[arg-type]
     rows: list[int] = []
     agent.learn(10**9, callback=lambda agent, _: rows.append(agent.updates) or len(rows) < updates)
-    return agent, agent.collector.rollout
+    return agent, agent.sampler.rollout
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
@@ -36,7 +37,7 @@ def test_whole_episodes_fill_the_batch_and_end(mode: AutoresetMode) -> None:
         assert rollout.time[:, 0].tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert rollout.truncated[-1].all()
     assert agent.timesteps == rollout.rows == rollout.valid.size
-    assert agent.scores.row()["return_mean"] == 6.0
+    assert agent.sampler.statistics.row()["return_mean"] == 6.0
 
 
 def test_an_environment_that_has_stopped_is_left_out() -> None:
@@ -45,8 +46,8 @@ def test_an_environment_that_has_stopped_is_left_out() -> None:
     assert rollout.valid[:, 0].tolist() == [True] * 3 + [False] * 4
     assert rollout.valid[:, 1].tolist() == [True] * 7
     assert not (rollout.terminated | rollout.truncated)[3:, 0].any()
-    assert sorted(agent.scores.returns) == [6.0, 28.0]
-    assert agent.scores.row()["episodes"] == 2
+    assert sorted(agent.sampler.statistics.returns) == [6.0, 28.0]
+    assert agent.sampler.statistics.row()["episodes"] == 2
 
 
 def test_an_environment_that_is_being_reset_has_no_open_episode() -> None:
@@ -61,7 +62,7 @@ def test_every_rollout_starts_afresh() -> None:
     assert agent.updates == 3
     assert rollout.time[0].tolist() == [0, 0]
     assert rollout.observations[0, :, 1].tolist() == [0.0, 0.0]
-    assert agent.scores.episodes_cut == 0
+    assert agent.sampler.statistics.episodes_cut == 0
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -70,10 +71,10 @@ def test_the_time_limit_counts_as_an_end_in_whole_episodes_alone(whole: bool) ->
     agent = pgfast.VPG(
         vector(3, 3), n_steps=3, baseline="linear", whole_episodes=whole, gae_lambda=1.0, discount=0.5, hidden_sizes=()
     )
-    agent.baseline.values = lambda observations, time: np.full(len(time), 100.0, np.float32)  # type: ignore[method-assign]
+    values = agent.value_function
+    values.values = lambda observations, time: np.full(len(time), 100.0, np.float32)  # type: ignore[method-assign]
     batches = []
-    original = agent.batch
-    agent.batch = lambda: batches.append(original()) or batches[-1]  # type: ignore[method-assign,func-returns-value]
+    values.fit = lambda batch, reduce: batches.append(batch)  # type: ignore[method-assign]
     agent.learn(6)
     after = 0.0 if whole else 0.5 * 100.0
     last = 3.0 + after
@@ -84,8 +85,10 @@ def test_time_runs_through_rollouts_of_fixed_length() -> None:
     env = vector(7, mode=AutoresetMode.SAME_STEP)
     agent = pgfast.VPG(env, n_steps=5, baseline="linear", hidden_sizes=())
     times = []
-    original = agent.update
-    agent.update = lambda: times.append(agent.collector.rollout.time[:, 0].tolist()) or original()  # type: ignore[method-assign,func-returns-value]
+    original = agent.learner.update
+    agent.learner.update = lambda rollout, reduce: (  # type: ignore[method-assign]
+        times.append(rollout.time[:, 0].tolist()) or original(rollout, reduce)  # type: ignore[func-returns-value]
+    )
     agent.learn(15)
     assert times == [[0, 1, 2, 3, 4, 5], [5, 6, 0, 1, 2, 3], [3, 4, 5, 6, 0, 1]]
 
@@ -93,12 +96,14 @@ def test_time_runs_through_rollouts_of_fixed_length() -> None:
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
 def test_the_value_after_a_cut_is_that_of_the_time_reached(mode: AutoresetMode) -> None:
     agent = pgfast.VPG(vector(3, mode=mode), n_steps=12, baseline="linear", hidden_sizes=())
-    agent.baseline.values = lambda observations, time: 100.0 * time.astype(np.float32)  # type: ignore[method-assign]
+    values = agent.value_function
+    values.values = lambda observations, time: 100.0 * time.astype(np.float32)  # type: ignore[method-assign]
     agent.learn(12)
-    rollout = agent.collector.rollout
+    rollout = agent.sampler.rollout
     ends = rollout.truncated[:, 0]
     assert ends.sum() >= 3
-    assert rollout.next_values[ends, 0].tolist() == [300.0] * ends.sum()
+    following = rollout.next_values(values.of_rollout(rollout), values.values)
+    assert following[ends, 0].tolist() == [300.0] * ends.sum()
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
@@ -107,14 +112,12 @@ def test_last_observations_are_normalized_as_all_others(mode: AutoresetMode) -> 
         vector(3, mode=mode), n_steps=7, hidden_sizes=(), normalize_observations=True, whole_episodes=False
     )
     agent.learn(7)
-    normalizer = agent.observation_normalizer
-    assert normalizer is not None
-    agent.collector.collect(7)
-    rollout = agent.collector.rollout
+    normalizers = agent.learner.normalizers
+    rollout = agent.sampler.collect(7, 1)
     assert [t for t, _, _ in rollout.final_observations] == [1, 4]
     for t, n, last in rollout.final_observations:
         raw = np.array([[rollout.raw_observations[t, n, 0], 3.0]], np.float32)
-        np.testing.assert_array_equal(last, normalizer.apply(raw)[0])
+        np.testing.assert_array_equal(last, normalizers.normalize_observations(raw)[0])
         assert last[1] != 3.0
 
 
@@ -126,12 +129,12 @@ def test_keys_of_infos_mean_nothing_from_other_environments() -> None:
 
     agent = pgfast.VPG(Telling, n_steps=6, num_envs=2, hidden_sizes=(), preset=None)
     agent.learn(12)
-    assert agent.scores.row()["return_mean"] == 6.0
-    assert agent.collector.rollout.valid[:3].all()
+    assert agent.sampler.statistics.row()["return_mean"] == 6.0
+    assert agent.sampler.rollout.valid[:3].all()
 
 
 def test_an_episode_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgfast.rollout._MOST_EPISODE_STEPS", 500)
+    monkeypatch.setattr("pgfast.sampling.collector._MOST_EPISODE_STEPS", 500)
     agent = pgfast.VPG(lambda: CountingEnv(length=10**9), num_envs=2, n_steps=5, baseline="zero", hidden_sizes=())
     with pytest.raises(RuntimeError, match=r"did not end its episode within 500 steps; .*whole_episodes=False"):
         agent.learn(10)
@@ -142,8 +145,8 @@ def test_whole_episodes_of_atari_are_whole_games() -> None:
         "BreakoutNoFrameskip-v4", network="origin_cnn", num_envs=2, n_steps=2, baseline="zero", preset=None
     )
     agent.learn(2)
-    assert agent.scores.row()["episodes"] == 2
-    assert agent.collector.rollout.terminated.sum(axis=0).tolist() == [5, 5]  # lives
+    assert agent.sampler.statistics.row()["episodes"] == 2
+    assert agent.sampler.rollout.terminated.sum(axis=0).tolist() == [5, 5]  # lives
     agent.close()
 
 
@@ -179,7 +182,7 @@ def test_whole_episodes_play_the_same_games_whatever_came_before() -> None:
     second.evaluate(2)
     while second.updates < first.updates:
         second.learn(1)
-    np.testing.assert_array_equal(first.collector.rollout.observations, second.collector.rollout.observations)
+    np.testing.assert_array_equal(first.sampler.rollout.observations, second.sampler.rollout.observations)
 
 
 def test_rollouts_keep_what_the_policy_saw_and_what_the_environments_gave() -> None:
@@ -187,14 +190,28 @@ def test_rollouts_keep_what_the_policy_saw_and_what_the_environments_gave() -> N
         vector(5, 4), n_steps=4, baseline="mlp", hidden_sizes=(4,), normalize_observations=True, whole_episodes=False
     )
     agent.learn(8)
-    rollout = agent.collector.rollout
+    rollout = agent.sampler.rollout
     np.testing.assert_array_equal(rollout.observations, rollout.raw_observations)  # no statistics yet
-    moments = agent.observation_normalizer.moments  # type: ignore[union-attr]
+    moments = agent.learner.normalizers.statistics.observations
     np.testing.assert_allclose(moments.mean, rollout.raw_observations[:-1][rollout.valid].mean(axis=0))
     last = rollout.raw_observations[-1].copy()
-    before = (moments.mean.copy(), moments.variance.copy())
     agent.learn(8)
     np.testing.assert_array_equal(rollout.raw_observations[0], last)
-    expected = (last - before[0]) / np.sqrt(before[1] + 1e-8)
+    expected = (last - moments.mean) / np.sqrt(moments.variance + 1e-8)
     np.testing.assert_allclose(rollout.observations[0], expected, rtol=1e-5, atol=1e-5)
-    assert moments.count == 8 + np.count_nonzero(rollout.valid) < 16  # the rows that only reset are left out
+    count = agent.learner.normalizers.statistics.observations.count
+    assert count == 8 + np.count_nonzero(rollout.valid) < 16  # the rows that only reset are left out
+
+
+@pytest.mark.parametrize("algorithm", [pgfast.A2C, pgfast.VPG])
+def test_rollouts_keep_the_log_probabilities_and_values_of_the_policy_that_played(algorithm: type[Agent]) -> None:
+    agent = algorithm(vector(5, 4), n_steps=7, hidden_sizes=(4,))
+    agent.start_environments()
+    rollout, policy = agent.sampler.collect(0, 0), agent.policy
+    for t in range(7):
+        expected = policy.distribution(rollout.observations[t]).log_prob(rollout.actions[t])
+        np.testing.assert_allclose(rollout.log_prob[t], expected, rtol=1e-6)
+    assert (rollout.values is None) == (algorithm is pgfast.VPG)
+    if rollout.values is not None:
+        for t in range(8):
+            np.testing.assert_allclose(rollout.values[t], policy.values(rollout.observations[t]), rtol=1e-6, atol=1e-7)

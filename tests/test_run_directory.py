@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
-from pgfast.training.files import CheckpointError
-from pgfast.training.run_directory import RunDirectory
+from pgfast.runs.run_directory import RunDirectory
 
 RunPython = Callable[..., CompletedProcess[str]]
-OPEN = "import sys, pathlib; from pgfast.training.run_directory import RunDirectory as R; R.open(pathlib.Path({!r}))"
+OPEN = "import sys, pathlib; from pgfast.runs.run_directory import RunDirectory as R; R.open(pathlib.Path({!r}))"
 
 
 def create(path: Path | None, root: Path = Path("runs"), env_id: str = "ALE/Breakout-v5") -> RunDirectory:
@@ -31,21 +31,20 @@ def test_automatic_names_are_numbered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("env_id", ["../../etc", "module:Env-v0", "a b\n\0", "\u00e9"])
 def test_a_name_stays_in_its_root(tmp_path: Path, env_id: str) -> None:
-    with create(None, tmp_path, env_id) as run:
+    with closing(create(None, tmp_path, env_id)) as run:
         assert run.path.parent == tmp_path
         assert run.path.name.isascii()
         assert run.path.name.isprintable()
 
 
 def test_the_places_in_it(tmp_path: Path) -> None:
-    with create(tmp_path / "some" / "run") as run:
+    with closing(create(tmp_path / "some" / "run")) as run:
         assert run.path == tmp_path / "some" / "run"
-        places = [run.config_path, run.progress_path, run.checkpoints, run.videos, run.model_path]
+        places = [run.config_path, run.progress_path, run.checkpoints, run.model_path]
     assert [place.name for place in places] == [
         "config.json",
         "progress.csv",
         "checkpoints",
-        "videos",
         "model.safetensors",
     ]
     assert all(place.parent == run.path for place in places)
@@ -63,8 +62,11 @@ def test_where_nothing_can_be_made_a_sentence_says_so(tmp_path: Path) -> None:
     below = tmp_path / "file" / "run"
     with pytest.raises(NotADirectoryError, match=f"^cannot make the run directory {below}: Not a directory$"):
         create(below)
-    with pytest.raises(OSError, match=f"^cannot make the run directory {tmp_path / 'file'}/a2c-.*: File exists$"):
+    with pytest.raises(OSError, match=f"^cannot make the run directory {tmp_path / 'file'}/a2c-.*: Not a directory$"):
         create(None, tmp_path / "file")
+    (tmp_path / "unmounted").symlink_to(tmp_path / "missing")
+    with pytest.raises(FileExistsError, match=r"^cannot make the run directory .*unmounted/a2c-.*: File exists$"):
+        create(None, tmp_path / "unmounted")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permission bits do not bind root")
@@ -74,16 +76,6 @@ def test_a_read_only_parent_is_refused(tmp_path: Path) -> None:
         create(None, tmp_path)
 
 
-def test_config_comes_back(tmp_path: Path) -> None:
-    with create(tmp_path / "run") as run:
-        run.write_config({"seed": 3, "settings": {"discount": 0.99}})
-    with RunDirectory.open(tmp_path / "run") as run:
-        assert run.read_config() == {"seed": 3, "settings": {"discount": 0.99}}
-        run.config_path.write_text("{")
-        with pytest.raises(CheckpointError, match=r"config\.json: content is not valid JSON"):
-            run.read_config()
-
-
 def test_opening_wants_a_run_directory(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(FileNotFoundError, match=rf"^{path} is not a run directory: it has no config\.json$"):
@@ -91,16 +83,16 @@ def test_opening_wants_a_run_directory(tmp_path: Path) -> None:
 
 
 def test_opening_removes_leftovers(tmp_path: Path) -> None:
-    with create(tmp_path / "run") as run:
-        run.write_config({})
+    with closing(create(tmp_path / "run")) as run:
+        run.config_path.touch()
         (run.checkpoints / ".new-000000000005").mkdir(parents=True)
-    with RunDirectory.open(run.path):
+    with closing(RunDirectory.open(run.path)):
         assert list(run.checkpoints.iterdir()) == []
 
 
 def test_a_second_process_is_refused_until_the_first_closes(tmp_path: Path, run_python: RunPython) -> None:
-    with create(tmp_path / "run") as run:
-        run.write_config({})
+    with closing(create(tmp_path / "run")) as run:
+        run.config_path.touch()
         second = run_python(OPEN.format(str(run.path)))
         assert second.returncode == 1
         assert f"BlockingIOError: the run directory {run.path} is in use by process {os.getpid()}\n" in second.stderr
@@ -115,7 +107,7 @@ def test_a_second_process_is_refused_until_the_first_closes(tmp_path: Path, run_
 # Forking tests run in a process of their own: the tests' own process may have threads.
 FORK = """
 import os, pathlib, signal, time
-from pgfast.training.run_directory import RunDirectory
+from pgfast.runs.run_directory import RunDirectory
 run = RunDirectory.open(pathlib.Path(os.environ["RUN"]))
 worker = os.fork()
 """
@@ -143,8 +135,8 @@ run.close()
 
 
 def test_a_killed_process_holds_no_lock_even_where_its_workers_live_on(tmp_path: Path, run_python: RunPython) -> None:
-    with create(tmp_path / "run") as run:
-        run.write_config({})
+    with closing(create(tmp_path / "run")) as run:
+        run.config_path.touch()
     killed = run_python(FORK + KILLED, RUN=str(run.path))
     assert killed.returncode == -signal.SIGKILL
     worker = int(killed.stdout)
@@ -156,7 +148,7 @@ def test_a_killed_process_holds_no_lock_even_where_its_workers_live_on(tmp_path:
 
 
 def test_a_worker_that_closes_leaves_the_lock_to_its_parent(tmp_path: Path, run_python: RunPython) -> None:
-    with create(tmp_path / "run") as run:
-        run.write_config({})
+    with closing(create(tmp_path / "run")) as run:
+        run.config_path.touch()
     result = run_python(FORK + WORKER_CLOSES, RUN=str(run.path))
     assert (result.stdout, result.returncode) == ("still locked\n", 0)

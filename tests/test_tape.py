@@ -1,4 +1,4 @@
-"""Forward passes recorded on a tape: what a rollout leaves behind for its update."""
+"""nn.Tape: forward passes that are recorded with their inputs, and gone back through."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ import pytest
 from numpy.typing import NDArray
 
 from pgfast import nn
-from pgfast._native import core
-from pgfast.distributions import Categorical
-from pgfast.reference import random
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 NETWORKS: dict[str, Callable[[Any], nn.Network]] = {
@@ -30,10 +27,6 @@ def network(request: pytest.FixtureRequest, dtype: Any) -> nn.Network:
     return NETWORKS[request.param](dtype)
 
 
-def make_tape(network: nn.Network, rows: int) -> Any:
-    return (core.TapeFloat32 if network.dtype == np.float32 else core.TapeFloat64)(network.native, rows)
-
-
 @pytest.fixture(params=["bytes", "floats"])
 def x(request: pytest.FixtureRequest, network: nn.Network, rng: np.random.Generator) -> NDArray[Any]:
     values = rng.integers(0, 256, (100, *network.input_shape), np.uint8)
@@ -41,93 +34,126 @@ def x(request: pytest.FixtureRequest, network: nn.Network, rng: np.random.Genera
 
 
 def test_rows_recorded_in_pieces_are_the_forward_pass(network: nn.Network, x: NDArray[Any]) -> None:
-    tape = make_tape(network, 104)
+    tape = nn.Tape(network, 104)
+    assert tape.rows == len(tape.outputs) == 104
     for rows in (slice(0, 1), slice(30, 100), slice(1, 30)):
-        network.native.record(network.parameters, x[rows], tape, rows.start)
-    np.testing.assert_array_equal(tape.output()[:100], network.forward(x))
+        tape.record(x[rows], rows.start)
+    np.testing.assert_array_equal(tape.outputs[:100], network.forward(x))
+    np.testing.assert_array_equal(tape.inputs(x.dtype)[:100], x)
 
 
-def test_replay_gives_the_bits_of_vjp(network: nn.Network, x: NDArray[Any], rng: np.random.Generator) -> None:
-    tape = make_tape(network, 100)
+def test_going_back_gives_the_bits_of_vjp(network: nn.Network, x: NDArray[Any], rng: np.random.Generator) -> None:
+    tape = nn.Tape(network, 100)
     gradient = np.full_like(network.parameters, np.nan)
     for _ in range(2):  # the second time on the memory of the first
         x = np.ascontiguousarray(x[::-1])
         dy = rng.standard_normal((100, network.output_size)).astype(network.dtype)
         kept = dy.copy()
-        network.native.record(network.parameters, x[:37], tape, 0)
-        network.native.record(network.parameters, x[37:], tape, 37)
-        network.native.replay_vjp(network.parameters, x, tape, dy, gradient)
+        tape.record(x[:37])
+        tape.record(x[37:], 37)
+        tape.vjp(dy, gradient)
         np.testing.assert_array_equal(gradient, network.vjp(x, dy))
         np.testing.assert_array_equal(dy, kept)
 
 
-def test_replay_of_the_first_rows_alone(network: nn.Network, x: NDArray[Any]) -> None:
-    tape, gradient = make_tape(network, 100), np.empty_like(network.parameters)
+def test_going_back_through_the_first_rows_alone(network: nn.Network, x: NDArray[Any]) -> None:
+    tape, gradient = nn.Tape(network, 100), np.empty_like(network.parameters)
     dy = np.ones((60, network.output_size), network.dtype)
-    network.native.record(network.parameters, x, tape, 0)
-    network.native.replay_vjp(network.parameters, x[:60], tape, dy, gradient)
+    tape.record(x)
+    tape.vjp(dy, gradient)
     np.testing.assert_array_equal(gradient, network.vjp(x[:60], dy))
 
 
-def test_act_samples_from_the_first_outputs(network: nn.Network, x: NDArray[Any]) -> None:
-    tape, actions, family = make_tape(network, 100), np.full(40, -1), core.Family("categorical", [4])
-    core.policy_act(network.native, family, network.parameters, x[:40], tape, 60, 12, 2, 7, 1 << 40, actions)
-    outputs = network.forward(x[:40])
-    np.testing.assert_array_equal(tape.output()[60:], outputs)
-    cumulative = Categorical(np.ascontiguousarray(outputs[:, :-1]).astype(np.float64)).probabilities().cumsum(axis=1)
-    numbers = [random.uniform(random.block_of(12, 2, 7 + row, 1 << 40)) for row in range(40)]
-    np.testing.assert_array_equal(actions, (np.array(numbers)[:, np.newaxis] >= cumulative).sum(axis=1))
+def test_the_tape_keeps_its_inputs(network: nn.Network, x: NDArray[Any]) -> None:
+    tape, gradient = nn.Tape(network, 100), np.empty_like(network.parameters)
+    dy = np.ones((100, network.output_size), network.dtype)
+    expected = network.vjp(x, dy)
+    tape.record(x)
+    x[:] = 7
+    tape.vjp(dy, gradient)
+    np.testing.assert_array_equal(gradient, expected)
 
 
-def test_act_refuses_outputs_that_are_not_finite() -> None:
-    network = nn.mlp(3, 4)
-    network.parameters[-1] = np.nan
-    x, tape, actions = np.zeros((2, 3), np.float32), make_tape(network, 2), np.zeros(2, np.int64)
-    with pytest.raises(ValueError, match=r"^Policy.act: network outputs must be finite, got nan at flat index 3$"):
-        core.policy_act(
-            network.native, core.Family("categorical", [3]), network.parameters, x, tape, 0, 0, 2, 0, 0, actions
-        )
+def test_inputs_may_be_written_where_the_tape_keeps_them(network: nn.Network, x: NDArray[Any]) -> None:
+    tape, gradient = nn.Tape(network, 100), np.empty_like(network.parameters)
+    inputs = tape.inputs(x.dtype)
+    assert inputs.shape == x.shape
+    assert inputs.dtype == x.dtype
+    assert not inputs.any()
+    inputs[:] = x
+    for first in range(0, 100, 20):
+        tape.record(inputs[first : first + 20], first)
+    np.testing.assert_array_equal(inputs, x)
+    dy = np.ones((100, network.output_size), network.dtype)
+    tape.vjp(dy, gradient)
+    np.testing.assert_array_equal(tape.outputs, network.forward(x))
+    np.testing.assert_array_equal(gradient, network.vjp(x, dy))
+    tape.record(inputs[:60], 20)  # other rows of the same memory
+    np.testing.assert_array_equal(inputs[20:80], x[:60])
+    np.testing.assert_array_equal(tape.outputs[20:80], network.forward(x[:60]))
+
+
+def test_the_views_outlive_the_tape(dtype: Any) -> None:
+    x = np.full((3, 6), 0.5, dtype)
+    tape = nn.Tape(NETWORKS["mlp"](dtype), 3)
+    tape.record(x)
+    inputs, outputs = tape.inputs(dtype), tape.outputs
+    expected = outputs.copy()
+    del tape
+    scratch = [np.full((3, 6), np.nan) for _ in range(100)]
+    np.testing.assert_array_equal(inputs, x)
+    np.testing.assert_array_equal(outputs, expected)
+    assert len(scratch) == 100
+
+
+def test_a_tape_has_inputs_of_one_dtype(network: nn.Network, x: NDArray[Any]) -> None:
+    tape, name = nn.Tape(network, 100), np.dtype(network.dtype).name
+    other = np.zeros(x.shape, network.dtype if x.dtype == np.uint8 else np.uint8)
+    tape.record(x[:3])
+    texts = f"must be {x.dtype} as the inputs that the tape holds, got {other.dtype}$"
+    with pytest.raises(TypeError, match=rf"^Tape.record: x {texts}"):
+        tape.record(other[:3], 3)
+    with pytest.raises(TypeError, match=rf"^Tape.inputs: dtype {texts}"):
+        tape.inputs(other.dtype)
+    with pytest.raises(TypeError, match=rf"^Tape.inputs: dtype must be {name} or uint8, got float16$"):
+        tape.inputs(np.float16)
+    wrong = np.float32 if network.dtype == np.float64 else np.float64
+    with pytest.raises(TypeError, match=rf"^Tape.record: x must be {name} or uint8, got {np.dtype(wrong).name}$"):
+        tape.record(np.zeros(x.shape, wrong))
 
 
 def test_rows_that_do_not_fit_the_tape_are_refused(network: nn.Network, x: NDArray[Any]) -> None:
-    tape = make_tape(network, 8)
-    for rows, first in ((9, 0), (8, 1), (1, 8), (1, -1)):
-        text = rf"^Network.record: x has {rows} rows from row {first}, the tape holds 8$"
+    tape, gradient = nn.Tape(network, 8), np.empty_like(network.parameters)
+    for rows, first in ((9, 0), (8, 1), (1, 8), (1, -1), (1, 2**63 - 1)):
+        text = rf"^Tape.record: x has {rows} rows from row {first}, the tape holds 8$"
         with pytest.raises(ValueError, match=text):
-            network.native.record(network.parameters, x[:rows], tape, first)
-    with pytest.raises(ValueError, match=r"^Tape: capacity must be in "):
-        make_tape(network, 0)
+            tape.record(x[:rows], first)
+    for recorded in (0, 3):
+        if recorded:
+            tape.record(x[:recorded])
+        text = rf"^Tape.vjp: dy has {recorded + 1} rows, of which the tape has recorded {recorded}$"
+        with pytest.raises(ValueError, match=text):
+            tape.vjp(np.ones((recorded + 1, network.output_size), network.dtype), gradient)
+    for rows in (0, -1, 2**60):
+        with pytest.raises(ValueError, match=rf"^Tape: rows must be in \[1, 268435456\], got {rows}$"):
+            nn.Tape(network, rows)
 
 
-@pytest.mark.parametrize(
-    "misuse",
-    [
-        "large.record(parameters, x, core.TapeFloat32(small, 64), 0)",
-        "large.replay_vjp(parameters, x, core.TapeFloat32(small, 64), np.ones((64, 3), np.float32), 0 * parameters)",
-        "large.record(parameters, x, core.TapeFloat32(large, 64), 2**63 - 1)",
-        "core.TapeFloat32(small, 2**60)",
-    ],
-    ids=["record", "replay", "row", "output"],
-)
-def test_a_tape_that_does_not_fit_is_refused_and_no_crash(misuse: str, run_python: RunPython) -> None:
-    code = f"""
-import numpy as np
+def test_more_memory_than_there_is_raises(run_python: RunPython) -> None:
+    code = """
 from pgfast import nn
-from pgfast._native import core
-network = nn.mlp(4, 3, (4096,))
-small, large, parameters = nn.mlp(4, 3, (4,)).native, network.native, network.parameters
-x = np.zeros((64, 4), np.float32)
-try:
-    {misuse}
-except ValueError as error:
-    print("refused")
+for network in (nn.mlp(1 << 20, 1, ()), nn.mlp(1, 1 << 20, ())):
+    try:
+        nn.Tape(network, 1 << 28).inputs("float32")
+    except MemoryError:
+        print("refused")
 """
     finished = run_python(code)
-    assert (finished.returncode, finished.stdout) == (0, "refused\n")
+    assert (finished.returncode, finished.stdout) == (0, "refused\nrefused\n")
 
 
-def test_replay_refuses_to_write_over_its_inputs(network: nn.Network, x: NDArray[Any]) -> None:
-    tape, dy = make_tape(network, 4), np.ones((4, network.output_size), network.dtype)
-    network.native.record(network.parameters, x[:4], tape, 0)
-    with pytest.raises(ValueError, match=r"^Network.replay_vjp: gradient must not share memory with parameters$"):
-        network.native.replay_vjp(network.parameters, x[:4], tape, dy, network.parameters)
+def test_a_gradient_is_not_written_over_what_it_is_computed_from(network: nn.Network, x: NDArray[Any]) -> None:
+    tape, dy = nn.Tape(network, 4), np.ones((4, network.output_size), network.dtype)
+    tape.record(x[:4])
+    with pytest.raises(ValueError, match=r"^Tape.vjp: gradient must not share memory with parameters$"):
+        tape.vjp(dy, network.parameters)

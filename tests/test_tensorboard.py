@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pgfast.training import tensorboard
-from pgfast.training.tensorboard import TensorBoardLog, tensorboard_available
+from pgfast.reporting import tensorboard
+from pgfast.reporting.tensorboard import TensorBoardLog, open_events
 
 pytest.importorskip("tensorboardX")
 
@@ -36,8 +36,8 @@ def read_scalars(directory: Path) -> list[tuple[str, int, float]]:
 
 
 def test_known_numbers_become_scalars(tmp_path: Path) -> None:
-    assert tensorboard_available()
-    log = TensorBoardLog(tmp_path)
+    log = open_events(tmp_path, None)
+    assert log is not None
     log.write({"timesteps": 100, "return_mean": 1.5, "return_std": None, "entropy": math.nan, "episodes": 3}, 100)
     log.write({"timesteps": 200, "return_mean": 2.5}, 200)
     log.close()

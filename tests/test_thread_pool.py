@@ -20,6 +20,7 @@ import pytest
 import pgfast
 from pgfast import kernels, losses, nn, optim
 from pgfast.distributions import Categorical
+from pgfast.losses import RowGradients
 from pgfast.policies import CategoricalPolicy, GaussianPolicy
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
@@ -72,34 +73,39 @@ def rollout_bits() -> str:
     advantages, returns = kernels.gae(rewards, values, values[0], ends, None, 0.99, 0.95)
     logits, actions = rng.standard_normal((10_000, 6)), rng.integers(0, 6, 10_000)
     policy = Categorical(logits)
-    gradient = losses.a2c_gradient(logits, values.ravel(), actions, advantages.ravel(), returns.ravel(), 0.01, 0.5)
-    return digest(returns, *gradient, policy.entropy(), policy.sample(5), policy.probabilities())
+    columns = policy.log_prob(actions), advantages.ravel(), policy.entropy(), returns.ravel(), values.ravel()
+    found, rows = losses.a2c_gradient(*columns, 0.01, 0.5)
+    gradient = policy.gradient(actions, rows.log_prob, rows.entropy)
+    return digest(returns, *found, *rows, *gradient, policy.entropy(), policy.sample(5), policy.probabilities())
 
 
 def matrix_bits() -> str:
-    """Fisher matrices, their solves and products, in both dtypes; 300 parameters are several blocks."""
+    """Fisher matrices and their solves, in both dtypes; 300 parameters are several blocks."""
     results: list[Any] = []
     for dtype in (np.float32, np.float64):
         scores = np.random.default_rng(6).standard_normal((700, 300)).astype(dtype)
         gradient = scores[0].copy()
         fisher = kernels.fisher_matrix(scores)
-        solved = kernels.conjugate_gradient(kernels.fisher_operator(scores), gradient, damping=0.1)
-        results += [fisher, kernels.natural_gradient(fisher, gradient, 0.1), solved.solution]
+        results += [fisher, kernels.natural_gradient(fisher, gradient, 0.1)]
         results += [kernels.natural_gradient_from_scores(scores[:90].copy(), gradient, 0.1, method="woodbury")]
     return digest(*results)
 
 
 def policy_bits() -> str:
-    """Scores, gradients, actions and Fisher products of both kinds of policy."""
+    """Scores, gradients, actions, Fisher products and their solves of both kinds of policy."""
     rng = np.random.default_rng(7)
     observations = rng.standard_normal((2100, 17), dtype=np.float32)
     weights = rng.standard_normal(2100, dtype=np.float32)
     results: list[Any] = []
     for policy in (CategoricalPolicy(nn.mlp(17, 6)), GaussianPolicy(nn.mlp(17, 6))):
         actions, log_prob = policy.act(observations, rng=8)
-        v = rng.standard_normal(policy.parameters.size, dtype=np.float32)
+        v, operator = (
+            rng.standard_normal(policy.parameters.size, dtype=np.float32),
+            policy.fisher_operator(observations),
+        )
         results += [actions, log_prob, policy.scores(observations[:50], actions[:50])]
-        results += [policy.gradient(observations, actions, weights), policy.fisher_operator(observations)(v)]
+        results += [policy.gradient(observations, actions, RowGradients(weights)), operator(v)]
+        results += [kernels.conjugate_gradient(operator, v, damping=0.1).solution]
         distribution = policy.distribution(observations)
         results += [distribution.entropy(), distribution.kl(distribution), distribution.log_prob(actions)]
     return digest(*results)

@@ -10,12 +10,13 @@ import pytest
 
 import pgfast
 from counting_env import CountingEnv
-from pgfast.training.checkpoints import list_checkpoints, read_checkpoint
-from pgfast.training.loading import verify
-from pgfast.training.models import read_model, write_model
-from pgfast.training.progress_log import read_progress
-from pgfast.training.resuming import resume
-from pgfast.training.run import FIELDS, Run
+from pgfast.loading import verify
+from pgfast.resuming import resume
+from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint
+from pgfast.runs.models import read_model, write_model
+from pgfast.runs.progress_log import read_progress
+from pgfast.runs.run import FIELDS
+from pgfast.training.loop import create_run
 
 SETTINGS = {"num_envs": 4, "n_steps": 5, "hidden_sizes": (8,), "report_every": 60, "sync_every": 200}
 
@@ -72,7 +73,7 @@ def test_resuming_elsewhere_says_that_games_begin_anew(tmp_path: Path) -> None:
     assert "with new games" in resumption.messages[-1]
     resumption.train()
     assert resumption.agent.timesteps == 400
-    assert resumption.agent.scores.episodes_cut > 0
+    assert resumption.agent.sampler.statistics.episodes_cut > 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["total_timesteps"] == 400
 
 
@@ -90,7 +91,7 @@ def test_resume_falls_back_to_an_older_checkpoint_and_says_so_but_load_does_not(
 
 def test_a_run_that_saved_nothing_begins_anew(tmp_path: Path) -> None:
     """As one that was killed while its environments were made."""
-    run = Run.create(agent(), tmp_path / "run", 400)
+    run = create_run(agent(), tmp_path / "run", 400, None)
     run.write({"timesteps": 5})
     run.close()
     (tmp_path / "run" / ".model.safetensors.tmp-1234").write_bytes(b"half a model")
@@ -107,6 +108,14 @@ def test_a_complete_run_is_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is complete at 200 timesteps; give a larger total"):
         resume(tmp_path / "run")
     resume(tmp_path / "run", 220).run.close()  # and the lock was given back
+
+
+def test_a_broken_config_is_named(tmp_path: Path) -> None:
+    agent().learn(200, run_dir=tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_text("{")
+    for _ in range(2):  # the lock was given back
+        with pytest.raises(pgfast.CheckpointError, match=r"config\.json: content is not valid JSON"):
+            resume(tmp_path / "run", 400)
 
 
 def test_save_and_load(tmp_path: Path) -> None:
@@ -154,7 +163,7 @@ def test_a_model_without_an_id(tmp_path: Path) -> None:
         ({"format": 99}, "format 99 is not known"),
         ({"settings": {}}, "settings differ"),
         ({"space": {"observation_shape": [10**9]}}, "KeyError: 'action'"),
-        ({"timesteps": None}, "TypeError"),
+        ({"timesteps": None}, r"timesteps must be a whole number in \[0, 10\^12\), got None"),
     ],
 )
 def test_a_model_file_that_lies(tmp_path: Path, change: dict, text: str) -> None:
@@ -170,7 +179,7 @@ def test_parameters_of_another_size(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     agent().save(path)
     arrays, metadata = read_model(path)
-    write_model(path, {"parameters": arrays["parameters"][:-1]}, metadata)
+    write_model(path, {**arrays, "policy.parameters": arrays["policy.parameters"][:-1]}, metadata)
     with pytest.raises(pgfast.CheckpointError, match="parameters"):
         pgfast.load(path)
 
@@ -200,17 +209,17 @@ def test_a_checkpoint_brings_the_optimizer(tmp_path: Path) -> None:
 def test_a_checkpoint_holds_what_the_rest_depends_on(tmp_path: Path) -> None:
     agent(optimizer="adam").learn(200, run_dir=tmp_path / "run")
     arrays, state = read_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1])
-    assert set(arrays) == {"parameters", "optimizer.mean", "optimizer.mean_square"}
-    assert state["optimizer"]["steps"] == 10
+    assert set(arrays) == {"policy.parameters", "optimizer.mean", "optimizer.mean_square"}
+    assert state["state"]["optimizer"]["steps"] == 10
     assert state["synchronised"] is True
-    assert len(state["scores"]["returns"]) == state["scores"]["episodes"]
+    assert len(state["state"]["episodes"]["returns"]) == state["state"]["episodes"]["episodes"]
 
 
 def test_training_goes_on_where_saving_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pgfast.training.run.write_checkpoint", fail)
-    monkeypatch.setattr("pgfast.training.run.ProgressLog.write", fail)
+    monkeypatch.setattr("pgfast.runs.run.write_checkpoint", fail)
+    monkeypatch.setattr("pgfast.runs.run.ProgressLog.write", fail)
     trained = agent().learn(400, run_dir=tmp_path / "run")
     np.testing.assert_array_equal(trained.policy.parameters, agent().learn(400).policy.parameters)

@@ -149,6 +149,19 @@ class Arguments {
     return value;
   }
 
+  /// The divisor of a mean.
+  Index count(const char* name, const py::object& object) const {
+    const auto integer = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
+    if (!integer) {
+      PyErr_Clear();
+      throw py::type_error(prefix(name) + "must be an int or None, got " +
+                           std::string(py::str(py::type::of(object).attr("__name__"))));
+    }
+    const Index value = PyNumber_AsSsize_t(integer.ptr(), nullptr);  // the nearest of its range
+    if (value < 1) fail(name, "must be at least 1, got " + std::string(py::str(integer)));
+    return value;
+  }
+
   /// Every value finite, else an error that names the first that is not.
   template <typename T>
   void finite(const char* name, const T* values, Index size) const {

@@ -1,24 +1,21 @@
 #include <string>
 
-#include "arrays.hpp"
+#include "native_operator.hpp"
 #include "pgfast/linalg/conjugate_gradient.hpp"
-#include "pgfast/linalg/linear_operator.hpp"
 
 namespace pgfast::bindings {
 namespace {
 
-template <typename Scalar>
-py::array apply_operator(LinearOperator<Scalar>& linear_operator, const py::object& v) {
-  Arguments check("LinearOperator");
-  check.extent("P", linear_operator.size());
-  const auto* from = check.input<Scalar>("v", v, {"P"});
-  auto product = check.result<Scalar>({"P"});
-  Scalar* to = product.mutable_data();
-  without_gil([&] {
-    const auto lock = linear_operator.exclusive();
-    linear_operator.apply(from, to);
+py::array apply_operator(const Either<LinearOperator>& either, const py::object& v) {
+  return either.visit([&]<typename Scalar>(LinearOperator<Scalar>& linear_operator) {
+    Arguments check("LinearOperator");
+    check.extent("P", linear_operator.size());
+    const auto* from = check.input<Scalar>("v", v, {"P"});
+    return check.filled<Scalar>({"P"}, [&](Scalar* to) {
+      const auto lock = linear_operator.exclusive();
+      linear_operator.apply(from, to);
+    });
   });
-  return py::array(std::move(product));
 }
 
 const char* status_name(ConjugateGradientReport::Status status) {
@@ -43,18 +40,12 @@ py::tuple bind_conjugate_gradient(const py::object& matvec, const py::object& b,
   Arguments check("conjugate_gradient");
   return check.dispatch("b", b, [&](auto tag) -> py::tuple {
     using Scalar = decltype(tag);
-    using Other = std::conditional_t<std::is_same_v<Scalar, float>, double, float>;
-    LinearOperator<Scalar>* native = nullptr;
-    const std::string kind = py::str(py::type::of(matvec).attr("__name__"));
-    if (py::isinstance<LinearOperator<Scalar>>(matvec)) {
-      native = py::cast<LinearOperator<Scalar>*>(matvec);
+    LinearOperator<Scalar>* native = native_operator<Scalar>("conjugate_gradient", "matvec", matvec, "b");
+    if (native != nullptr)
       check.extent("P", native->size());
-    } else if (py::isinstance<LinearOperator<Other>>(matvec)) {
-      throw py::type_error(std::string("conjugate_gradient: matvec must be an operator of ") + dtype_name<Scalar>() +
-                           " as b, got " + kind);
-    } else if (!PyCallable_Check(matvec.ptr())) {
-      throw py::type_error("conjugate_gradient: matvec must be callable, got " + kind);
-    }
+    else if (!PyCallable_Check(matvec.ptr()))
+      throw py::type_error("conjugate_gradient: matvec must be callable, got " +
+                           std::string(py::str(py::type::of(matvec).attr("__name__"))));
     const auto* right = check.input<Scalar>("b", b, {"P"});
     if (max_iterations < 0) check.fail("max_iterations", "must be at least 0, got " + std::to_string(max_iterations));
     check.not_negative("tolerance", tolerance);
@@ -75,19 +66,15 @@ py::tuple bind_conjugate_gradient(const py::object& matvec, const py::object& b,
   });
 }
 
-template <typename Scalar>
-void register_operator(py::module_& module, const char* name) {
-  using Operator = LinearOperator<Scalar>;
-  py::class_<Operator>(module, name)
-      .def_property_readonly("size", &Operator::size)
-      .def("__call__", &apply_operator<Scalar>, py::arg("v"));
-}
-
 }  // namespace
 
 void register_linalg(py::module_& module) {
-  register_operator<float>(module, "LinearOperatorFloat32");
-  register_operator<double>(module, "LinearOperatorFloat64");
+  py::class_<Either<LinearOperator>>(module, "LinearOperator")
+      .def_property_readonly("size",
+                             [](const Either<LinearOperator>& either) {
+                               return either.visit([](const auto& linear_operator) { return linear_operator.size(); });
+                             })
+      .def("__call__", &apply_operator, py::arg("v"));
   module.def("conjugate_gradient", &bind_conjugate_gradient, py::arg("matvec"), py::arg("b"), py::arg("max_iterations"),
              py::arg("tolerance"), py::arg("damping"));
 }

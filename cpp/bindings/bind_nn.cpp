@@ -21,161 +21,165 @@ Activation parse_activation(const std::string& name) {
   throw py::value_error("Network: activation must be \"tanh\" or \"relu\", got \"" + name + "\"");
 }
 
-template <typename Scalar>
-std::unique_ptr<Network<Scalar>> make_network(const std::vector<Index>& input_shape,
-                                              const std::vector<LayerTuple>& layers) {
+Either<Network> make_network(const py::dtype& dtype, const std::vector<Index>& input_shape,
+                             const std::vector<LayerTuple>& layers) {
   std::vector<LayerSpec> specs;
   for (const auto& [kind, outputs, kernel, stride, activation] : layers) {
     if (kind != "dense" && kind != "conv2d") throw py::value_error("Network: unknown kind of layer \"" + kind + "\"");
     specs.push_back({kind == "dense" ? LayerSpec::Kind::dense : LayerSpec::Kind::conv2d, outputs, kernel, stride,
                      parse_activation(activation)});
   }
-  try {
-    return std::make_unique<Network<Scalar>>(input_shape, specs);
-  } catch (const std::invalid_argument& error) {
-    throw py::value_error(std::string("Network: ") + error.what());
-  }
-}
-
-template <typename Scalar>
-py::array forward(const Network<Scalar>& network, const py::object& parameters, const py::object& x) {
-  NetworkCall<Scalar> call("Network.forward", network, parameters, x);
-  auto y = call.check.template result<Scalar>({"B", "out"});
-  Scalar* to = y.mutable_data();
-  without_gil([&] {
-    Tape<Scalar> tape(network, call.rows);
-    network.forward(call.parameters, call.x, 0, call.rows, tape);
-    std::copy_n(tape.output(), call.rows * network.output_size(), to);
+  return with_dtype("Network", dtype, [&](auto tag) {
+    using Scalar = decltype(tag);
+    try {
+      return Either<Network>(std::make_unique<Network<Scalar>>(input_shape, specs));
+    } catch (const std::invalid_argument& error) {
+      throw py::value_error(std::string("Network: ") + error.what());
+    }
   });
-  return py::array(std::move(y));
 }
 
-template <typename Scalar>
-py::array vjp(const Network<Scalar>& network, const py::object& parameters, const py::object& x, const py::object& dy) {
-  NetworkCall<Scalar> call("Network.vjp", network, parameters, x);
-  const auto* cotangent = call.check.template input<Scalar>("dy", dy, {"B", "out"});
-  auto gradient = call.check.template result<Scalar>({"P"});
-  Scalar* to = gradient.mutable_data();
-  without_gil([&] {
-    Tape<Scalar> tape(network, call.rows);
-    network.forward(call.parameters, call.x, 0, call.rows, tape);
-    network.vjp(call.parameters, call.x, call.rows, tape, cotangent, to);
+std::vector<std::tuple<std::string, std::vector<Index>, Index>> layout(const Either<Network>& either) {
+  std::vector<std::tuple<std::string, std::vector<Index>, Index>> blocks;
+  either.visit([&](const auto& network) {
+    for (const ParameterBlock& b : network.layout()) blocks.emplace_back(b.name, b.shape, b.offset);
   });
-  return py::array(std::move(gradient));
+  return blocks;
 }
 
-template <typename Scalar>
-py::array jvp(const Network<Scalar>& network, const py::object& parameters, const py::object& x, const py::object& v) {
-  NetworkCall<Scalar> call("Network.jvp", network, parameters, x);
-  const auto* tangent = call.check.template input<Scalar>("v", v, {"P"});
-  auto dy = call.check.template result<Scalar>({"B", "out"});
-  Scalar* to = dy.mutable_data();
-  without_gil([&] {
-    Tape<Scalar> tape(network, call.rows);
-    network.forward(call.parameters, call.x, 0, call.rows, tape);
-    network.jvp(call.parameters, tangent, call.x, call.rows, tape, to);
+py::array initialize(const Either<Network>& either, std::uint64_t seed, double hidden_gain, double output_gain) {
+  return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
+    py::array_t<Scalar> parameters(network.parameter_count());
+    Scalar* to = parameters.mutable_data();
+    without_gil(
+        [&] { network.initialize(to, seed, static_cast<Scalar>(hidden_gain), static_cast<Scalar>(output_gain)); });
+    return py::array(std::move(parameters));
   });
-  return py::array(std::move(dy));
 }
 
-/// Per-sample gradients, each followed by its row of `own` [B, A], a policy's parameters beside the network's.
-template <typename Scalar>
-py::array per_sample_vjp(const Network<Scalar>& network, const py::object& parameters, const py::object& x,
-                         const py::object& dy, const py::object& own) {
-  NetworkCall<Scalar> call("Network.per_sample_vjp", network, parameters, x);
-  const auto* cotangent = call.check.template input<Scalar>("dy", dy, {"B", "out"});
-  const auto* own_rows = call.check.template optional_input<Scalar>("own", own, {"B", "A"});
-  const Index own_columns = own_rows == nullptr ? 0 : call.check.extent("A");
-  const Index columns = network.parameter_count() + own_columns;
-  py::array_t<Scalar> gradients({call.rows, columns});
-  Scalar* to = gradients.mutable_data();
-  without_gil([&] {
-    Tape<Scalar> tape(network, call.rows);
-    network.forward(call.parameters, call.x, 0, call.rows, tape);
-    network.per_sample_vjp(call.parameters, call.x, call.rows, tape, cotangent, to, columns);
-    for (Index row = 0; row < call.rows; ++row)
-      std::copy_n(own_rows + row * own_columns, own_columns, to + (row + 1) * columns - own_columns);
+py::array forward(const Either<Network>& either, const py::object& parameters, const py::object& x) {
+  return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
+    NetworkArguments<Scalar> call("Network.forward", network, parameters);
+    const Inputs inputs = call.inputs(x);
+    return call.template filled<Scalar>({"B", "out"}, [&](Scalar* to) {
+      Tape<Scalar> tape = borrowed_forward(call, inputs);
+      std::copy_n(tape.outputs(), call.rows() * network.output_size(), to);
+    });
   });
-  return py::array(std::move(gradients));
 }
 
-/// Forward pass of rows [first_row, first_row + B) onto a tape.
-template <typename Scalar>
-void record(const Network<Scalar>& network, const py::object& parameters, const py::object& x, Tape<Scalar>& tape,
-            Index first_row) {
-  NetworkCall<Scalar> call("Network.record", network, parameters, x);
-  call.fits(tape, first_row);
-  without_gil([&] { network.forward(call.parameters, call.x, first_row, call.rows, tape); });
+py::array vjp(const Either<Network>& either, const py::object& parameters, const py::object& x, const py::object& dy) {
+  return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
+    NetworkArguments<Scalar> call("Network.vjp", network, parameters);
+    const Inputs inputs = call.inputs(x);
+    const auto* cotangent = call.template input<Scalar>("dy", dy, {"B", "out"});
+    return call.template filled<Scalar>({"P"}, [&](Scalar* to) {
+      Tape<Scalar> tape = borrowed_forward(call, inputs);
+      network.vjp(call.parameters, call.rows(), tape, cotangent, to);
+    });
+  });
 }
 
-/// vjp of rows 0 to B of a tape, into `gradient`.
-template <typename Scalar>
-void replay_vjp(const Network<Scalar>& network, const py::object& parameters, const py::object& x, Tape<Scalar>& tape,
-                const py::object& dy, const py::object& gradient) {
-  NetworkCall<Scalar> call("Network.replay_vjp", network, parameters, x);
-  call.fits(tape, 0);
-  const auto* cotangent = call.check.template input<Scalar>("dy", dy, {"B", "out"});
-  auto* to = call.check.template output<Scalar>("gradient", gradient, {"P"});
-  call.check.distinct("gradient", gradient, "parameters", parameters);
-  call.check.distinct("gradient", gradient, "dy", dy);
-  without_gil([&] { network.vjp(call.parameters, call.x, call.rows, tape, cotangent, to); });
+py::array jvp(const Either<Network>& either, const py::object& parameters, const py::object& x, const py::object& v) {
+  return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
+    NetworkArguments<Scalar> call("Network.jvp", network, parameters);
+    const Inputs inputs = call.inputs(x);
+    const auto* tangent = call.template input<Scalar>("v", v, {"P"});
+    return call.template filled<Scalar>({"B", "out"}, [&](Scalar* to) {
+      Tape<Scalar> tape = borrowed_forward(call, inputs);
+      network.jvp(call.parameters, tangent, call.rows(), tape, to);
+    });
+  });
 }
 
-template <typename Scalar>
-void register_network(py::module_& module, const char* network_name, const char* tape_name) {
-  using Net = Network<Scalar>;
-  py::class_<Net> network_class(module, network_name);  // known before the tape's signature names it
-  py::class_<Tape<Scalar>>(module, tape_name)
-      .def(py::init([](const Net& network, Index capacity) {
-             if (capacity < 1 || capacity > kMostRows)
-               throw py::value_error("Tape: capacity must be in [1, " + std::to_string(kMostRows) + "], got " +
-                                     std::to_string(capacity));
-             return std::make_unique<Tape<Scalar>>(network, capacity);
-           }),
-           py::arg("network"), py::arg("capacity"), py::keep_alive<1, 2>())
-      .def_property_readonly("capacity", &Tape<Scalar>::capacity)
-      .def("output", [](const py::object& self) {
-        auto& tape = self.cast<Tape<Scalar>&>();
-        return py::array_t<Scalar>({tape.capacity(), tape.network().output_size()}, tape.output(), self);
-      });
-  network_class.def(py::init(&make_network<Scalar>), py::arg("input_shape"), py::arg("layers"))
-      .def_property_readonly("input_shape", &Net::input_shape)
-      .def_property_readonly("output_size", &Net::output_size)
-      .def_property_readonly("parameter_count", &Net::parameter_count)
-      .def_property_readonly("multiply_adds", &Net::multiply_adds)
-      .def_property_readonly("layout",
-                             [](const Net& network) {
-                               std::vector<std::tuple<std::string, std::vector<Index>, Index>> blocks;
-                               for (const ParameterBlock& b : network.layout())
-                                 blocks.emplace_back(b.name, b.shape, b.offset);
-                               return blocks;
-                             })
-      .def(
-          "initialize",
-          [](const Net& network, std::uint64_t seed, double hidden_gain, double output_gain) {
-            py::array_t<Scalar> parameters(network.parameter_count());
-            Scalar* to = parameters.mutable_data();
-            without_gil([&] {
-              network.initialize(to, seed, static_cast<Scalar>(hidden_gain), static_cast<Scalar>(output_gain));
-            });
-            return parameters;
-          },
-          py::arg("seed"), py::arg("hidden_gain"), py::arg("output_gain"))
-      .def("forward", &forward<Scalar>, py::arg("parameters"), py::arg("x"))
-      .def("vjp", &vjp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("dy"))
-      .def("jvp", &jvp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("v"))
-      .def("per_sample_vjp", &per_sample_vjp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("dy"),
-           py::arg("own") = py::none())
-      .def("record", &record<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("tape"), py::arg("first_row"))
-      .def("replay_vjp", &replay_vjp<Scalar>, py::arg("parameters"), py::arg("x"), py::arg("tape"), py::arg("dy"),
-           py::arg("gradient"));
+py::array per_sample_vjp(const Either<Network>& either, const py::object& parameters, const py::object& x,
+                         const py::object& dy) {
+  return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
+    NetworkArguments<Scalar> call("Network.per_sample_vjp", network, parameters);
+    const Inputs inputs = call.inputs(x);
+    const auto* cotangent = call.template input<Scalar>("dy", dy, {"B", "out"});
+    return call.template filled<Scalar>({"B", "P"}, [&](Scalar* to) {
+      Tape<Scalar> tape = borrowed_forward(call, inputs);
+      network.per_sample_vjp(call.parameters, call.rows(), tape, cotangent, to, network.parameter_count());
+    });
+  });
+}
+
+Either<Tape> make_tape(const Either<Network>& either, Index rows) {
+  if (rows < 1 || rows > kMostRows)
+    throw py::value_error("Tape: rows must be in [1, " + std::to_string(kMostRows) + "], got " + std::to_string(rows));
+  return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
+    return Either<Tape>(std::make_unique<Tape<Scalar>>(network, rows));
+  });
+}
+
+/// A view of the tape's outputs [rows, output_size].
+py::array tape_outputs(const py::object& self) {
+  return self.cast<const Either<Tape>&>().visit([&]<typename Scalar>(Tape<Scalar>& tape) {
+    return py::array(py::array_t<Scalar>({tape.capacity(), tape.network().output_size()}, tape.outputs(), self));
+  });
+}
+
+/// A view of the tape's inputs [rows, *input_shape].
+py::array tape_inputs(const py::object& self, const py::dtype& dtype) {
+  return self.cast<const Either<Tape>&>().visit([&]<typename Scalar>(Tape<Scalar>& tape) {
+    const bool bytes = is_bytes<Scalar>("Tape.inputs", "dtype", dtype);
+    std::vector<Index> shape = tape.network().input_shape();
+    shape.insert(shape.begin(), tape.capacity());
+    return py::array(dtype, shape, reserve_inputs("Tape.inputs", "dtype", tape, bytes, 0), self);
+  });
+}
+
+/// The forward pass of rows [first_row, first_row + B).
+void tape_record(const Either<Tape>& either, const py::object& parameters, const py::object& x, Index first_row) {
+  either.visit([&]<typename Scalar>(Tape<Scalar>& tape) {
+    NetworkArguments<Scalar> call("Tape.record", tape.network(), parameters);
+    const Inputs inputs = call.inputs(x);
+    call.reserve(tape, inputs, first_row);
+    without_gil([&] { tape.record(call.parameters, inputs, first_row, call.rows()); });
+  });
+}
+
+/// The vjp of rows 0 to B, into `gradient`.
+void tape_vjp(const Either<Tape>& either, const py::object& parameters, const py::object& dy,
+              const py::object& gradient) {
+  either.visit([&]<typename Scalar>(Tape<Scalar>& tape) {
+    NetworkArguments<Scalar> call("Tape.vjp", tape.network(), parameters);
+    const auto* cotangent = call.template input<Scalar>("dy", dy, {"B", "out"});
+    call.require_recorded("dy", tape);
+    auto* to = call.template output<Scalar>("gradient", gradient, {"P"});
+    call.distinct("gradient", gradient, "parameters", parameters);
+    call.distinct("gradient", gradient, "dy", dy);
+    without_gil([&] { tape.network().vjp(call.parameters, call.rows(), tape, cotangent, to); });
+  });
+}
+
+/// A property of a network of either precision.
+template <typename Get>
+auto of_network(Get get) {
+  return [get](const Either<Network>& either) { return either.visit(get); };
 }
 
 }  // namespace
 
 void register_nn(py::module_& module) {
-  register_network<float>(module, "NetworkFloat32", "TapeFloat32");
-  register_network<double>(module, "NetworkFloat64", "TapeFloat64");
+  py::class_<Either<Network>>(module, "Network")
+      .def(py::init(&make_network), py::arg("dtype"), py::arg("input_shape"), py::arg("layers"))
+      .def_property_readonly("output_size", of_network([](const auto& network) { return network.output_size(); }))
+      .def_property_readonly("parameter_count",
+                             of_network([](const auto& network) { return network.parameter_count(); }))
+      .def_property_readonly("layout", &layout)
+      .def("initialize", &initialize, py::arg("seed"), py::arg("hidden_gain"), py::arg("output_gain"))
+      .def("forward", &forward, py::arg("parameters"), py::arg("x"))
+      .def("vjp", &vjp, py::arg("parameters"), py::arg("x"), py::arg("dy"))
+      .def("jvp", &jvp, py::arg("parameters"), py::arg("x"), py::arg("v"))
+      .def("per_sample_vjp", &per_sample_vjp, py::arg("parameters"), py::arg("x"), py::arg("dy"));
+  py::class_<Either<Tape>>(module, "Tape")
+      .def(py::init(&make_tape), py::arg("network"), py::arg("rows"), py::keep_alive<1, 2>())
+      .def_property_readonly("outputs", &tape_outputs)
+      .def("inputs", &tape_inputs, py::arg("dtype"))
+      .def("record", &tape_record, py::arg("parameters"), py::arg("x"), py::arg("first_row"))
+      .def("vjp", &tape_vjp, py::arg("parameters"), py::arg("dy"), py::arg("gradient"));
 }
 
 }  // namespace pgfast::bindings

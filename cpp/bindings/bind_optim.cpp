@@ -1,7 +1,14 @@
+#include <algorithm>
 #include <array>
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
-#include <tuple>
+#include <string_view>
+#include <type_traits>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include <pybind11/stl.h>
 
@@ -28,97 +35,155 @@ double bind_clip(const py::object& gradient, double max_norm) {
   });
 }
 
-/// What every step demands of its first two arguments, before anything is allocated for the third.
-void bind_check_step(const std::string& name, const py::object& parameters, const py::object& gradient) {
-  Arguments check(name.c_str());
-  check.dispatch("parameters", parameters, [&](auto tag) {
-    using Scalar = decltype(tag);
-    check.output<Scalar>("parameters", parameters, {"P"});
-    check.input<Scalar>("gradient", gradient, {"P"});
-    check.distinct("parameters", parameters, "gradient", gradient);
-  });
+double learning_rate_of(const char* function, double value) {
+  return Arguments(function).not_negative("learning_rate", value);
 }
 
-/// What the Python face of an optimizer keeps between steps, beside its arrays.
-struct StepSettings {
-  double learning_rate;
-  double max_norm;
-  double state_norm;
-};
+/// A slot from a file, in memory of its own.
+template <typename Scalar>
+std::vector<Scalar> loaded(Arguments& check, const char* name, const py::object& array) {
+  const auto* values = check.input<Scalar>(name, array, {"P"});
+  const Index size = check.extent("P");
+  if (std::string_view(name) == "mean_square" && std::any_of(values, values + size, [](Scalar x) { return x < 0; }))
+    check.fail(name, "must be at least 0");
+  return {values, values + size};
+}
 
-using StepTuple = std::tuple<bool, double, double>;
+/// A thread waits for an optimizer without the GIL, and may then wait for the GIL with it.
+template <typename Rule>
+std::unique_lock<std::mutex> locked(Optimizer<Rule>& optimizer) {
+  return without_gil([&] { return optimizer.exclusive(); });
+}
 
-/// What all steps share: parameters and gradient checked, state arrays of the same size, the step run without the GIL.
-/// Gives (done, norm of the gradient before clipping, bound on the new state).
-template <typename Step>
-StepTuple run_step(const char* name, const py::object& parameters, const py::object& gradient,
-                   std::initializer_list<std::pair<const char*, py::object>> state, const StepSettings& settings,
-                   Step&& step) {
-  Arguments check(name);
-  return check.dispatch("parameters", parameters, [&](auto tag) -> StepTuple {
+template <typename Rule>
+double bind_step(Optimizer<Rule>& optimizer, const py::object& parameters, const py::object& gradient, double max_norm,
+                 std::optional<double> learning_rate) {
+  const std::string function = std::string(Rule::name) + ".step";
+  Arguments check(function.c_str());
+  const auto lock = locked(optimizer);
+  const double rate = learning_rate ? learning_rate_of(function.c_str(), *learning_rate) : optimizer.learning_rate();
+  const auto step = [&](auto tag) -> double {
     using Scalar = decltype(tag);
     auto* p = check.output<Scalar>("parameters", parameters, {"P"});
     const auto* g = check.input<Scalar>("gradient", gradient, {"P"});
     check.distinct("parameters", parameters, "gradient", gradient);
-    std::array<Scalar*, 2> arrays{};
-    std::size_t count = 0;
-    for (const auto& [state_name, array] : state) {
-      arrays[count++] = check.output<Scalar>(state_name, array, {"P"});
-      check.distinct(state_name, array, "parameters", parameters);
-      check.distinct(state_name, array, "gradient", gradient);
-    }
-    if (!(settings.max_norm > 0)) check.positive("max_norm", settings.max_norm);
+    if (!(max_norm > 0)) check.positive("max_norm", max_norm);
     const Index size = check.extent("P");
-    const StepResult result = without_gil([&] {
-      return step(StepArguments<Scalar>{p, g, size, settings.learning_rate, settings.max_norm, settings.state_norm},
-                  arrays);
-    });
-    if (!result.done) check.finite("gradient", g, size);  // the first reason to refuse a step
-    if (!std::isfinite(result.gradient_norm) && std::isfinite(settings.max_norm))
+    const StepResult result =
+        without_gil([&] { return optimizer.step(StepArguments<Scalar>{p, g, size, rate, max_norm}); });
+    if (result.done) return result.gradient_norm;
+    check.finite("gradient", g, size);  // the first reason to refuse a step
+    if (!std::isfinite(result.gradient_norm) && std::isfinite(max_norm))
       check.fail("gradient", "has a norm that overflows");
-    return {result.done, result.gradient_norm, result.state_norm};
-  });
+    const std::string text = function + ": the step would write a number that is not finite; nothing was changed";
+    py::set_error(PyExc_FloatingPointError, text.c_str());
+    throw py::error_already_set();
+  };
+  return std::visit(
+      [&](const auto& slots) -> double {
+        using Kept = std::decay_t<decltype(slots)>;
+        if constexpr (std::is_same_v<Kept, std::monostate>) {
+          return check.dispatch("parameters", parameters, step);
+        } else {
+          check.extent("P", slots.size());
+          return step(typename Kept::value_type{});
+        }
+      },
+      optimizer.slots());
 }
 
-StepTuple bind_sgd(const py::object& parameters, const py::object& gradient, const py::object& velocity,
-                   double learning_rate, double max_norm, double state_norm, double momentum) {
-  return run_step("SGD.step", parameters, gradient, {{"velocity", velocity}}, {learning_rate, max_norm, state_norm},
-                  [&](const auto& arguments, auto& state) { return sgd_step(arguments, state[0], momentum); });
+template <typename Rule>
+py::dict bind_state(Optimizer<Rule>& optimizer) {
+  const auto lock = locked(optimizer);
+  py::dict state;
+  state["steps"] = optimizer.steps();
+  state["learning_rate"] = optimizer.learning_rate();
+  std::visit(
+      [&](const auto& slots) {
+        if constexpr (!std::is_same_v<std::decay_t<decltype(slots)>, std::monostate>)
+          for (std::size_t i = 0; i < slots.vectors.size(); ++i)
+            state[Rule::slot_names[i]] = py::array(slots.size(), slots.vectors[i].data());
+      },
+      optimizer.slots());
+  return state;
 }
 
-StepTuple bind_adam(const py::object& parameters, const py::object& gradient, const py::object& mean,
-                    const py::object& mean_square, double learning_rate, double max_norm, double state_norm,
-                    std::int64_t step, double beta1, double beta2, double epsilon) {
-  return run_step("Adam.step", parameters, gradient, {{"mean", mean}, {"mean_square", mean_square}},
-                  {learning_rate, max_norm, state_norm}, [&](const auto& arguments, auto& state) {
-                    return adam_step(arguments, state[0], state[1], static_cast<Index>(step), beta1, beta2, epsilon);
-                  });
+/// `arrays` in the order of the slots' names, or none.
+template <typename Rule>
+void bind_load_state(Optimizer<Rule>& optimizer, Index steps, double learning_rate,
+                     const std::vector<py::object>& arrays) {
+  const std::string function = std::string(Rule::name) + ".load_state";
+  Arguments check(function.c_str());
+  if (steps < 0) check.fail("steps", "must be at least 0, got " + std::to_string(steps));
+  learning_rate_of(function.c_str(), learning_rate);
+  typename Optimizer<Rule>::AnySlots slots;
+  if (!arrays.empty())
+    check.dispatch(Rule::slot_names[0], arrays[0], [&](auto tag) {
+      using Scalar = decltype(tag);
+      std::array<std::vector<Scalar>, Rule::slot_names.size()> vectors;
+      for (std::size_t i = 0; i < vectors.size(); ++i)
+        vectors[i] = loaded<Scalar>(check, Rule::slot_names[i], arrays.at(i));
+      slots = Slots<Scalar, Rule::slot_names.size()>(std::move(vectors));
+    });
+  const auto lock = locked(optimizer);
+  optimizer.load(steps, learning_rate, std::move(slots));
 }
 
-StepTuple bind_rmsprop(const py::object& parameters, const py::object& gradient, const py::object& mean_square,
-                       double learning_rate, double max_norm, double state_norm, double decay, double epsilon,
-                       const std::string& form) {
+/// Registers the class, up to its constructor.
+template <typename Rule>
+py::class_<Optimizer<Rule>> register_optimizer(py::module_& module) {
+  return py::class_<Optimizer<Rule>>(module, Rule::name)
+      .def("step", &bind_step<Rule>, py::arg("parameters"), py::arg("gradient"), py::arg("max_norm"),
+           py::arg("learning_rate"))
+      .def("state", &bind_state<Rule>)
+      .def("load_state", &bind_load_state<Rule>, py::arg("steps"), py::arg("learning_rate"), py::arg("arrays"))
+      .def_property_readonly("slot_names", [](const Optimizer<Rule>&) { return Rule::slot_names; })
+      .def_property_readonly("steps", &Optimizer<Rule>::steps)
+      .def_property("learning_rate", &Optimizer<Rule>::learning_rate, [](Optimizer<Rule>& optimizer, double value) {
+        optimizer.set_learning_rate(learning_rate_of(Rule::name, value));
+      });
+}
+
+/// In [0, 1).
+double fraction(const char* function, const char* argument, double value) {
+  if (!(value >= 0 && value < 1))
+    Arguments(function).fail(argument, "must be in [0, 1), got " + Arguments::number(value));
+  return value;
+}
+
+std::unique_ptr<Optimizer<SgdRule>> make_sgd(double learning_rate, double momentum) {
+  learning_rate_of(SgdRule::name, learning_rate);
+  return std::make_unique<Optimizer<SgdRule>>(SgdRule{fraction(SgdRule::name, "momentum", momentum)}, learning_rate);
+}
+
+std::unique_ptr<Optimizer<AdamRule>> make_adam(double learning_rate, double beta1, double beta2, double epsilon) {
+  learning_rate_of(AdamRule::name, learning_rate);
+  const AdamRule rule{fraction(AdamRule::name, "beta1", beta1), fraction(AdamRule::name, "beta2", beta2),
+                      Arguments(AdamRule::name).positive("epsilon", epsilon)};
+  return std::make_unique<Optimizer<AdamRule>>(rule, learning_rate);
+}
+
+std::unique_ptr<Optimizer<RmspropRule>> make_rmsprop(double learning_rate, double decay, double epsilon,
+                                                     const std::string& form) {
+  const Arguments check(RmspropRule::name);
+  learning_rate_of(RmspropRule::name, learning_rate);
+  fraction(RmspropRule::name, "decay", decay);
+  check.positive("epsilon", epsilon);
   if (form != "pytorch" && form != "tensorflow")
-    throw py::value_error("RMSprop.step: form must be \"pytorch\" or \"tensorflow\", got \"" + form + "\"");
-  const RmspropForm where = form == "pytorch" ? RmspropForm::pytorch : RmspropForm::tensorflow;
-  return run_step(
-      "RMSprop.step", parameters, gradient, {{"mean_square", mean_square}}, {learning_rate, max_norm, state_norm},
-      [&](const auto& arguments, auto& state) { return rmsprop_step(arguments, state[0], decay, epsilon, where); });
+    check.fail("form", "must be \"pytorch\" or \"tensorflow\", got \"" + form + "\"");
+  const RmspropRule rule{decay, epsilon, form == "pytorch" ? RmspropForm::pytorch : RmspropForm::tensorflow};
+  return std::make_unique<Optimizer<RmspropRule>>(rule, learning_rate);
 }
 
 }  // namespace
 
 void register_optim(py::module_& module) {
   module.def("clip_by_global_norm", &bind_clip, py::arg("gradient"), py::arg("max_norm"));
-  module.def("check_step", &bind_check_step, py::arg("name"), py::arg("parameters"), py::arg("gradient"));
-  module.def("sgd_step", &bind_sgd, py::arg("parameters"), py::arg("gradient"), py::arg("velocity"),
-             py::arg("learning_rate"), py::arg("max_norm"), py::arg("state_norm"), py::arg("momentum"));
-  module.def("adam_step", &bind_adam, py::arg("parameters"), py::arg("gradient"), py::arg("mean"),
-             py::arg("mean_square"), py::arg("learning_rate"), py::arg("max_norm"), py::arg("state_norm"),
-             py::arg("step"), py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"));
-  module.def("rmsprop_step", &bind_rmsprop, py::arg("parameters"), py::arg("gradient"), py::arg("mean_square"),
-             py::arg("learning_rate"), py::arg("max_norm"), py::arg("state_norm"), py::arg("decay"), py::arg("epsilon"),
-             py::arg("form"));
+  register_optimizer<SgdRule>(module).def(py::init(&make_sgd), py::arg("learning_rate"), py::arg("momentum"));
+  register_optimizer<AdamRule>(module).def(py::init(&make_adam), py::arg("learning_rate"), py::arg("beta1"),
+                                           py::arg("beta2"), py::arg("epsilon"));
+  register_optimizer<RmspropRule>(module).def(py::init(&make_rmsprop), py::arg("learning_rate"), py::arg("decay"),
+                                              py::arg("epsilon"), py::arg("form"));
 }
 
 }  // namespace pgfast::bindings

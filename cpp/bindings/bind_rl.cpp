@@ -1,15 +1,14 @@
+#include <algorithm>
 #include <limits>
-#include <memory>
 #include <numbers>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "arrays.hpp"
-#include "pgfast/linalg/linear_operator.hpp"
-#include "pgfast/rl/a2c_loss.hpp"
 #include "pgfast/rl/fisher.hpp"
+#include "pgfast/rl/losses.hpp"
 #include "pgfast/rl/natural_gradient.hpp"
-#include "pgfast/rl/policy_loss.hpp"
 #include "pgfast/rl/returns.hpp"
 
 namespace pgfast::bindings {
@@ -75,116 +74,121 @@ py::tuple bind_gae(const py::object& rewards, const py::object& values, const py
   });
 }
 
-/// Coefficients in the range of the arrays' own precision.
+/// The rows that `valid` marks, and the divisor of their means: `count`, or of None their number.
+LossRows loss_rows(Arguments& check, const py::object& valid, const py::object& count) {
+  const auto* mask = check.optional_input<bool>("valid", valid, {"B"});
+  const Index rows = check.extent("B");
+  if (!count.is_none()) return {rows, mask, check.count("count", count)};
+  const Index marked = mask == nullptr ? rows : std::count(mask, mask + rows, true);
+  if (marked == 0) check.fail("valid", "must mark at least one row");
+  return {rows, mask, marked};
+}
+
+/// In the range of the arrays' own precision.
 template <typename Scalar>
-A2cCoefficients coefficients(const Arguments& check, double entropy_coef, double value_coef) {
-  const double most = static_cast<double>(std::numeric_limits<Scalar>::max()) / 4;
-  check.not_negative("entropy_coef", entropy_coef);
-  check.not_negative("value_coef", value_coef);
-  return {check.in_range("entropy_coef", entropy_coef, 0, most), check.in_range("value_coef", value_coef, 0, most)};
+double coefficient(const Arguments& check, const char* name, double value) {
+  check.not_negative(name, value);
+  return check.in_range(name, value, 0, static_cast<double>(std::numeric_limits<Scalar>::max()) / 4);
 }
 
-void require_valid_row(const Arguments& check, const bool* valid, Index rows) {
-  if (valid == nullptr) return;
-  for (Index i = 0; i < rows; ++i)
-    if (valid[i]) return;
-  check.fail("valid", "must mark at least one row");
+/// Memory of a new array [B] in `array`, which stays None if no gradient is wanted.
+template <typename Scalar>
+Scalar* new_rows(Arguments& check, bool wanted, py::object& array) {
+  if (!wanted) return nullptr;
+  auto rows = check.result<Scalar>({"B"});
+  Scalar* memory = rows.mutable_data();
+  array = std::move(rows);
+  return memory;
 }
 
-double bind_policy_gradient(const py::object& log_prob, const py::object& advantages, const py::object& valid) {
-  Arguments check("policy_gradient");
-  return check.dispatch("log_prob", log_prob, [&](auto tag) {
+/// (-mean(log_prob A), mean(H), gradient at log_prob or None, at entropy or None).
+using PolicyGradientResult = std::tuple<double, double, py::object, py::object>;
+
+template <bool kGradient>
+PolicyGradientResult bind_policy_gradient(const py::object& log_prob, const py::object& advantages,
+                                          const py::object& valid, const py::object& entropy, double entropy_coef,
+                                          const py::object& count) {
+  Arguments check(kGradient ? "policy_gradient_gradient" : "policy_gradient");
+  return check.dispatch("log_prob", log_prob, [&](auto tag) -> PolicyGradientResult {
     using Scalar = decltype(tag);
     const auto* l = check.input<Scalar>("log_prob", log_prob, {"B"});
     const auto* a = check.input<Scalar>("advantages", advantages, {"B"});
-    const auto* mask = check.optional_input<bool>("valid", valid, {"B"});
-    const Index rows = check.extent("B");
-    require_valid_row(check, mask, rows);
-    return without_gil([&] { return policy_gradient_loss(rows, l, a, mask); });
+    const auto* h = check.optional_input<Scalar>("entropy", entropy, {"B"});
+    const LossRows rows = loss_rows(check, valid, count);
+    coefficient<Scalar>(check, "entropy_coef", entropy_coef);
+    if (h == nullptr && entropy_coef != 0) check.fail("entropy", "must be given for an entropy_coef other than 0");
+    py::object of_log_prob = py::none();
+    py::object of_entropy = py::none();
+    RowGradients<Scalar> gradient;
+    gradient.log_prob = new_rows<Scalar>(check, kGradient, of_log_prob);
+    gradient.entropy = new_rows<Scalar>(check, kGradient && entropy_coef != 0, of_entropy);
+    const PolicyGradientLoss loss = without_gil([&] { return policy_gradient(rows, l, a, h, entropy_coef, gradient); });
+    return {loss.policy, loss.mean_entropy, of_log_prob, of_entropy};
   });
 }
 
-/// `ratio` is what new.likelihood_ratio(old, actions) gave: errors name what the caller passed.
-double bind_trpo_surrogate(const py::object& ratio, const py::object& advantages, const py::object& valid) {
-  Arguments check("trpo_surrogate");
-  return check.dispatch("new", ratio, [&](auto tag) {
+/// (loss, gradient at log_prob or None). `ratio` is new.likelihood_ratio(old, actions): errors name what the caller
+/// passed.
+using SurrogateResult = std::tuple<double, py::object>;
+
+template <bool kGradient>
+SurrogateResult bind_trpo_surrogate(const py::object& ratio, const py::object& advantages, const py::object& valid,
+                                    const py::object& count) {
+  Arguments check(kGradient ? "trpo_surrogate_gradient" : "trpo_surrogate");
+  return check.dispatch("new", ratio, [&](auto tag) -> SurrogateResult {
     using Scalar = decltype(tag);
     const auto* q = check.input<Scalar>("new", ratio, {"B"});
     const auto* a = check.input<Scalar>("advantages", advantages, {"B"});
-    const auto* mask = check.optional_input<bool>("valid", valid, {"B"});
-    const Index rows = check.extent("B");
-    require_valid_row(check, mask, rows);
-    return without_gil([&] { return trpo_surrogate_loss(rows, q, a, mask); });
+    const LossRows rows = loss_rows(check, valid, count);
+    py::object of_log_prob = py::none();
+    RowGradients<Scalar> gradient;
+    gradient.log_prob = new_rows<Scalar>(check, kGradient, of_log_prob);
+    const double loss = without_gil([&] { return trpo_surrogate(rows, q, a, gradient); });
+    return {loss, of_log_prob};
   });
 }
 
-py::tuple as_tuple(const A2cLosses& losses) { return py::make_tuple(losses.policy, losses.value, losses.total); }
+/// ((policy, value, total), gradient at log_prob, at entropy, at values), the last three None without gradient.
+using A2cResult = std::tuple<std::tuple<double, double, double>, py::object, py::object, py::object>;
 
-py::tuple bind_a2c(const py::object& log_prob, const py::object& advantages, const py::object& entropy,
+template <bool kGradient>
+A2cResult bind_a2c(const py::object& log_prob, const py::object& advantages, const py::object& entropy,
                    const py::object& returns, const py::object& values, double entropy_coef, double value_coef,
-                   const py::object& valid) {
-  Arguments check("a2c");
-  return check.dispatch("log_prob", log_prob, [&](auto tag) -> py::tuple {
+                   const py::object& valid, const py::object& count) {
+  Arguments check(kGradient ? "a2c_gradient" : "a2c");
+  return check.dispatch("log_prob", log_prob, [&](auto tag) -> A2cResult {
     using Scalar = decltype(tag);
     const auto* l = check.input<Scalar>("log_prob", log_prob, {"B"});
     const auto* a = check.input<Scalar>("advantages", advantages, {"B"});
     const auto* h = check.input<Scalar>("entropy", entropy, {"B"});
     const auto* r = check.input<Scalar>("returns", returns, {"B"});
     const auto* v = check.input<Scalar>("values", values, {"B"});
-    const auto* mask = check.optional_input<bool>("valid", valid, {"B"});
-    const Index rows = check.extent("B");
-    require_valid_row(check, mask, rows);
-    return as_tuple(a2c_losses(rows, l, a, h, r, v, coefficients<Scalar>(check, entropy_coef, value_coef), mask));
+    const LossRows rows = loss_rows(check, valid, count);
+    const A2cCoefficients coefficients{coefficient<Scalar>(check, "entropy_coef", entropy_coef),
+                                       coefficient<Scalar>(check, "value_coef", value_coef)};
+    py::object of_log_prob = py::none();
+    py::object of_entropy = py::none();
+    py::object of_values = py::none();
+    RowGradients<Scalar> gradient;
+    gradient.log_prob = new_rows<Scalar>(check, kGradient, of_log_prob);
+    gradient.entropy = new_rows<Scalar>(check, kGradient, of_entropy);
+    gradient.values = new_rows<Scalar>(check, kGradient, of_values);
+    const A2cLosses losses = without_gil([&] { return a2c(rows, l, a, h, r, v, coefficients, gradient); });
+    return {{losses.policy, losses.value, losses.total}, of_log_prob, of_entropy, of_values};
   });
 }
 
-py::tuple bind_a2c_gradient(const py::object& logits, const py::object& values, const py::object& actions,
-                            const py::object& advantages, const py::object& returns, double entropy_coef,
-                            double value_coef, const py::object& valid) {
-  Arguments check("a2c_gradient");
-  return check.dispatch("logits", logits, [&](auto tag) -> py::tuple {
-    using Scalar = decltype(tag);
-    const auto* l = check.input<Scalar>("logits", logits, {"B", "A"});
-    const auto* v = check.input<Scalar>("values", values, {"B"});
-    const auto* acts = check.input<std::int64_t>("actions", actions, {"B"});
-    const auto* a = check.input<Scalar>("advantages", advantages, {"B"});
-    const auto* r = check.input<Scalar>("returns", returns, {"B"});
-    const auto* mask = check.optional_input<bool>("valid", valid, {"B"});
-    const Index rows = check.extent("B");
-    const Index choices = check.extent("A");
-    check.actions_in_range("actions", acts, rows, {&choices, 1}, false);
-    check.finite("logits", l, rows * choices);
-    require_valid_row(check, mask, rows);
-    const A2cCoefficients c = coefficients<Scalar>(check, entropy_coef, value_coef);
-    auto dlogits = check.result<Scalar>({"B", "A"});
-    auto dvalues = check.result<Scalar>({"B"});
-    Scalar* dlogits_to = dlogits.mutable_data();
-    Scalar* dvalues_to = dvalues.mutable_data();
-    const A2cLosses losses = without_gil([&] {
-      return a2c_gradient<Scalar>({l, rows, &choices, 1, choices}, v, acts, a, r, c, mask, dlogits_to, dvalues_to);
-    });
-    return py::make_tuple(losses.policy, losses.value, losses.total, dlogits, dvalues);
-  });
-}
-
-py::array bind_fisher_matrix(const py::object& scores) {
+py::array bind_fisher_matrix(const py::object& scores, const py::object& count) {
   Arguments check("fisher_matrix");
   return check.dispatch("scores", scores, [&](auto tag) -> py::array {
     using Scalar = decltype(tag);
     const auto* s = check.input<Scalar>("scores", scores, {"B", "P"});
+    const Index rows = check.extent("B");
+    const Index divisor = count.is_none() ? rows : check.count("count", count);
     auto fisher = check.result<Scalar>({"P", "P"});
     Scalar* to = fisher.mutable_data();
-    without_gil([&] { fisher_matrix(check.extent("B"), check.extent("P"), s, to); });
+    without_gil([&] { fisher_matrix(rows, check.extent("P"), s, divisor, to); });
     return py::array(std::move(fisher));
-  });
-}
-
-py::object bind_fisher_operator(const py::object& scores) {
-  Arguments check("fisher_operator");
-  return check.dispatch("scores", scores, [&](auto tag) -> py::object {
-    using Scalar = decltype(tag);
-    const auto* s = check.input<Scalar>("scores", scores, {"B", "P"});
-    return py::cast(std::make_unique<ScoresFisherOperator<Scalar>>(check.extent("B"), check.extent("P"), s));
   });
 }
 
@@ -256,7 +260,7 @@ py::array bind_natural_gradient_from_scores(const py::object& scores, const py::
       if (woodbury) return natural_gradient_woodbury(rows, size, s, g, damping, to);
       Buffer<Scalar> storage;
       Scalar* fisher = storage.reserve(size * size);
-      fisher_matrix(rows, size, s, fisher);
+      fisher_matrix(rows, size, s, rows, fisher);
       return solve_damped(size, fisher, g, damping, to);
     });
     require_solved("natural_gradient_from_scores", woodbury ? "SS' / B" : "S'S / B", status);
@@ -264,23 +268,41 @@ py::array bind_natural_gradient_from_scores(const py::object& scores, const py::
   });
 }
 
+/// Of a callable instead of a matrix, x'Fx is summed in float64 from its product, rounded to the dtype of x.
 double bind_natural_step_size(const py::object& fisher, const py::object& natural_gradient, double max_kl) {
   Arguments check("natural_step_size");
-  return check.dispatch("fisher", fisher, [&](auto tag) -> double {
+  const bool is_callable = PyCallable_Check(fisher.ptr()) != 0;
+  const auto deciding = is_callable ? std::pair{"natural_gradient", natural_gradient} : std::pair{"fisher", fisher};
+  return check.dispatch(deciding.first, deciding.second, [&](auto tag) -> double {
     using Scalar = decltype(tag);
-    const auto* f = check.input<Scalar>("fisher", fisher, {"P", "P"});
+    const auto* f = is_callable ? nullptr : check.input<Scalar>("fisher", fisher, {"P", "P"});
     const auto* x = check.input<Scalar>("natural_gradient", natural_gradient, {"P"});
     check.positive("max_kl", max_kl);
-    const double form = without_gil([&] { return quadratic_form(check.extent("P"), f, x); });
+    const Index size = check.extent("P");
+    double form = 0;
+    if (is_callable) {
+      const py::object product = fisher(natural_gradient);
+      const auto* fx = check.input<Scalar>("fisher(x)", product, {"P"});
+      form = without_gil([&] { return along(size, x, fx); });
+    } else {
+      form = without_gil([&] { return quadratic_form(size, f, x); });
+    }
     if (!(form > 0 && std::isfinite(form)))
       check.fail("x'Fx must be positive and finite, got " + Arguments::number(form));
+    if (is_callable) return std::sqrt(2.0 * max_kl / form);
     return std::numbers::sqrt2 * std::sqrt(max_kl) / std::sqrt(form);
   });
 }
 
-template <typename Scalar>
-void register_fisher_operator(py::module_& module, const char* name) {
-  py::class_<ScoresFisherOperator<Scalar>, LinearOperator<Scalar>>(module, name);
+template <bool kGradient>
+void register_losses(py::module_& module, const char* policy_gradient, const char* trpo_surrogate, const char* a2c) {
+  module.def(policy_gradient, &bind_policy_gradient<kGradient>, py::arg("log_prob"), py::arg("advantages"),
+             py::arg("valid"), py::arg("entropy"), py::arg("entropy_coef"), py::arg("count"));
+  module.def(trpo_surrogate, &bind_trpo_surrogate<kGradient>, py::arg("ratio"), py::arg("advantages"), py::arg("valid"),
+             py::arg("count"));
+  module.def(a2c, &bind_a2c<kGradient>, py::arg("log_prob"), py::arg("advantages"), py::arg("entropy"),
+             py::arg("returns"), py::arg("values"), py::arg("entropy_coef"), py::arg("value_coef"), py::arg("valid"),
+             py::arg("count"));
 }
 
 }  // namespace
@@ -290,19 +312,9 @@ void register_rl(py::module_& module) {
              py::arg("next_values"), py::arg("discount"));
   module.def("gae", &bind_gae, py::arg("rewards"), py::arg("values"), py::arg("next_values"), py::arg("terminated"),
              py::arg("truncated"), py::arg("discount"), py::arg("gae_lambda"), py::arg("out") = py::none());
-  module.def("policy_gradient", &bind_policy_gradient, py::arg("log_prob"), py::arg("advantages"),
-             py::arg("valid") = py::none());
-  module.def("trpo_surrogate", &bind_trpo_surrogate, py::arg("ratio"), py::arg("advantages"),
-             py::arg("valid") = py::none());
-  module.def("a2c", &bind_a2c, py::arg("log_prob"), py::arg("advantages"), py::arg("entropy"), py::arg("returns"),
-             py::arg("values"), py::arg("entropy_coef"), py::arg("value_coef"), py::arg("valid") = py::none());
-  module.def("a2c_gradient", &bind_a2c_gradient, py::arg("logits"), py::arg("values"), py::arg("actions"),
-             py::arg("advantages"), py::arg("returns"), py::arg("entropy_coef"), py::arg("value_coef"),
-             py::arg("valid") = py::none());
-  register_fisher_operator<float>(module, "ScoresFisherOperatorFloat32");
-  register_fisher_operator<double>(module, "ScoresFisherOperatorFloat64");
-  module.def("fisher_operator", &bind_fisher_operator, py::arg("scores"), py::keep_alive<0, 1>());
-  module.def("fisher_matrix", &bind_fisher_matrix, py::arg("scores"));
+  register_losses<false>(module, "policy_gradient", "trpo_surrogate", "a2c");
+  register_losses<true>(module, "policy_gradient_gradient", "trpo_surrogate_gradient", "a2c_gradient");
+  module.def("fisher_matrix", &bind_fisher_matrix, py::arg("scores"), py::arg("count"));
   module.def("natural_gradient", &bind_natural_gradient, py::arg("fisher"), py::arg("gradient"), py::arg("damping"));
   module.def("natural_gradient_from_scores", &bind_natural_gradient_from_scores, py::arg("scores"), py::arg("gradient"),
              py::arg("damping"), py::arg("method"));

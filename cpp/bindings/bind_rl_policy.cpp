@@ -1,6 +1,8 @@
 // Policies: a network, and the family of distributions in its outputs.
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <pybind11/stl.h>
@@ -8,6 +10,7 @@
 #include "network_call.hpp"
 #include "pgfast/dist/family.hpp"
 #include "pgfast/rl/fisher_operator.hpp"
+#include "pgfast/rl/policy_backward.hpp"
 
 namespace pgfast::bindings {
 namespace {
@@ -30,11 +33,45 @@ Family make_family(const std::string& kind, const std::vector<Index>& sizes, boo
   return {categorical ? Family::Kind::categorical : Family::Kind::gaussian, sizes, grouped, log_std_output};
 }
 
-void require_columns(const Arguments& check, const Family& family, Index output_size) {
-  if (family.columns() > output_size)
-    check.fail("network", "must have at least " + std::to_string(family.columns()) + " outputs, got " +
-                              std::to_string(output_size));
-}
+/// The arguments of a call on a policy.
+template <typename Scalar>
+class PolicyArguments : public NetworkArguments<Scalar> {
+ public:
+  PolicyArguments(const char* function, const Network<Scalar>& net, const Family& fam, const py::object& vector)
+      : NetworkArguments<Scalar>(function, net, vector, fam.own_parameters()), family(fam) {
+    if (fam.columns() > net.output_size())
+      this->fail("network", "must have at least " + std::to_string(fam.columns()) + " outputs, got " +
+                                std::to_string(net.output_size()));
+    this->extent("K", static_cast<Index>(fam.sizes.size())).extent("A", fam.sizes.front());
+  }
+
+  std::initializer_list<const char*> actions_shape() const {
+    return family.gaussian() ? kComponents : family.grouped ? kGroupedChoices : kChoices;
+  }
+
+  FamilyActions<Scalar> actions(const py::object& object) {
+    if (family.gaussian()) return {nullptr, this->template finite_input<Scalar>("actions", object, actions_shape())};
+    const auto* choices = this->template input<std::int64_t>("actions", object, actions_shape());
+    this->actions_in_range("actions", choices, this->rows(), family.sizes, family.grouped);
+    return {choices, nullptr};
+  }
+
+  /// The distributions of B rows of outputs, which must be finite.
+  FamilyRows<Scalar> distributions(const Scalar* outputs) const {
+    const Index columns = this->network.output_size();
+    const Scalar* own = this->parameters + this->network.parameter_count();
+    this->finite("network outputs", outputs, this->rows() * columns);
+    this->finite("log_std", own, family.own_parameters());
+    return {family, outputs, this->rows(), columns, own};
+  }
+
+  const Family& family;
+
+ private:
+  static constexpr std::initializer_list<const char*> kComponents = {"B", "A"};
+  static constexpr std::initializer_list<const char*> kGroupedChoices = {"B", "K"};
+  static constexpr std::initializer_list<const char*> kChoices = {"B"};
+};
 
 /// Names the random numbers of a decision: row i draws with those of environment + i.
 struct Draw {
@@ -44,94 +81,143 @@ struct Draw {
   std::uint64_t step;
 };
 
-/// One decision of a policy: a forward pass onto rows of a tape from `first_row` on, then a sample.
+/// Where a decision is written: choices of a categorical family, or components of a Gaussian one.
 template <typename Scalar>
-void decide(NetworkCall<Scalar>& call, const Family& family, Tape<Scalar>& tape, Index first_row, const Draw& draw,
-            const py::object& actions, Scalar* log_prob) {
-  Arguments& check = call.check;
-  const Network<Scalar>& network = call.network;
-  check.extent("K", static_cast<Index>(family.sizes.size())).extent("A", family.sizes.front());
+struct Decision {
   std::int64_t* choices = nullptr;
   Scalar* components = nullptr;
-  if (family.gaussian())
-    components = check.template output<Scalar>("actions", actions, {"B", "A"});
-  else if (family.grouped)
-    choices = check.template output<std::int64_t>("actions", actions, {"B", "K"});
-  else
-    choices = check.template output<std::int64_t>("actions", actions, {"B"});
-  const Index columns = network.output_size();
-  const Scalar* outputs = tape.output() + first_row * columns;
-  const FamilyRows<Scalar> rows{family, outputs, call.rows, columns, call.parameters + network.parameter_count()};
-  without_gil([&] { network.forward(call.parameters, call.x, first_row, call.rows, tape); });
-  check.finite("network outputs", outputs, call.rows * columns);
-  check.finite("log_std", rows.log_std, family.own_parameters());
+  Scalar* log_prob = nullptr;
+};
+
+/// The forward pass of `x` onto rows of the tape from `first_row` on, then a sample with its log-probability.
+template <typename Scalar>
+void decide(PolicyArguments<Scalar>& call, Tape<Scalar>& tape, Inputs x, Index first_row, const Draw& draw,
+            const Decision<Scalar>& to) {
+  without_gil([&] { tape.record(call.parameters, x, first_row, call.rows()); });
+  const FamilyRows<Scalar> rows = call.distributions(tape.outputs() + first_row * call.network.output_size());
+  const auto& [seed, stream, environment, step] = draw;
   without_gil([&] {
-    if (components != nullptr)
-      diag_gaussian_sample(rows.gaussian(), draw.seed, draw.stream, draw.environment, draw.step, components, log_prob);
+    if (to.components != nullptr)
+      diag_gaussian_sample(rows.gaussian(), seed, stream, environment, step, to.components, to.log_prob);
     else
-      categorical_sample(rows.logits(), draw.seed, draw.stream, draw.environment, draw.step, choices, log_prob);
+      categorical_sample(rows.logits(), seed, stream, environment, step, to.choices, to.log_prob);
   });
-  if (components != nullptr) check.finite("sampled actions", components, call.rows * family.sizes.front());
+  if (to.components != nullptr) call.finite("sampled actions", to.components, call.rows() * call.family.sizes.front());
 }
 
-/// A decision that is kept: the rows stay on the tape, the actions are written in place.
-template <typename Scalar>
-void policy_act(const Network<Scalar>& network, const Family& family, const py::object& parameters, const py::object& x,
-                Tape<Scalar>& tape, Index first_row, std::uint64_t seed, std::uint16_t stream,
-                std::uint32_t environment, std::uint64_t step, const py::object& actions) {
-  NetworkCall<Scalar> call("Policy.act", network, parameters, x, family.own_parameters());
-  require_columns(call.check, family, network.output_size());
-  call.fits(tape, first_row);
-  decide<Scalar>(call, family, tape, first_row, {seed, stream, environment, step}, actions, nullptr);
+/// A decision that is kept: the rows stay on the tape, actions and log_prob are written in place.
+void policy_act(const Either<Tape>& either, const Family& family, const py::object& parameters, const py::object& x,
+                Index first_row, std::uint64_t seed, std::uint16_t stream, std::uint32_t environment,
+                std::uint64_t step, const py::object& actions, const py::object& log_prob) {
+  either.visit([&]<typename Scalar>(Tape<Scalar>& tape) {
+    PolicyArguments<Scalar> call("Policy.act", tape.network(), family, parameters);
+    const Inputs inputs = call.inputs(x);
+    call.reserve(tape, inputs, first_row);
+    Decision<Scalar> to;
+    if (family.gaussian())
+      to.components = call.template output<Scalar>("actions", actions, call.actions_shape());
+    else
+      to.choices = call.template output<std::int64_t>("actions", actions, call.actions_shape());
+    to.log_prob = call.template output<Scalar>("log_prob", log_prob, {"B"});
+    call.distinct("log_prob", log_prob, "actions", actions);
+    decide(call, tape, inputs, first_row, {seed, stream, environment, step}, to);
+  });
 }
 
 /// (actions, their log-probabilities), both new.
-template <typename Scalar>
-py::tuple policy_sample(const Network<Scalar>& network, const Family& family, const py::object& parameters,
+py::tuple policy_sample(const Either<Network>& either, const Family& family, const py::object& parameters,
                         const py::object& x, std::uint64_t seed, std::uint16_t stream, std::uint64_t step) {
-  NetworkCall<Scalar> call("Policy.act", network, parameters, x, family.own_parameters());
-  require_columns(call.check, family, network.output_size());
-  Tape<Scalar> tape(network, call.rows);
-  auto log_prob = call.check.template result<Scalar>({"B"});
-  py::object actions;
-  if (family.gaussian())
-    actions = py::array_t<Scalar>({call.rows, family.sizes.front()});
-  else if (family.grouped)
-    actions = py::array_t<std::int64_t>({call.rows, static_cast<Index>(family.sizes.size())});
-  else
-    actions = py::array_t<std::int64_t>(call.rows);
-  decide<Scalar>(call, family, tape, 0, {seed, stream, 0, step}, actions, log_prob.mutable_data());
-  return py::make_tuple(actions, log_prob);
-}
-
-template <typename Scalar>
-std::unique_ptr<FisherOperator<Scalar>> make_fisher_operator(const Network<Scalar>& network, const Family& family,
-                                                             const py::object& parameters, const py::object& x,
-                                                             double damping) {
-  NetworkCall<Scalar> call("Policy.fisher_operator", network, parameters, x, family.own_parameters());
-  require_columns(call.check, family, network.output_size());
-  call.check.not_negative("damping", damping);
-  if (!call.x.bytes) call.check.finite("x", static_cast<const Scalar*>(call.x.data), call.rows * network.input_size());
-  auto fisher = without_gil([&] {
-    return std::make_unique<FisherOperator<Scalar>>(network, family, call.parameters, call.x, call.rows,
-                                                    static_cast<Scalar>(damping));
+  return either.visit([&]<typename Scalar>(const Network<Scalar>& network) -> py::tuple {
+    PolicyArguments<Scalar> call("Policy.act", network, family, parameters);
+    const Inputs inputs = call.inputs(x);
+    Tape<Scalar> tape(network, call.rows());
+    tape.borrow_inputs(inputs);
+    auto log_prob = call.template result<Scalar>({"B"});
+    Decision<Scalar> to{.log_prob = log_prob.mutable_data()};
+    py::array actions;
+    if (family.gaussian()) {
+      actions = call.template result<Scalar>(call.actions_shape());
+      to.components = static_cast<Scalar*>(actions.mutable_data());
+    } else {
+      actions = call.template result<std::int64_t>(call.actions_shape());
+      to.choices = static_cast<std::int64_t*>(actions.mutable_data());
+    }
+    decide(call, tape, inputs, 0, {seed, stream, 0, step}, to);
+    return py::make_tuple(std::move(actions), std::move(log_prob));
   });
-  call.check.finite("network outputs", fisher->outputs(), call.rows * network.output_size());
-  if (!fisher->finite()) call.check.fail("log_std", "must be finite, and so must exp(-2 log_std)");
-  return fisher;
 }
 
-template <typename Scalar>
-void register_policy_of(py::module_& module, const char* operator_name) {
-  module.def("policy_act", &policy_act<Scalar>, py::arg("network"), py::arg("family"), py::arg("parameters"),
-             py::arg("x"), py::arg("tape"), py::arg("first_row"), py::arg("seed"), py::arg("stream"),
-             py::arg("environment"), py::arg("step"), py::arg("actions"));
-  module.def("policy_sample", &policy_sample<Scalar>, py::arg("network"), py::arg("family"), py::arg("parameters"),
-             py::arg("x"), py::arg("seed"), py::arg("stream"), py::arg("step"));
-  // The operator refers to the network and to the memory of x.
-  py::class_<FisherOperator<Scalar>, LinearOperator<Scalar>>(module, operator_name)
-      .def(py::init(&make_fisher_operator<Scalar>), py::arg("network"), py::arg("family"), py::arg("parameters"),
-           py::arg("x"), py::arg("damping"), py::keep_alive<1, 2>(), py::keep_alive<1, 5>());
+/// The gradient of a loss in the policy's parameters, into `out`. `at` is a tape, whose first rows these are, or their
+/// inputs.
+void policy_backward(const Either<Network>& either, const Family& family, const py::object& parameters,
+                     const py::object& at, const py::object& actions, const py::object& log_prob,
+                     const py::object& entropy, const py::object& values, const py::object& out) {
+  either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
+    PolicyArguments<Scalar> call("Policy.gradient", network, family, parameters);
+    const bool is_tape = py::isinstance<Either<Tape>>(at);
+    Tape<Scalar>* tape = is_tape ? at.cast<const Either<Tape>&>().get<Scalar>() : nullptr;
+    if (is_tape && (tape == nullptr || &tape->network() != &network)) call.fail("tape", "was made for another network");
+    const Inputs inputs = is_tape ? tape->inputs() : call.inputs(at);
+    const FamilyActions<Scalar> chosen = call.actions(actions);
+    if (is_tape) call.require_recorded("actions", *tape);
+    const auto* of_log_prob = call.template finite_input<Scalar>("rows.log_prob", log_prob, {"B"});
+    const auto* of_entropy = call.template optional_finite_input<Scalar>("rows.entropy", entropy, {"B"});
+    const auto* of_values = call.template optional_finite_input<Scalar>("rows.values", values, {"B"});
+    if (of_values != nullptr && family.columns() == network.output_size())
+      call.fail("rows.values", "must be None: the policy has no value head");
+    auto* to = call.template output<Scalar>("out", out, {"P"});
+    const std::pair<const char*, const py::object&> read[] = {{"parameters", parameters},
+                                                              {"actions", actions},
+                                                              {"rows.log_prob", log_prob},
+                                                              {"rows.entropy", entropy},
+                                                              {"rows.values", values}};
+    for (const auto& [name, array] : read)
+      if (!array.is_none()) call.distinct("out", out, name, array);
+    std::optional<Tape<Scalar>> own;
+    if (!is_tape) tape = &own.emplace(without_gil([&] { return borrowed_forward(call, inputs); }));
+    const FamilyRows<Scalar> rows = call.distributions(tape->outputs());
+    without_gil([&] {
+      pgfast::policy_backward<Scalar>(rows, chosen, {of_log_prob, of_entropy, of_values}, call.parameters, *tape, to);
+    });
+  });
+}
+
+py::array policy_scores(const Either<Network>& either, const Family& family, const py::object& parameters,
+                        const py::object& x, const py::object& actions) {
+  return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
+    PolicyArguments<Scalar> call("Policy.scores", network, family, parameters);
+    const Inputs inputs = call.inputs(x);
+    const FamilyActions<Scalar> chosen = call.actions(actions);
+    Tape<Scalar> tape = without_gil([&] { return borrowed_forward(call, inputs); });
+    const FamilyRows<Scalar> rows = call.distributions(tape.outputs());
+    return call.template filled<Scalar>(
+        {"B", "P"}, [&](Scalar* to) { pgfast::policy_scores(rows, chosen, call.parameters, tape, to); });
+  });
+}
+
+/// A class of its own, as its constructor can keep the network alive.
+struct BoundFisherOperator : Either<LinearOperator> {
+  using Either::Either;
+};
+
+BoundFisherOperator make_fisher_operator(const Either<Network>& either, const Family& family,
+                                         const py::object& parameters, const py::object& x, double damping,
+                                         std::optional<Index> count) {
+  return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
+    PolicyArguments<Scalar> call("Policy.fisher_operator", network, family, parameters);
+    const Inputs inputs = call.inputs(x);
+    call.not_negative("damping", damping);
+    const Index divisor = count.value_or(call.rows());
+    if (divisor < 1) call.fail("count", "must be at least 1, got " + std::to_string(divisor));
+    if (!inputs.bytes) call.finite("x", static_cast<const Scalar*>(inputs.data), call.rows() * network.input_size());
+    auto fisher = without_gil([&] {
+      return std::make_unique<FisherOperator<Scalar>>(network, family, call.parameters, inputs, call.rows(), divisor,
+                                                      static_cast<Scalar>(damping));
+    });
+    call.finite("network outputs", fisher->outputs(), call.rows() * network.output_size());
+    if (!fisher->finite()) call.fail("log_std", "must be finite, and so must exp(-2 log_std)");
+    return BoundFisherOperator(std::unique_ptr<LinearOperator<Scalar>>(std::move(fisher)));
+  });
 }
 
 }  // namespace
@@ -142,8 +228,19 @@ void register_policy(py::module_& module) {
            py::arg("grouped") = false)
       .def_property_readonly("columns", &Family::columns)
       .def_property_readonly("own_parameters", &Family::own_parameters);
-  register_policy_of<float>(module, "FisherOperatorFloat32");
-  register_policy_of<double>(module, "FisherOperatorFloat64");
+  module.def("policy_act", &policy_act, py::arg("tape"), py::arg("family"), py::arg("parameters"), py::arg("x"),
+             py::arg("first_row"), py::arg("seed"), py::arg("stream"), py::arg("environment"), py::arg("step"),
+             py::arg("actions"), py::arg("log_prob"));
+  module.def("policy_sample", &policy_sample, py::arg("network"), py::arg("family"), py::arg("parameters"),
+             py::arg("x"), py::arg("seed"), py::arg("stream"), py::arg("step"));
+  module.def("policy_backward", &policy_backward, py::arg("network"), py::arg("family"), py::arg("parameters"),
+             py::arg("at"), py::arg("actions"), py::arg("log_prob"), py::arg("entropy"), py::arg("values"),
+             py::arg("out"));
+  module.def("policy_scores", &policy_scores, py::arg("network"), py::arg("family"), py::arg("parameters"),
+             py::arg("x"), py::arg("actions"));
+  py::class_<BoundFisherOperator, Either<LinearOperator>>(module, "FisherOperator")
+      .def(py::init(&make_fisher_operator), py::arg("network"), py::arg("family"), py::arg("parameters"), py::arg("x"),
+           py::arg("damping"), py::arg("count"), py::keep_alive<1, 2>());
 }
 
 }  // namespace pgfast::bindings

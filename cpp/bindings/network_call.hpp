@@ -1,59 +1,100 @@
-// The checks that every call on a network shares.
+// The checks that every call on a network or its tape shares.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
-#include "arrays.hpp"
+#include "either.hpp"
 #include "pgfast/nn/network.hpp"
 
 namespace pgfast::bindings {
 
-/// The arguments that every call on a network shares.
+/// True for bytes, false for Scalar; any other dtype of a network's inputs is a TypeError.
 template <typename Scalar>
-struct NetworkCall {
-  Arguments check;
-  const Network<Scalar>& network;
-  const Scalar* parameters;
-  Inputs x;
-  Index rows;
+bool is_bytes(const char* function, const char* name, const py::dtype& dtype) {
+  const bool bytes = dtype.equal(py::dtype::of<std::uint8_t>());
+  if (!bytes && !dtype.equal(py::dtype::of<Scalar>()))
+    throw py::type_error(std::string(function) + ": " + name + " must be " + dtype_name<Scalar>() + " or uint8, got " +
+                         std::string(py::str(dtype)));
+  return bytes;
+}
 
-  /// `own_parameters` of a policy lie behind the network's in `parameter_array`.
-  NetworkCall(const char* function, const Network<Scalar>& net, const py::object& parameter_array,
-              const py::object& x_object, Index own_parameters = 0)
-      : check(function), network(net) {
-    const py::array x_array = check.as_array("x", x_object);
-    check.extent("P", net.parameter_count() + own_parameters).extent("out", net.output_size());
-    parameters = check.input<Scalar>("parameters", parameter_array, {"P"});
-    x = {nullptr, x_array.dtype().equal(py::dtype::of<std::uint8_t>())};
-    if (!x.bytes && !x_array.dtype().equal(py::dtype::of<Scalar>()))
-      throw py::type_error(std::string(function) + ": x must be " + dtype_name<Scalar>() + " or uint8, got " +
-                           std::string(py::str(x_array.dtype())));
-    const std::vector<Index>& shape = net.input_shape();
-    bool matches = x_array.ndim() == static_cast<py::ssize_t>(shape.size()) + 1;
+/// Makes room for inputs of a tape, which must be of the kind that it holds already.
+template <typename Scalar>
+void* reserve_inputs(const char* function, const char* name, Tape<Scalar>& tape, bool bytes, Index end) {
+  const char* kinds[] = {dtype_name<Scalar>(), dtype_name<std::uint8_t>()};
+  if (tape.inputs().data != nullptr && tape.inputs().bytes != bytes)
+    throw py::type_error(std::string(function) + ": " + name + " must be " + kinds[!bytes] +
+                         " as the inputs that the tape holds, got " + kinds[bytes]);
+  return tape.reserve_inputs(bytes, end);
+}
+
+/// The arguments of a call on a network; `own_parameters` of a policy lie behind the network's.
+template <typename Scalar>
+class NetworkArguments : public Arguments {
+ public:
+  NetworkArguments(const char* function, const Network<Scalar>& net, const py::object& parameter_array,
+                   Index own_parameters = 0)
+      : Arguments(function), network(net), function_(function) {
+    extent("P", net.parameter_count() + own_parameters).extent("out", net.output_size());
+    parameters = input<Scalar>("parameters", parameter_array, {"P"});
+  }
+
+  /// Rows [B, *input_shape], which give B its value.
+  Inputs inputs(const py::object& object) {
+    const py::array x = as_array("x", object);
+    const bool bytes = is_bytes<Scalar>(function_, "x", x.dtype());
+    const std::vector<Index>& shape = network.input_shape();
+    bool matches = x.ndim() == static_cast<py::ssize_t>(shape.size()) + 1;
     std::string expected = "(B";
     for (std::size_t i = 0; i < shape.size(); ++i) {
       expected += ", " + std::to_string(shape[i]);
-      matches = matches && x_array.shape(static_cast<py::ssize_t>(i) + 1) == shape[i];
+      matches = matches && x.shape(static_cast<py::ssize_t>(i) + 1) == shape[i];
     }
-    if (!matches)
-      check.fail("x", "must have shape " + expected + "), got " + std::string(py::str(x_array.attr("shape"))));
-    rows = x_array.shape(0);
-    if (rows == 0) check.fail("x", "must not be empty");
-    if ((x_array.flags() & py::array::c_style) == 0) check.fail("x", "must be C-contiguous; use np.ascontiguousarray");
-    if ((x_array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0)
-      check.fail("x", "must be aligned in memory; use np.require(..., requirements=\"CA\")");
-    x.data = x_array.data();
-    check.extent("B", rows);
+    if (!matches) fail("x", "must have shape " + expected + "), got " + std::string(py::str(x.attr("shape"))));
+    if (x.shape(0) == 0) fail("x", "must not be empty");
+    if ((x.flags() & py::array::c_style) == 0) fail("x", "must be C-contiguous; use np.ascontiguousarray");
+    if ((x.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0)
+      fail("x", "must be aligned in memory; use np.require(..., requirements=\"CA\")");
+    rows_ = x.shape(0);
+    extent("B", rows_);
+    return {x.data(), bytes};
   }
 
-  /// Refuses rows that do not fit the tape.
-  void fits(const Tape<Scalar>& tape, Index first_row) const {
-    if (&tape.network() != &network) check.fail("tape", "was made for another network");
-    if (first_row < 0 || first_row > tape.capacity() - rows)
-      check.fail("x", "has " + std::to_string(rows) + " rows from row " + std::to_string(first_row) +
-                          ", the tape holds " + std::to_string(tape.capacity()));
+  /// B.
+  Index rows() const { return rows_ > 0 ? rows_ : extent("B"); }
+
+  /// Makes room on a tape for B rows of inputs `x`.
+  void reserve(Tape<Scalar>& tape, Inputs x, Index first_row) const {
+    if (first_row < 0 || first_row > tape.capacity() - rows())
+      fail("x", "has " + std::to_string(rows()) + " rows from row " + std::to_string(first_row) + ", the tape holds " +
+                    std::to_string(tape.capacity()));
+    reserve_inputs(function_, "x", tape, x.bytes, first_row + rows());
   }
+
+  /// Refuses B rows of which some are not recorded; `name` is the array that has them.
+  void require_recorded(const char* name, const Tape<Scalar>& tape) const {
+    if (rows() > tape.rows())
+      fail(name,
+           "has " + std::to_string(rows()) + " rows, of which the tape has recorded " + std::to_string(tape.rows()));
+  }
+
+  const Network<Scalar>& network;
+  const Scalar* parameters;
+
+ private:
+  const char* function_;
+  Index rows_ = 0;  // of the inputs, if they are an argument: no symbol is looked up then
 };
+
+/// The forward pass of B rows `x`, which the caller keeps while it needs the tape.
+template <typename Scalar>
+Tape<Scalar> borrowed_forward(const NetworkArguments<Scalar>& call, Inputs x) {
+  Tape<Scalar> tape(call.network, call.rows());
+  tape.borrow_inputs(x);
+  call.network.forward(call.parameters, 0, call.rows(), tape);
+  return tape;
+}
 
 }  // namespace pgfast::bindings

@@ -11,8 +11,8 @@ import numpy as np
 
 import pgfast
 from atari_settings import GAMES, SEARCH
-from pgfast.training.files import write_atomically
-from pgfast.training.progress_log import read_progress
+from pgfast.runs.files import write_atomically
+from pgfast.runs.progress_log import read_progress
 
 Curve = Mapping[str, np.ndarray]
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from atari_kept import Curve, Kept
 from atari_settings import EARLIER_PRESETS, GAMES, MARKS, SEARCH, SEARCH_PANELS, WARM_START_MARKS
-from pgfast.training.progress_log import read_progress
+from pgfast.runs.progress_log import read_progress
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MEAN_OF = 100  # games in the means of progress.csv

@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import pgfast
-from pgfast.training.progress_log import read_progress
+from pgfast.runs.progress_log import read_progress
 
 
 @dataclass(frozen=True)

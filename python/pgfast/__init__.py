@@ -8,17 +8,17 @@ from typing import Any as _Any
 
 import gymnasium as _gymnasium
 
-from pgfast import distributions, kernels, losses, nn, optim, policies
+from pgfast import distributions, kernels, losses, nn, optim
 from pgfast._native import core as _core
 from pgfast._native import native_info, set_num_threads
 from pgfast.random import Rng
 
 if _TYPE_CHECKING:
-    from pgfast import baselines
-    from pgfast.algos import A2C, NPG, TRPO, VPG
+    from pgfast import policies, value_functions
+    from pgfast.agent import A2C, NPG, TRPO, VPG
     from pgfast.envs import make_vec
-    from pgfast.training.files import CheckpointError
-    from pgfast.training.loading import load
+    from pgfast.loading import load
+    from pgfast.runs.files import CheckpointError
 
     __version__: str
 
@@ -31,7 +31,6 @@ __all__ = [
     "NonFiniteError",
     "Rng",
     "__version__",
-    "baselines",
     "distributions",
     "kernels",
     "load",
@@ -42,6 +41,7 @@ __all__ = [
     "optim",
     "policies",
     "set_num_threads",
+    "value_functions",
 ]
 
 NonFiniteError = _core.NonFiniteError
@@ -55,9 +55,9 @@ _gymnasium.register(
 
 # Imported when first asked for: who only calls kernels does not wait for the training code.
 _LAZY = {
-    **dict.fromkeys(("A2C", "NPG", "TRPO", "VPG"), "pgfast.algos"),
-    "CheckpointError": "pgfast.training.files",
-    "load": "pgfast.training.loading",
+    **dict.fromkeys(("A2C", "NPG", "TRPO", "VPG"), "pgfast.agent"),
+    "CheckpointError": "pgfast.runs.files",
+    "load": "pgfast.loading",
     "make_vec": "pgfast.envs",
 }
 
@@ -65,8 +65,8 @@ _LAZY = {
 def __getattr__(name: str) -> _Any:
     if name == "__version__":
         value = _import_module("importlib.metadata").version("pgfast")
-    elif name == "baselines":
-        value = _import_module("pgfast.baselines")
+    elif name in ("policies", "value_functions"):
+        value = _import_module(f"pgfast.{name}")
     elif name in _LAZY:
         value = getattr(_import_module(_LAZY[name]), name)
     else:

@@ -11,21 +11,17 @@ import numpy
 import numpy.typing
 
 __all__ = [
+    "SGD",
+    "Adam",
     "Family",
-    "FisherOperatorFloat32",
-    "FisherOperatorFloat64",
-    "LinearOperatorFloat32",
-    "LinearOperatorFloat64",
-    "NetworkFloat32",
-    "NetworkFloat64",
+    "FisherOperator",
+    "LinearOperator",
+    "Network",
     "NonFiniteError",
-    "ScoresFisherOperatorFloat32",
-    "ScoresFisherOperatorFloat64",
-    "TapeFloat32",
-    "TapeFloat64",
+    "RMSprop",
+    "Tape",
     "a2c",
     "a2c_gradient",
-    "adam_step",
     "build_info",
     "categorical_entropy",
     "categorical_gradient",
@@ -35,7 +31,6 @@ __all__ = [
     "categorical_mode",
     "categorical_probabilities",
     "categorical_sample",
-    "check_step",
     "clip_by_global_norm",
     "conjugate_gradient",
     "count_signals_anew",
@@ -49,7 +44,6 @@ __all__ = [
     "discounted_returns",
     "exit_at_second_signal",
     "fisher_matrix",
-    "fisher_operator",
     "gae",
     "natural_gradient",
     "natural_gradient_from_scores",
@@ -57,13 +51,15 @@ __all__ = [
     "num_threads",
     "philox",
     "policy_act",
+    "policy_backward",
     "policy_gradient",
+    "policy_gradient_gradient",
     "policy_sample",
+    "policy_scores",
     "random_uniform",
-    "rmsprop_step",
     "set_num_threads",
-    "sgd_step",
     "trpo_surrogate",
+    "trpo_surrogate_gradient",
 ]
 
 class NonFiniteError(ValueError, FloatingPointError):
@@ -71,89 +67,87 @@ class NonFiniteError(ValueError, FloatingPointError):
     An argument holds a number that is not finite: a ValueError, and a FloatingPointError.
     """
 
-class LinearOperatorFloat32:
+class LinearOperator:
     def __call__(self, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     @property
     def size(self) -> int: ...
 
-class LinearOperatorFloat64:
-    def __call__(self, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
-    @property
-    def size(self) -> int: ...
-
-class NetworkFloat32:
+class Network:
     def __init__(
         self,
+        dtype: numpy.dtype[typing.Any],
         input_shape: collections.abc.Sequence[int],
         layers: collections.abc.Sequence[tuple[str, int, int, int, str]],
     ) -> None: ...
     def forward(self, parameters: typing.Any, x: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
-    def initialize(self, seed: int, hidden_gain: float, output_gain: float) -> numpy.typing.NDArray[numpy.float32]: ...
+    def initialize(self, seed: int, hidden_gain: float, output_gain: float) -> numpy.typing.NDArray[typing.Any]: ...
     def jvp(self, parameters: typing.Any, x: typing.Any, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     def per_sample_vjp(
-        self, parameters: typing.Any, x: typing.Any, dy: typing.Any, own: typing.Any = None
+        self, parameters: typing.Any, x: typing.Any, dy: typing.Any
     ) -> numpy.typing.NDArray[typing.Any]: ...
-    def record(self, parameters: typing.Any, x: typing.Any, tape: TapeFloat32, first_row: int) -> None: ...
-    def replay_vjp(
-        self, parameters: typing.Any, x: typing.Any, tape: TapeFloat32, dy: typing.Any, gradient: typing.Any
-    ) -> None: ...
     def vjp(self, parameters: typing.Any, x: typing.Any, dy: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     @property
-    def input_shape(self) -> list[int]: ...
-    @property
     def layout(self) -> list[tuple[str, list[int], int]]: ...
-    @property
-    def multiply_adds(self) -> int: ...
     @property
     def output_size(self) -> int: ...
     @property
     def parameter_count(self) -> int: ...
 
-class TapeFloat32:
-    def __init__(self, network: NetworkFloat32, capacity: int) -> None: ...
-    def output(self) -> numpy.typing.NDArray[numpy.float32]: ...
+class Tape:
+    def __init__(self, network: Network, rows: int) -> None: ...
+    def inputs(self, dtype: numpy.dtype[typing.Any]) -> numpy.typing.NDArray[typing.Any]: ...
+    def record(self, parameters: typing.Any, x: typing.Any, first_row: int) -> None: ...
+    def vjp(self, parameters: typing.Any, dy: typing.Any, gradient: typing.Any) -> None: ...
     @property
-    def capacity(self) -> int: ...
+    def outputs(self) -> numpy.typing.NDArray[typing.Any]: ...
 
-class NetworkFloat64:
-    def __init__(
-        self,
-        input_shape: collections.abc.Sequence[int],
-        layers: collections.abc.Sequence[tuple[str, int, int, int, str]],
-    ) -> None: ...
-    def forward(self, parameters: typing.Any, x: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
-    def initialize(self, seed: int, hidden_gain: float, output_gain: float) -> numpy.typing.NDArray[numpy.float64]: ...
-    def jvp(self, parameters: typing.Any, x: typing.Any, v: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
-    def per_sample_vjp(
-        self, parameters: typing.Any, x: typing.Any, dy: typing.Any, own: typing.Any = None
-    ) -> numpy.typing.NDArray[typing.Any]: ...
-    def record(self, parameters: typing.Any, x: typing.Any, tape: TapeFloat64, first_row: int) -> None: ...
-    def replay_vjp(
-        self, parameters: typing.Any, x: typing.Any, tape: TapeFloat64, dy: typing.Any, gradient: typing.Any
-    ) -> None: ...
-    def vjp(self, parameters: typing.Any, x: typing.Any, dy: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+class SGD:
+    def __init__(self, learning_rate: float, momentum: float) -> None: ...
+    def load_state(self, steps: int, learning_rate: float, arrays: collections.abc.Sequence[typing.Any]) -> None: ...
+    def state(self) -> dict[str, typing.Any]: ...
+    def step(
+        self, parameters: typing.Any, gradient: typing.Any, max_norm: float, learning_rate: float | None
+    ) -> float: ...
     @property
-    def input_shape(self) -> list[int]: ...
+    def learning_rate(self) -> float: ...
+    @learning_rate.setter
+    def learning_rate(self, arg1: float) -> None: ...
     @property
-    def layout(self) -> list[tuple[str, list[int], int]]: ...
+    def slot_names(self) -> typing.Annotated[list[str], "FixedSize(1)"]: ...
     @property
-    def multiply_adds(self) -> int: ...
-    @property
-    def output_size(self) -> int: ...
-    @property
-    def parameter_count(self) -> int: ...
+    def steps(self) -> int: ...
 
-class TapeFloat64:
-    def __init__(self, network: NetworkFloat64, capacity: int) -> None: ...
-    def output(self) -> numpy.typing.NDArray[numpy.float64]: ...
+class Adam:
+    def __init__(self, learning_rate: float, beta1: float, beta2: float, epsilon: float) -> None: ...
+    def load_state(self, steps: int, learning_rate: float, arrays: collections.abc.Sequence[typing.Any]) -> None: ...
+    def state(self) -> dict[str, typing.Any]: ...
+    def step(
+        self, parameters: typing.Any, gradient: typing.Any, max_norm: float, learning_rate: float | None
+    ) -> float: ...
     @property
-    def capacity(self) -> int: ...
+    def learning_rate(self) -> float: ...
+    @learning_rate.setter
+    def learning_rate(self, arg1: float) -> None: ...
+    @property
+    def slot_names(self) -> typing.Annotated[list[str], "FixedSize(2)"]: ...
+    @property
+    def steps(self) -> int: ...
 
-class ScoresFisherOperatorFloat32(LinearOperatorFloat32):
-    pass
-
-class ScoresFisherOperatorFloat64(LinearOperatorFloat64):
-    pass
+class RMSprop:
+    def __init__(self, learning_rate: float, decay: float, epsilon: float, form: str) -> None: ...
+    def load_state(self, steps: int, learning_rate: float, arrays: collections.abc.Sequence[typing.Any]) -> None: ...
+    def state(self) -> dict[str, typing.Any]: ...
+    def step(
+        self, parameters: typing.Any, gradient: typing.Any, max_norm: float, learning_rate: float | None
+    ) -> float: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @learning_rate.setter
+    def learning_rate(self, arg1: float) -> None: ...
+    @property
+    def slot_names(self) -> typing.Annotated[list[str], "FixedSize(1)"]: ...
+    @property
+    def steps(self) -> int: ...
 
 class Family:
     def __init__(
@@ -164,14 +158,9 @@ class Family:
     @property
     def own_parameters(self) -> int: ...
 
-class FisherOperatorFloat32(LinearOperatorFloat32):
+class FisherOperator(LinearOperator):
     def __init__(
-        self, network: NetworkFloat32, family: Family, parameters: typing.Any, x: typing.Any, damping: float
-    ) -> None: ...
-
-class FisherOperatorFloat64(LinearOperatorFloat64):
-    def __init__(
-        self, network: NetworkFloat64, family: Family, parameters: typing.Any, x: typing.Any, damping: float
+        self, network: Network, family: Family, parameters: typing.Any, x: typing.Any, damping: float, count: int | None
     ) -> None: ...
 
 def a2c(
@@ -182,31 +171,20 @@ def a2c(
     values: typing.Any,
     entropy_coef: float,
     value_coef: float,
-    valid: typing.Any = None,
-) -> tuple[typing.Any, ...]: ...
+    valid: typing.Any,
+    count: typing.Any,
+) -> tuple[tuple[float, float, float], typing.Any, typing.Any, typing.Any]: ...
 def a2c_gradient(
-    logits: typing.Any,
-    values: typing.Any,
-    actions: typing.Any,
+    log_prob: typing.Any,
     advantages: typing.Any,
+    entropy: typing.Any,
     returns: typing.Any,
+    values: typing.Any,
     entropy_coef: float,
     value_coef: float,
-    valid: typing.Any = None,
-) -> tuple[typing.Any, ...]: ...
-def adam_step(
-    parameters: typing.Any,
-    gradient: typing.Any,
-    mean: typing.Any,
-    mean_square: typing.Any,
-    learning_rate: float,
-    max_norm: float,
-    state_norm: float,
-    step: int,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-) -> tuple[bool, float, float]: ...
+    valid: typing.Any,
+    count: typing.Any,
+) -> tuple[tuple[float, float, float], typing.Any, typing.Any, typing.Any]: ...
 def build_info() -> dict[str, typing.Any]: ...
 def categorical_entropy(
     logits: typing.Any, sizes: collections.abc.Sequence[int] | None
@@ -234,7 +212,6 @@ def categorical_probabilities(logits: typing.Any) -> numpy.typing.NDArray[typing
 def categorical_sample(
     logits: typing.Any, sizes: collections.abc.Sequence[int] | None, seed: int, stream: int, environment: int, step: int
 ) -> tuple[typing.Any, ...]: ...
-def check_step(name: str, parameters: typing.Any, gradient: typing.Any) -> None: ...
 def clip_by_global_norm(gradient: typing.Any, max_norm: float) -> float: ...
 def conjugate_gradient(
     matvec: typing.Any, b: typing.Any, max_iterations: int, tolerance: float, damping: float
@@ -265,8 +242,7 @@ def discounted_returns(
     rewards: typing.Any, dones: typing.Any, next_values: typing.Any, discount: float
 ) -> numpy.typing.NDArray[typing.Any]: ...
 def exit_at_second_signal(number: int) -> bool: ...
-def fisher_matrix(scores: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
-def fisher_operator(scores: typing.Any) -> typing.Any: ...
+def fisher_matrix(scores: typing.Any, count: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
 def gae(
     rewards: typing.Any,
     values: typing.Any,
@@ -286,65 +262,59 @@ def num_threads() -> int: ...
 def philox(
     key: int, counter: typing.Annotated[collections.abc.Sequence[int], "FixedSize(4)"]
 ) -> numpy.typing.NDArray[numpy.uint32]: ...
-@typing.overload
 def policy_act(
-    network: NetworkFloat32,
+    tape: Tape,
     family: Family,
     parameters: typing.Any,
     x: typing.Any,
-    tape: TapeFloat32,
     first_row: int,
     seed: int,
     stream: int,
     environment: int,
     step: int,
     actions: typing.Any,
+    log_prob: typing.Any,
 ) -> None: ...
-@typing.overload
-def policy_act(
-    network: NetworkFloat64,
+def policy_backward(
+    network: Network,
     family: Family,
     parameters: typing.Any,
-    x: typing.Any,
-    tape: TapeFloat64,
-    first_row: int,
-    seed: int,
-    stream: int,
-    environment: int,
-    step: int,
+    at: typing.Any,
     actions: typing.Any,
+    log_prob: typing.Any,
+    entropy: typing.Any,
+    values: typing.Any,
+    out: typing.Any,
 ) -> None: ...
-def policy_gradient(log_prob: typing.Any, advantages: typing.Any, valid: typing.Any = None) -> float: ...
-@typing.overload
+def policy_gradient(
+    log_prob: typing.Any,
+    advantages: typing.Any,
+    valid: typing.Any,
+    entropy: typing.Any,
+    entropy_coef: float,
+    count: typing.Any,
+) -> tuple[float, float, typing.Any, typing.Any]: ...
+def policy_gradient_gradient(
+    log_prob: typing.Any,
+    advantages: typing.Any,
+    valid: typing.Any,
+    entropy: typing.Any,
+    entropy_coef: float,
+    count: typing.Any,
+) -> tuple[float, float, typing.Any, typing.Any]: ...
 def policy_sample(
-    network: NetworkFloat32, family: Family, parameters: typing.Any, x: typing.Any, seed: int, stream: int, step: int
+    network: Network, family: Family, parameters: typing.Any, x: typing.Any, seed: int, stream: int, step: int
 ) -> tuple[typing.Any, ...]: ...
-@typing.overload
-def policy_sample(
-    network: NetworkFloat64, family: Family, parameters: typing.Any, x: typing.Any, seed: int, stream: int, step: int
-) -> tuple[typing.Any, ...]: ...
+def policy_scores(
+    network: Network, family: Family, parameters: typing.Any, x: typing.Any, actions: typing.Any
+) -> numpy.typing.NDArray[typing.Any]: ...
 def random_uniform(
     seed: int, stream: int, environment: int, step: int, count: int
 ) -> numpy.typing.NDArray[numpy.float64]: ...
-def rmsprop_step(
-    parameters: typing.Any,
-    gradient: typing.Any,
-    mean_square: typing.Any,
-    learning_rate: float,
-    max_norm: float,
-    state_norm: float,
-    decay: float,
-    epsilon: float,
-    form: str,
-) -> tuple[bool, float, float]: ...
 def set_num_threads(n: int) -> None: ...
-def sgd_step(
-    parameters: typing.Any,
-    gradient: typing.Any,
-    velocity: typing.Any,
-    learning_rate: float,
-    max_norm: float,
-    state_norm: float,
-    momentum: float,
-) -> tuple[bool, float, float]: ...
-def trpo_surrogate(ratio: typing.Any, advantages: typing.Any, valid: typing.Any = None) -> float: ...
+def trpo_surrogate(
+    ratio: typing.Any, advantages: typing.Any, valid: typing.Any, count: typing.Any
+) -> tuple[float, typing.Any]: ...
+def trpo_surrogate_gradient(
+    ratio: typing.Any, advantages: typing.Any, valid: typing.Any, count: typing.Any
+) -> tuple[float, typing.Any]: ...

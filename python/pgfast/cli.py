@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from argparse import ArgumentParser
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import tyro
 
 import pgfast
+from pgfast.agent import ALGORITHMS
+from pgfast.learning.settings import Settings, preset_names, preset_timesteps, presets, resolve_settings
+from pgfast.loading import load
+from pgfast.loading import verify as verify_path
 from pgfast.profiling import Profile
-from pgfast.training.agent import Agent
-from pgfast.training.files import CheckpointError
-from pgfast.training.loading import ALGORITHMS, load
-from pgfast.training.loading import verify as verify_path
-from pgfast.training.run import Run
-from pgfast.training.settings import Settings, preset_names, preset_timesteps, presets, resolve_settings
+from pgfast.reporting.plots import plot_runs
+from pgfast.reporting.video import record_video
+from pgfast.resuming import Session
+from pgfast.resuming import resume as open_run
+from pgfast.runs.files import CheckpointError
+from pgfast.training.loop import create_run
 
 __all__ = ["main"]
 
@@ -59,100 +64,64 @@ def train(args: list[str]) -> None:
     if algo not in ALGORITHMS:
         raise UsageError(f'there is no algorithm "{algo}"; there is: {", ".join(ALGORITHMS)}')
     flags = args[len(words) :]
-    algorithm, preset = ALGORITHMS[algo], _value_of(flags, "--preset", "default")
-    default = resolve_settings(algorithm.settings_type, algo, env_id, preset, {})
-    options, settings = _parse_train(
-        algorithm.settings_type, default, preset_timesteps(algo, env_id, preset), flags, f"pgfast train {algo} {env_id}"
+    preset = _preset_of(flags)
+    settings_type = ALGORITHMS[algo].learner_type.settings_type
+    default = resolve_settings(settings_type, algo, env_id, preset, {})
+    unchecked = {"__post_init__": lambda self: None}  # tyro would frame the message; the agent checks its settings
+    both = make_dataclass(
+        "Both", [], bases=(settings_type, TrainOptions), namespace=unchecked, frozen=True, kw_only=True
     )
-
-    from pgfast.training.loop import train as run_training
-    from pgfast.training.progress import make_reporter
+    options: Any = tyro.cli(
+        both,
+        args=flags,
+        prog=f"pgfast train {algo} {env_id}",
+        description="Train an agent; the defaults shown are the preset's.",
+        default=both(**asdict(default), total_timesteps=preset_timesteps(algo, env_id, preset)),
+    )
 
     if options.total_timesteps < 1:
         raise ValueError(f"total_timesteps must be at least 1, got {options.total_timesteps}")
-    chosen = asdict(settings)
+    chosen = {field.name: getattr(options, field.name) for field in fields(settings_type)}
     if options.checkpoint_every is not None:
         chosen["sync_every"] = options.checkpoint_every
     if options.num_threads is not None:
         pgfast.set_num_threads(options.num_threads)
-    agent = algorithm(env_id, preset=None, **chosen)
+    agent = ALGORITHMS[algo](env_id, preset=None, **chosen)
     agent.preset = preset
-    run = Run.create(agent, options.run_dir, options.total_timesteps)
+    run = create_run(agent, options.run_dir, options.total_timesteps, preset)
     origin = f"preset {preset}" if preset in preset_names(algo, env_id) else "no preset, the algorithm's own settings"
     print(f"{algo} on {env_id}, {origin}: " + _describe(agent.settings))
     print(f"run directory: {run.directory.path}", flush=True)
-    reporter = make_reporter(options.total_timesteps, 0, enabled=True)
+    _carry_out(Session(agent, run, options.total_timesteps), options.profile)
+
+
+def _preset_of(flags: list[str]) -> str:
+    """Known before all other flags, whose defaults are the preset's."""
+    parser = ArgumentParser(prog="pgfast train", add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", default=TrainOptions.preset)
+    return str(parser.parse_known_args(flags)[0].preset)
+
+
+def _carry_out(session: Session, profiled: bool) -> None:
+    """Trains, and says where the run stands then: at its end, or where a signal stopped it."""
+    agent, run, profile = session.agent, session.run, Profile()
+    path = run.directory.path
     try:
-        with _profiled(options.profile):
-            try:
-                run_training(agent, options.total_timesteps, run=run, reporter=reporter)
-            finally:
-                reporter.close()
+        with profile if profiled else nullcontext():
+            session.train()
     except (KeyboardInterrupt, SystemExit):
-        print(_describe_stop(agent, run))
+        saved = "saved" if run.saved_at == agent.timesteps else "NOT saved, the last checkpoint is older"
+        print(f"stopped at {agent.timesteps:,} timesteps, {saved}; go on with: pgfast resume {path}")
         raise
     finally:
-        run.close()
-    _require_saved(agent, run)
-    print(f"done: {agent.timesteps:,} timesteps; play with: pgfast eval {run.directory.path}")
-
-
-def _parse_train(
-    settings_type: type[Settings], default: Settings, total_timesteps: int, flags: list[str], prog: str
-) -> tuple[TrainOptions, Settings]:
-    """Both dataclasses from one list of flags."""
-
-    def both(
-        options: Annotated[TrainOptions, tyro.conf.arg(name="")],
-        settings: Annotated[Any, tyro.conf.arg(name="")],
-    ) -> tuple[TrainOptions, Settings]:
-        return options, settings
-
-    both.__annotations__["settings"] = Annotated[settings_type, tyro.conf.arg(name="")]
-    both.__defaults__ = (TrainOptions(total_timesteps=total_timesteps), default)
-    return tyro.cli(
-        both,
-        args=flags,
-        prog=prog,
-        description="Train an agent; the defaults shown are the preset's.",
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
-
-
-@contextmanager
-def _profiled(wanted: bool) -> Iterator[None]:
-    """Prints where the time went, however the training ended."""
-    if not wanted:
-        yield
-        return
-    profile = Profile()
-    try:
-        with profile:
-            yield
-    finally:
-        print(profile)
-
-
-def _describe_stop(agent: Agent, run: Run) -> str:
-    saved = "saved" if run.saved_at == agent.timesteps else "NOT saved, the last checkpoint is older"
-    return f"stopped at {agent.timesteps:,} timesteps, {saved}; go on with: pgfast resume {run.directory.path}"
-
-
-def _require_saved(agent: Agent, run: Run) -> None:
+        if profiled:
+            print(profile)
     if run.saved_at != agent.timesteps:
         raise OSError(
             f"the run is at its end, {agent.timesteps:,} timesteps, but this could not be saved; when it can, "
-            f"go on from the last checkpoint with: pgfast resume {run.directory.path}"
+            f"go on from the last checkpoint with: pgfast resume {path}"
         )
-
-
-def _value_of(flags: list[str], name: str, default: str) -> str:
-    for index, flag in enumerate(flags):
-        if flag == name and index + 1 < len(flags):
-            return flags[index + 1]
-        if flag.startswith(f"{name}="):
-            return flag.partition("=")[2]
-    return default
+    print(f"done: {agent.timesteps:,} timesteps; play with: pgfast eval {path}")
 
 
 def _describe(settings: Settings) -> str:
@@ -178,24 +147,15 @@ def resume(
         num_threads: Threads of the kernels and of the emulator; as many as the CPUs if not given.
         profile: Print at the end where the time went.
     """
-    from pgfast.training.resuming import resume as open_run
-
     if num_threads is not None:
         pgfast.set_num_threads(num_threads)
-    resumption = open_run(run_dir, total_timesteps)
-    try:
-        with _profiled(profile):
-            resumption.train()
-    except (KeyboardInterrupt, SystemExit):
-        print(_describe_stop(resumption.agent, resumption.run))
-        raise
-    _require_saved(resumption.agent, resumption.run)
-    print(f"done: {resumption.agent.timesteps:,} timesteps; play with: pgfast eval {run_dir}")
+    _carry_out(open_run(run_dir, total_timesteps), profile)
 
 
 def _refuse_settings(flags: list[str]) -> None:
     """A run with other settings would be another run."""
-    settings = {field.name for algorithm in ALGORITHMS.values() for field in fields(algorithm.settings_type)}
+    kinds = [algorithm.learner_type.settings_type for algorithm in ALGORITHMS.values()]
+    settings = {field.name for kind in kinds for field in fields(kind)}
     for flag in flags:
         name = flag.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
         if flag.startswith("--") and name in settings:
@@ -239,8 +199,6 @@ def video(
         deterministic: Take the most probable action instead of sampling.
         seed: Seed of the game and of the sampled actions.
     """
-    from pgfast.training.video import record_video
-
     agent = load(path)
     if out is None:
         name = f"{str(agent.env_id).replace('/', '_')}-{seed}.mp4"
@@ -262,8 +220,6 @@ def plot(
         out: The picture to write.
         title: Title of the picture.
     """
-    from pgfast.training.plots import plot_runs
-
     if not run_dirs:
         raise UsageError("plot needs at least one run directory")
     plot_runs(run_dirs, out, title=title)

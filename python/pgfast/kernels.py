@@ -8,13 +8,10 @@ Inputs are not modified unless the docstring says so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from pgfast._native import core
 from pgfast._typing import BoolArray, FloatArray
-
-if TYPE_CHECKING:
-    from pgfast._core import LinearOperatorFloat32, LinearOperatorFloat64
 
 __all__ = [
     "ConjugateGradientResult",
@@ -22,15 +19,14 @@ __all__ = [
     "conjugate_gradient",
     "discounted_returns",
     "fisher_matrix",
-    "fisher_operator",
     "gae",
     "natural_gradient",
     "natural_gradient_from_scores",
     "natural_step_size",
 ]
 
-LinearOperator: TypeAlias = "LinearOperatorFloat32 | LinearOperatorFloat64"
-LinearMap: TypeAlias = "Callable[[FloatArray], FloatArray] | LinearOperator"
+LinearOperator: TypeAlias = core.LinearOperator
+LinearMap: TypeAlias = Callable[[FloatArray], FloatArray] | LinearOperator
 
 
 def discounted_returns(rewards: FloatArray, dones: BoolArray, next_values: FloatArray, discount: float) -> FloatArray:
@@ -110,38 +106,23 @@ def clip_by_global_norm(gradient: FloatArray, max_norm: float) -> float:
     return core.clip_by_global_norm(gradient, max_norm)
 
 
-def fisher_matrix(scores: FloatArray) -> FloatArray:
+def fisher_matrix(scores: FloatArray, *, count: int | None = None) -> FloatArray:
     """The empirical Fisher information matrix.
 
     F = (1/B) sum_b s_b s_b' = S'S / B
 
     Args:
         scores: ``[B, P]``, a row for each sample: grad log pi(a_b | s_b).
+        count: divisor of the mean, at least 1, instead of B: with the rows of all workers the matrices of several add
+            up to that of all scores.
 
     Returns: ``[P, P]``, newly allocated and exactly symmetric. The scores are not copied.
 
-    Raises: ``TypeError`` (dtype), ``ValueError`` (shape). Numbers that are not finite go through.
+    Raises: ``TypeError`` (dtype), ``ValueError`` (shape, count). Numbers that are not finite go through.
 
     Source: Kakade (2001), equation 2, with the mean over the policy's own samples.
     """
-    return core.fisher_matrix(scores)
-
-
-def fisher_operator(scores: FloatArray) -> LinearOperator:
-    """The Fisher matrix of :func:`fisher_matrix` by its products, for :func:`conjugate_gradient` where P is large.
-
-    v -> S'(S v) / B
-
-    Args:
-        scores: ``[B, P]``. The operator keeps the array itself, not a copy: it shows what is written there later.
-
-    Returns: a native operator: ``operator(v)`` is ``[P]``, newly allocated, for ``v`` ``[P]`` of the scores' dtype;
-    ``operator.size`` is P. Sums are accumulated in float64. It serves one thread at a time, others wait for it.
-
-    Raises: ``TypeError`` (dtype), ``ValueError`` (shape).
-    """
-    operator: LinearOperator = core.fisher_operator(scores)
-    return operator
+    return core.fisher_matrix(scores, count)
 
 
 def natural_gradient(fisher: FloatArray, gradient: FloatArray, damping: float = 1e-4) -> FloatArray:
@@ -194,19 +175,21 @@ def natural_gradient_from_scores(
     return core.natural_gradient_from_scores(scores, gradient, damping, method)
 
 
-def natural_step_size(fisher: FloatArray, natural_gradient: FloatArray, max_kl: float) -> float:
+def natural_step_size(fisher: FloatArray | LinearMap, natural_gradient: FloatArray, max_kl: float) -> float:
     """The step along the natural gradient that spends ``max_kl``, to second order.
 
     sqrt(2 max_kl / x'Fx),  as KL(theta, theta + step x) is about step^2 x'Fx / 2
 
     Args:
-        fisher: ``[P, P]``, without damping.
+        fisher: F without damping: ``[P, P]``, or v ``[P]`` -> F v ``[P]``, a callable or a native operator, which is
+            applied to x once.
         natural_gradient: x, ``[P]``.
         max_kl: positive, in nats.
 
     Returns: the step size; x'Fx is accumulated in float64.
 
-    Raises: ``TypeError`` (dtype), ``ValueError`` (shape, range; where x'Fx is not positive and finite).
+    Raises: ``TypeError`` (dtype), ``ValueError`` (shape, range; where x'Fx is not positive and finite). Exceptions of a
+    callable pass through.
 
     Source: Peters and Schaal (2008), section 3; Schulman et al. (2015), appendix C.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -48,24 +48,13 @@ class Network:
     """
 
     def __init__(
-        self,
-        input_shape: Sequence[int],
-        layers: Sequence[Layer],
-        *,
-        dtype: DTypeLike = np.float32,
-        seed: int = 0,
+        self, input_shape: Sequence[int], layers: Sequence[Layer], *, dtype: DTypeLike = np.float32, seed: int = 0
     ) -> None:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
-        if self.dtype not in (np.float32, np.float64):
-            raise TypeError(f"Network: dtype must be float32 or float64, got {self.dtype}")
         self.input_shape = tuple(_as_int("input size", size) for size in input_shape)
         self.native = _native_network(self.dtype, self.input_shape, layers)
+        self.output_size: int = self.native.output_size
         self._parameters: FloatArray = self.native.initialize(seed, math.sqrt(2.0), 1.0)
-
-    @property
-    def output_size(self) -> int:
-        """Columns of the output."""
-        return self.native.output_size
 
     @property
     def parameters(self) -> FloatArray:
@@ -116,36 +105,42 @@ class Network:
         return self.native.per_sample_vjp(self._parameters, x, dy)
 
 
-def _native_network(
-    dtype: np.dtype[Any], input_shape: tuple[int, ...], layers: Sequence[Layer]
-) -> core.NetworkFloat32 | core.NetworkFloat64:
-    native = core.NetworkFloat32 if dtype == np.float32 else core.NetworkFloat64
+def _native_network(dtype: np.dtype[Any], input_shape: tuple[int, ...], layers: Sequence[Layer]) -> core.Network:
     checked = [layer._replace(outputs=_as_int("outputs of a layer", layer.outputs)) for layer in layers]
-    return native(list(input_shape), checked)
+    return core.Network(dtype, list(input_shape), checked)
 
 
 class Tape:
-    """A forward pass of at most ``rows`` rows, kept for the product that follows it; the memory serves the next one.
+    """Forward passes of ``rows`` rows of a network, kept with their inputs for the products that follow.
 
-    Raises ``ValueError`` unless rows is at least 1.
+    ``outputs`` ``[rows, output_size]`` is a view of what has been recorded. Inputs are of one dtype, the network's or
+    uint8. Methods raise ``TypeError`` or ``ValueError`` as the network's do, and ``ValueError`` for rows that do not
+    fit. The memory serves the next rollout or batch.
     """
 
     def __init__(self, network: Network, rows: int) -> None:
         self.network = network
         self.rows = rows
-        self._native = cast(Any, network.native)  # of either dtype, the tape of the same
-        kind = core.TapeFloat32 if network.dtype == np.float32 else core.TapeFloat64
-        self._tape = kind(self._native, rows)
-        self._outputs: FloatArray = self._tape.output()
+        self.native = core.Tape(network.native, rows)
+        self.outputs: FloatArray = self.native.outputs
 
-    def forward(self, x: Array) -> FloatArray:
-        """Outputs ``[B, output_size]``, a view that the next call writes over. Raises as the network does."""
-        self._native.record(self.network.parameters, x, self._tape, 0)
-        return self._outputs[: len(x)]
+    def inputs(self, dtype: DTypeLike) -> Array:
+        """The tape's memory of its inputs, a writable view ``[rows, *input_shape]``, zero at first.
 
-    def vjp(self, x: Array, dy: FloatArray, gradient: FloatArray) -> None:
-        """:meth:`Network.vjp` into ``gradient`` ``[P]``; ``x`` is what was forwarded, the parameters the same since."""
-        self._native.replay_vjp(self.network.parameters, x, self._tape, dy, gradient)
+        Inputs that are written there need not be copied: :meth:`record` takes them from where they are.
+        """
+        return self.native.inputs(np.dtype(dtype))
+
+    def record(self, x: Array, first_row: int = 0) -> None:
+        """The forward pass of ``x`` ``[B, *input_shape]``: rows ``first_row`` on of inputs and outputs."""
+        self.native.record(self.network.parameters, x, first_row)
+
+    def vjp(self, dy: FloatArray, gradient: FloatArray) -> None:
+        """:meth:`Network.vjp` of rows 0 to B for ``dy`` ``[B, output_size]``, written to ``gradient`` ``[P]``.
+
+        The parameters must be what they were when the rows were recorded.
+        """
+        self.native.vjp(self.network.parameters, dy, gradient)
 
 
 def _as_int(name: str, value: int) -> int:

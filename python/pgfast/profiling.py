@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from pgfast._native import native_info
 
 __all__ = ["PARTS", "Part", "Profile"]
 
 
-class Part:
-    """A part of the work, entered wherever it is done: ``with FORWARD: ...``. Costs nothing to speak of when nobody
-    measures. Parts may lie inside each other; time counts for the innermost."""
+class Part(NamedTuple):
+    """A part of the work, entered wherever it is done: ``with FORWARD: ...``. Costs next to nothing if no profile runs.
 
-    __slots__ = ("name", "what")
+    Parts may lie inside each other: time counts for the innermost, but for a ``whole`` part it counts to its end.
+    """
 
-    def __init__(self, name: str, what: str) -> None:
-        self.name = name
-        self.what = what
+    name: str
+    what: str
+    whole: bool = False
 
     def __enter__(self) -> None:
         if _active is not None:
-            _active.enter(self.name)
+            _active.enter(self)
 
     def __exit__(self, *exception: object) -> None:
         if _active is not None:
@@ -36,9 +35,9 @@ ENVIRONMENTS = Part("environments", "steps of the environments; emulation, where
 FORWARD = Part("forward", "the networks, and sampling of actions")
 BACKWARD = Part("backward", "gradients of the networks' parameters")
 OPTIMIZER = Part("optimizer", "clipping and the step of the optimizer")
-NATURAL_GRADIENT = Part("natural gradient", "Fisher products and the solve")
-LINE_SEARCH = Part("line search", "trying steps: the new policy's loss and KL divergence")
-VALUE_FIT = Part("value fit", "fitting the baseline")
+NATURAL_GRADIENT = Part("natural gradient", "Fisher products and the solve", whole=True)
+LINE_SEARCH = Part("line search", "trying steps: the new policy's loss and KL divergence", whole=True)
+VALUE_FIT = Part("value fit", "fitting the value function", whole=True)
 REPORTS = Part("reports", "progress, checkpoints, callbacks")
 PARTS = (START, ENVIRONMENTS, FORWARD, BACKWARD, OPTIMIZER, NATURAL_GRADIENT, LINE_SEARCH, VALUE_FIT, REPORTS)
 
@@ -61,25 +60,20 @@ class Profile:
         self.wall_time = 0.0
         self.cpu_time = 0.0
         self.num_threads = int(native_info()["num_threads"])
-        self._open: list[str] = []
-        self._since = 0.0
-        self._thread = 0
 
     def __enter__(self) -> Self:
         global _active
         if _active is not None:
             raise RuntimeError("Profile: another profile is being measured")
         self._thread = threading.get_ident()
-        self._open = [_REST.name]
+        self._open = [_REST]
         self._since = time.perf_counter()
         self.wall_time -= self._since
         self.cpu_time -= time.process_time()
         _active = self
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         global _active
         _active = None
         self._count()
@@ -91,11 +85,11 @@ class Profile:
         """CPU time over wall time and threads."""
         return self.cpu_time / (self.wall_time * self.num_threads) if self.wall_time > 0.0 else 0.0
 
-    def enter(self, name: str) -> None:
-        """Time counts for ``name`` from now on. Other threads than the profile's own are not measured."""
+    def enter(self, part: Part) -> None:
+        """Time counts for ``part`` from now on. Other threads than the profile's own are not measured."""
         if threading.get_ident() == self._thread:
             self._count()
-            self._open.append(name)
+            self._open.append(self._open[-1] if self._open[-1].whole else part)
 
     def leave(self) -> None:
         """Time counts again for what :meth:`enter` interrupted."""
@@ -105,7 +99,8 @@ class Profile:
 
     def _count(self) -> None:
         now = time.perf_counter()
-        self.seconds[self._open[-1]] = self.seconds.get(self._open[-1], 0.0) + now - self._since
+        name = self._open[-1].name
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
         self._since = now
 
     def __str__(self) -> str:

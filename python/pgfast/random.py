@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from pgfast._streams import USER
 
 __all__ = ["Rng"]
 
+Key: TypeAlias = tuple[int, int, int, int]  # (seed, native stream, environment, step), which name a random number
 _MAX_STREAM = 0xFFFF - USER
 
 
@@ -42,16 +44,15 @@ class Rng:
         rng._native_stream = native_stream
         return rng
 
-    def next_key(self) -> tuple[int, int, int]:
-        """(seed, native stream, step) of the next draw; advances ``position``."""
+    def next_key(self) -> Key:
+        """The key of the next draw, of environment 0; advances ``position``."""
         step = self.position
         self.position += 1
-        return self.seed, self._native_stream, step
+        return self.seed, self._native_stream, 0, step
 
     def uniform(self, count: int) -> NDArray[np.float64]:
         """``count`` numbers, uniform in [0, 1). Raises ``ValueError`` if count < 1."""
-        seed, stream, step = self.next_key()
-        return core.random_uniform(seed, stream, 0, step, count)
+        return core.random_uniform(*self.next_key(), count)
 
     def __repr__(self) -> str:
         return f"Rng(seed={self.seed}, stream={self.stream}, position={self.position})"

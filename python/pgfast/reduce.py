@@ -15,9 +15,10 @@ T = TypeVar("T")
 
 
 class Reduce(ABC):
-    """Sums and lists over the workers of one update. ``workers`` is their number."""
+    """Sums and lists over the workers of one update: ``workers`` is their number, ``rank`` the place of this one."""
 
     workers: int
+    rank: int
 
     @abstractmethod
     def sum(self, value: T) -> T:
@@ -36,6 +37,7 @@ class _Alone(Reduce):
     """One worker: the identity."""
 
     workers = 1
+    rank = 0
 
     def sum(self, value: T) -> T:
         return value

@@ -25,6 +25,25 @@ double sum_of(Index size, Term&& term) {
   return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
+/// sum over begin <= i < begin + count of term(i), by halves down to 128 terms: NumPy's order, so that a number which
+/// was summed there once keeps its bits. Rounding grows with log(count) only.
+template <typename Term>
+// NOLINTNEXTLINE(misc-no-recursion): as deep as log2(count / 128)
+double pairwise_sum(Index begin, Index count, const Term& term) {
+  constexpr Index lanes = 8;
+  if (count > 16 * lanes) {
+    const Index half = count / 2 / lanes * lanes;
+    return pairwise_sum(begin, half, term) + pairwise_sum(begin + half, count - half, term);
+  }
+  double s[lanes] = {};
+  const Index even = count / lanes * lanes;
+  for (Index i = 0; i < even; i += lanes)
+    for (Index k = 0; k < lanes; ++k) s[k] += term(begin + i + k);
+  double sum = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+  for (Index i = even; i < count; ++i) sum += term(begin + i);
+  return sum;
+}
+
 /// a'b of two vectors of any precision.
 template <typename A, typename B>
 double dot(const A* a, const B* b, Index size) {

@@ -28,13 +28,16 @@ void for_each_row(Index rows, Function&& function) {
   });
 }
 
-/// exp(new - old), the exponent clamped to +-80 so that the ratio is finite and positive in either precision.
-/// Log-probabilities are clamped first: where both are infinite alike, their difference would not be a number.
+inline constexpr int kLargestLogRatio = 80;
+
+/// exp(new - old), the exponent clamped to +-kLargestLogRatio so that the ratio is finite and positive in either
+/// precision. Log-probabilities are clamped first: where both are infinite alike, their difference would not be a
+/// number.
 template <typename Scalar>
 Scalar likelihood_ratio(Scalar new_log_prob, Scalar old_log_prob) {
   constexpr Scalar kMost = std::numeric_limits<Scalar>::max() / 2;
   const Scalar log_ratio = std::clamp(new_log_prob, -kMost, kMost) - std::clamp(old_log_prob, -kMost, kMost);
-  return std::exp(std::clamp(log_ratio, Scalar(-80), Scalar(80)));
+  return std::exp(std::clamp(log_ratio, Scalar(-kLargestLogRatio), Scalar(kLargestLogRatio)));
 }
 
 }  // namespace pgfast

@@ -30,12 +30,6 @@ std::unique_ptr<Layer<Scalar>> make_layer(const LayerSpec& spec, Index inputs, c
 }  // namespace
 
 template <typename Scalar>
-Tape<Scalar>::Tape(const Network<Scalar>& network, Index capacity) : network_(network), capacity_(capacity) {
-  outputs_.resize(network.layer_count());
-  for (Index i = 0; i < network.layer_count(); ++i) outputs_[i].reserve(capacity * network.layer(i).output_size());
-}
-
-template <typename Scalar>
 Network<Scalar>::Network(std::vector<Index> input_shape, const std::vector<LayerSpec>& specs)
     : input_shape_(std::move(input_shape)) {
   if (specs.empty()) throw std::invalid_argument("a network needs at least one layer");
@@ -135,37 +129,33 @@ const Scalar* Network<Scalar>::input_rows(Inputs x, Index row, Index rows, Buffe
 }
 
 template <typename Scalar>
-const Scalar* Network<Scalar>::segment_input(const Segment& segment, Inputs x, Index row, Index rows,
-                                             Tape<Scalar>& tape) const {
+const Scalar* Network<Scalar>::segment_input(const Segment& segment, Index row, Index rows, Tape<Scalar>& tape) const {
   if (segment.first == 0) {
     thread_local Buffer<Scalar> scratch;
-    return input_rows(x, row, rows, scratch);
+    return input_rows(tape.inputs_, row, rows, scratch);
   }
   return tape.outputs_[segment.first - 1].data() + row * layers_[segment.first]->input_size();
 }
 
 template <typename Scalar>
-void Network<Scalar>::forward(const Scalar* parameters, Inputs x, Index first_row, Index rows,
-                              Tape<Scalar>& tape) const {
+void Network<Scalar>::forward(const Scalar* parameters, Index first_row, Index rows, Tape<Scalar>& tape) const {
   for (const Segment& segment : segments_) {
     if (segment.split_columns)
-      forward_columns(segment, parameters, x, first_row, rows, tape);
+      forward_columns(segment, parameters, first_row, rows, tape);
     else
-      forward_rows(segment, parameters, x, first_row, rows, tape);
+      forward_rows(segment, parameters, first_row, rows, tape);
   }
 }
 
 template <typename Scalar>
-void Network<Scalar>::forward_rows(const Segment& segment, const Scalar* parameters, Inputs x, Index first_row,
-                                   Index rows, Tape<Scalar>& tape) const {
+void Network<Scalar>::forward_rows(const Segment& segment, const Scalar* parameters, Index first_row, Index rows,
+                                   Tape<Scalar>& tape) const {
   const Index step = std::min(segment.block_rows, segment.chunk_rows);
   parallel_for(ceil_divide(rows, segment.chunk_rows), [&](Index chunk) {
     const Index end = std::min(rows, (chunk + 1) * segment.chunk_rows);
     for (Index row = chunk * segment.chunk_rows; row < end; row += step) {
       const Index count = std::min(step, end - row);
-      // x starts at first_row, the tape at row 0.
-      const Index offset = segment.first == 0 ? row : first_row + row;
-      const Scalar* from = segment_input(segment, x, offset, count, tape);
+      const Scalar* from = segment_input(segment, first_row + row, count, tape);
       for (Index i = segment.first; i < segment.last; ++i) {
         Scalar* to = tape.outputs_[i].data() + (first_row + row) * layers_[i]->output_size();
         layers_[i]->forward(parameters + offsets_[i], from, count, to);
@@ -176,12 +166,12 @@ void Network<Scalar>::forward_rows(const Segment& segment, const Scalar* paramet
 }
 
 template <typename Scalar>
-void Network<Scalar>::forward_columns(const Segment& segment, const Scalar* parameters, Inputs x, Index first_row,
-                                      Index rows, Tape<Scalar>& tape) const {
+void Network<Scalar>::forward_columns(const Segment& segment, const Scalar* parameters, Index first_row, Index rows,
+                                      Tape<Scalar>& tape) const {
   const auto& layer = static_cast<const Dense<Scalar>&>(*layers_[segment.first]);
   const Index outputs = layer.output_size();
   thread_local Buffer<Scalar> scratch;
-  const Scalar* from = segment.first == 0 ? input_rows(x, 0, rows, scratch)
+  const Scalar* from = segment.first == 0 ? input_rows(tape.inputs_, first_row, rows, scratch)
                                           : tape.outputs_[segment.first - 1].data() + first_row * layer.input_size();
   Scalar* to = tape.outputs_[segment.first].data() + first_row * outputs;
   const Index column_tasks = ceil_divide(outputs, kForwardColumns);
@@ -194,8 +184,6 @@ void Network<Scalar>::forward_columns(const Segment& segment, const Scalar* para
   });
 }
 
-template class Tape<float>;
-template class Tape<double>;
 template class Network<float>;
 template class Network<double>;
 

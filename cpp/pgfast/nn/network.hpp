@@ -7,6 +7,7 @@
 
 #include "pgfast/base/types.hpp"
 #include "pgfast/nn/layer.hpp"
+#include "pgfast/nn/tape.hpp"
 
 namespace pgfast {
 
@@ -19,15 +20,6 @@ struct LayerSpec {
   Activation activation;
 };
 
-/// Rows of inputs: scalars taken as they are, or bytes that stand for byte / 255.
-struct Inputs {
-  const void* data;
-  bool bytes;
-};
-
-template <typename Scalar>
-class Network;
-
 /// A symmetric linear map of each row's output tangent.
 template <typename Scalar>
 class OutputMap {
@@ -35,30 +27,6 @@ class OutputMap {
   virtual ~OutputMap() = default;
   /// Maps rows [row, row + rows) in place; `dy` points at the first of these rows. Called from several threads.
   virtual void apply(Index row, Index rows, Scalar* dy) const = 0;
-};
-
-/// What a forward pass leaves behind for the products that follow it: every layer's output for `capacity` rows, and
-/// the working memory of the backward pass, reused from call to call. For the one network it was made for, which must
-/// outlive it. Several threads may record different rows at once; all else is for one thread at a time.
-template <typename Scalar>
-class Tape {
- public:
-  Tape(const Network<Scalar>& network, Index capacity);
-  Index capacity() const { return capacity_; }
-  const Network<Scalar>& network() const { return network_; }
-  /// The network's output [capacity, output_size].
-  Scalar* output() { return outputs_.back().data(); }
-
- private:
-  friend class Network<Scalar>;
-  const Network<Scalar>& network_;
-  Index capacity_;
-  std::vector<Buffer<Scalar>> outputs_;  // per layer [capacity, its output size]
-  Buffer<Scalar> inputs_;                // bytes as scalars, where the first layer wants all rows at once
-  Buffer<Scalar> deltas_[2];             // dL/dy, or the tangent, of one segment and of the one below it
-  Buffer<Scalar> tangents_;              // of the outputs, where they are taken for all rows at once
-  Buffer<Scalar> transposed_;            // the weights transposed, where the parameters have them
-  Buffer<Scalar> partials_;              // the gradients of the chunks of rows
 };
 
 template <typename Scalar>
@@ -81,24 +49,23 @@ class Network {
   /// Orthogonal weights (Saxe et al., 2014) times `hidden_gain`, the last layer's times `output_gain`; zero biases.
   void initialize(Scalar* parameters, std::uint64_t seed, Scalar hidden_gain, Scalar output_gain) const;
 
-  /// Writes rows [first_row, first_row + rows) of the tape; `x` points at the first of these rows.
-  void forward(const Scalar* parameters, Inputs x, Index first_row, Index rows, Tape<Scalar>& tape) const;
+  /// Writes the outputs of rows [first_row, first_row + rows) of the tape, which has their inputs.
+  void forward(const Scalar* parameters, Index first_row, Index rows, Tape<Scalar>& tape) const;
 
-  // The rest follow a forward pass of the same parameters, inputs and rows 0 to `rows` on the same tape.
+  // The rest follow a forward pass of the same parameters and of rows 0 to `rows` on the same tape.
 
   /// gradient [parameter_count] = sum over rows of dy[row] . d output[row] / d parameters.
-  void vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape, const Scalar* dy,
-           Scalar* gradient) const;
+  void vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, Scalar* gradient) const;
   /// gradients [rows, parameter_count], leading dimension `ld`: the terms of that sum.
-  void per_sample_vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape, const Scalar* dy,
-                      Scalar* gradients, Index ld) const;
+  void per_sample_vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, Scalar* gradients,
+                      Index ld) const;
   /// dy [rows, output_size] = d output / d parameters . tangent.
-  void jvp(const Scalar* parameters, const Scalar* tangent, Inputs x, Index rows, Tape<Scalar>& tape, Scalar* dy) const;
+  void jvp(const Scalar* parameters, const Scalar* tangent, Index rows, Tape<Scalar>& tape, Scalar* dy) const;
 
   /// What many curvature products of one forward pass share.
   void prepare_products(const Scalar* parameters, Tape<Scalar>& tape) const;
   /// product [parameter_count] = sum over rows of J' M J tangent: J the Jacobian of the row's output, M the row's map.
-  void curvature_product(const Scalar* parameters, const Scalar* tangent, Inputs x, Index rows, Tape<Scalar>& tape,
+  void curvature_product(const Scalar* parameters, const Scalar* tangent, Index rows, Tape<Scalar>& tape,
                          const OutputMap<Scalar>& map, Scalar* product) const;
 
  private:
@@ -112,22 +79,22 @@ class Network {
   };
 
   const Scalar* input_rows(Inputs x, Index row, Index rows, Buffer<Scalar>& scratch) const;
-  const Scalar* segment_input(const Segment& segment, Inputs x, Index row, Index rows, Tape<Scalar>& tape) const;
-  void forward_rows(const Segment& segment, const Scalar* parameters, Inputs x, Index first_row, Index rows,
+  const Scalar* segment_input(const Segment& segment, Index row, Index rows, Tape<Scalar>& tape) const;
+  void forward_rows(const Segment& segment, const Scalar* parameters, Index first_row, Index rows,
                     Tape<Scalar>& tape) const;
-  void forward_columns(const Segment& segment, const Scalar* parameters, Inputs x, Index first_row, Index rows,
+  void forward_columns(const Segment& segment, const Scalar* parameters, Index first_row, Index rows,
                        Tape<Scalar>& tape) const;
   void backward_block(Index first, Index last, const Scalar* x, Index row, Index rows, Tape<Scalar>& tape,
                       Scalar* delta, Scalar* gradient, Scalar* dx) const;
-  void backward_rows(const Segment& segment, Inputs x, Index rows, Tape<Scalar>& tape, Scalar* delta, Scalar* gradient,
+  void backward_rows(const Segment& segment, Index rows, Tape<Scalar>& tape, Scalar* delta, Scalar* gradient,
                      Scalar* dx) const;
-  void backward_columns(const Segment& segment, const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape,
-                        Scalar* delta, Scalar* gradient, Scalar* dx) const;
+  void backward_columns(const Segment& segment, const Scalar* parameters, Index rows, Tape<Scalar>& tape, Scalar* delta,
+                        Scalar* gradient, Scalar* dx) const;
   void jvp_block(const Segment& segment, const Scalar* parameters, const Scalar* tangent, const Scalar* x,
                  const Scalar* dx, Index row, Index rows, const Tape<Scalar>& tape, Scalar* dy) const;
-  void jvp_rows(const Segment& segment, const Scalar* parameters, const Scalar* tangent, Inputs x, const Scalar* dx,
-                Index rows, Tape<Scalar>& tape, Scalar* dy) const;
-  void jvp_columns(const Segment& segment, const Scalar* parameters, const Scalar* tangent, Inputs x, const Scalar* dx,
+  void jvp_rows(const Segment& segment, const Scalar* parameters, const Scalar* tangent, const Scalar* dx, Index rows,
+                Tape<Scalar>& tape, Scalar* dy) const;
+  void jvp_columns(const Segment& segment, const Scalar* parameters, const Scalar* tangent, const Scalar* dx,
                    Index rows, Tape<Scalar>& tape, Scalar* dy) const;
   void transpose_weights(Index first, Index last, const Scalar* parameters, Tape<Scalar>& tape) const;
 
@@ -138,9 +105,5 @@ class Network {
   std::vector<Segment> segments_;
   Index parameter_count_ = 0;
 };
-
-// Network's members are instantiated in the two files that define them.
-extern template class Tape<float>;
-extern template class Tape<double>;
 
 }  // namespace pgfast

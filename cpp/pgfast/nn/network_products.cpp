@@ -66,7 +66,7 @@ void Network<Scalar>::backward_block(Index first, Index last, const Scalar* x, I
 }
 
 template <typename Scalar>
-void Network<Scalar>::backward_rows(const Segment& segment, Inputs x, Index rows, Tape<Scalar>& tape, Scalar* delta,
+void Network<Scalar>::backward_rows(const Segment& segment, Index rows, Tape<Scalar>& tape, Scalar* delta,
                                     Scalar* gradient, Scalar* dx) const {
   const Index inputs = layers_[segment.first]->input_size();
   const Index outputs = layers_[segment.last - 1]->output_size();
@@ -75,21 +75,21 @@ void Network<Scalar>::backward_rows(const Segment& segment, Inputs x, Index rows
               [&](Index begin, Index end, Scalar* partial) {
                 for (Index row = begin; row < end; row += segment.block_rows) {
                   const Index count = std::min(segment.block_rows, end - row);
-                  backward_block(segment.first, segment.last, segment_input(segment, x, row, count, tape), row, count,
+                  backward_block(segment.first, segment.last, segment_input(segment, row, count, tape), row, count,
                                  tape, delta + row * outputs, partial, dx == nullptr ? nullptr : dx + row * inputs);
                 }
               });
 }
 
 template <typename Scalar>
-void Network<Scalar>::backward_columns(const Segment& segment, const Scalar* parameters, Inputs x, Index rows,
-                                       Tape<Scalar>& tape, Scalar* delta, Scalar* gradient, Scalar* dx) const {
+void Network<Scalar>::backward_columns(const Segment& segment, const Scalar* parameters, Index rows, Tape<Scalar>& tape,
+                                       Scalar* delta, Scalar* gradient, Scalar* dx) const {
   const auto& layer = static_cast<const Dense<Scalar>&>(*layers_[segment.first]);
   const Scalar* weight = parameters + offsets_[segment.first];
   Scalar* target = gradient + offsets_[segment.first];
   const Index outputs = layer.output_size();
-  const Scalar* from =
-      segment.first == 0 ? input_rows(x, 0, rows, tape.inputs_) : tape.outputs_[segment.first - 1].data();
+  const Scalar* from = segment.first == 0 ? input_rows(tape.inputs_, 0, rows, tape.scaled_inputs_)
+                                          : tape.outputs_[segment.first - 1].data();
   multiply_by_derivative(layer.activation(), tape.outputs_[segment.first].data(), delta, rows * outputs);
   ArrayView<Scalar> bias_gradient(target + layer.weight_size(), outputs);
   bias_gradient.setZero();
@@ -102,7 +102,7 @@ void Network<Scalar>::backward_columns(const Segment& segment, const Scalar* par
 }
 
 template <typename Scalar>
-void Network<Scalar>::vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape, const Scalar* dy,
+void Network<Scalar>::vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy,
                           Scalar* gradient) const {
   Scalar* delta = tape.deltas_[0].reserve(rows * output_size());
   std::copy_n(dy, rows * output_size(), delta);
@@ -111,18 +111,18 @@ void Network<Scalar>::vjp(const Scalar* parameters, Inputs x, Index rows, Tape<S
     const Index flip = static_cast<Index>(segments_.size()) - s;
     Scalar* dx = s == 0 ? nullptr : tape.deltas_[flip % 2].reserve(rows * layers_[segment.first]->input_size());
     if (segment.split_columns) {
-      backward_columns(segment, parameters, x, rows, tape, delta, gradient, dx);
+      backward_columns(segment, parameters, rows, tape, delta, gradient, dx);
     } else {
       transpose_weights(segment.first, segment.last, parameters, tape);
-      backward_rows(segment, x, rows, tape, delta, gradient, dx);
+      backward_rows(segment, rows, tape, delta, gradient, dx);
     }
     delta = dx;
   }
 }
 
 template <typename Scalar>
-void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Inputs x, Index rows, Tape<Scalar>& tape,
-                                     const Scalar* dy, Scalar* gradients, Index ld) const {
+void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy,
+                                     Scalar* gradients, Index ld) const {
   transpose_weights(0, layer_count(), parameters, tape);
   Scalar* delta = tape.deltas_[0].reserve(rows * output_size());
   std::copy_n(dy, rows * output_size(), delta);
@@ -133,7 +133,7 @@ void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Inputs x, Index r
     for (Index row = chunk * chunk_rows; row < end; ++row) {
       Scalar* gradient = gradients + row * ld;
       std::fill_n(gradient, parameter_count_, Scalar(0));
-      backward_block(0, layer_count(), segment_input(whole, x, row, 1, tape), row, 1, tape, delta + row * output_size(),
+      backward_block(0, layer_count(), segment_input(whole, row, 1, tape), row, 1, tape, delta + row * output_size(),
                      gradient, nullptr);
     }
   });
@@ -157,7 +157,7 @@ void Network<Scalar>::jvp_block(const Segment& segment, const Scalar* parameters
 }
 
 template <typename Scalar>
-void Network<Scalar>::jvp_rows(const Segment& segment, const Scalar* parameters, const Scalar* tangent, Inputs x,
+void Network<Scalar>::jvp_rows(const Segment& segment, const Scalar* parameters, const Scalar* tangent,
                                const Scalar* dx, Index rows, Tape<Scalar>& tape, Scalar* dy) const {
   const Index inputs = layers_[segment.first]->input_size();
   const Index outputs = layers_[segment.last - 1]->output_size();
@@ -166,21 +166,21 @@ void Network<Scalar>::jvp_rows(const Segment& segment, const Scalar* parameters,
     const Index end = std::min(rows, (chunk + 1) * segment.chunk_rows);
     for (Index row = chunk * segment.chunk_rows; row < end; row += step) {
       const Index count = std::min(step, end - row);
-      jvp_block(segment, parameters, tangent, segment_input(segment, x, row, count, tape),
+      jvp_block(segment, parameters, tangent, segment_input(segment, row, count, tape),
                 dx == nullptr ? nullptr : dx + row * inputs, row, count, tape, dy + row * outputs);
     }
   });
 }
 
 template <typename Scalar>
-void Network<Scalar>::jvp_columns(const Segment& segment, const Scalar* parameters, const Scalar* tangent, Inputs x,
+void Network<Scalar>::jvp_columns(const Segment& segment, const Scalar* parameters, const Scalar* tangent,
                                   const Scalar* dx, Index rows, Tape<Scalar>& tape, Scalar* dy) const {
   const auto& layer = static_cast<const Dense<Scalar>&>(*layers_[segment.first]);
   const Index inputs = layer.input_size();
   const Index outputs = layer.output_size();
   const Index offset = offsets_[segment.first];
-  const Scalar* from =
-      segment.first == 0 ? input_rows(x, 0, rows, tape.inputs_) : tape.outputs_[segment.first - 1].data();
+  const Scalar* from = segment.first == 0 ? input_rows(tape.inputs_, 0, rows, tape.scaled_inputs_)
+                                          : tape.outputs_[segment.first - 1].data();
   const Scalar* output = tape.outputs_[segment.first].data();
   const Index column_tasks = ceil_divide(outputs, kTangentColumns);
   parallel_for(column_tasks * ceil_divide(rows, kTangentRows), [&](Index task) {
@@ -194,7 +194,7 @@ void Network<Scalar>::jvp_columns(const Segment& segment, const Scalar* paramete
 }
 
 template <typename Scalar>
-void Network<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, Inputs x, Index rows, Tape<Scalar>& tape,
+void Network<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, Index rows, Tape<Scalar>& tape,
                           Scalar* dy) const {
   const Scalar* dx = nullptr;
   for (std::size_t s = 0; s < segments_.size(); ++s) {
@@ -202,9 +202,9 @@ void Network<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, Input
     Scalar* to =
         s + 1 == segments_.size() ? dy : tape.deltas_[s % 2].reserve(rows * layers_[segment.last - 1]->output_size());
     if (segment.split_columns)
-      jvp_columns(segment, parameters, tangent, x, dx, rows, tape, to);
+      jvp_columns(segment, parameters, tangent, dx, rows, tape, to);
     else
-      jvp_rows(segment, parameters, tangent, x, dx, rows, tape, to);
+      jvp_rows(segment, parameters, tangent, dx, rows, tape, to);
     dx = to;
   }
 }
@@ -215,15 +215,15 @@ void Network<Scalar>::prepare_products(const Scalar* parameters, Tape<Scalar>& t
 }
 
 template <typename Scalar>
-void Network<Scalar>::curvature_product(const Scalar* parameters, const Scalar* tangent, Inputs x, Index rows,
-                                        Tape<Scalar>& tape, const OutputMap<Scalar>& map, Scalar* product) const {
+void Network<Scalar>::curvature_product(const Scalar* parameters, const Scalar* tangent, Index rows, Tape<Scalar>& tape,
+                                        const OutputMap<Scalar>& map, Scalar* product) const {
   const Index outputs = output_size();
   const Segment& segment = segments_.front();
   if (segments_.size() > 1 || segment.split_columns) {
     Scalar* dy = tape.tangents_.reserve(rows * outputs);
-    jvp(parameters, tangent, x, rows, tape, dy);
+    jvp(parameters, tangent, rows, tape, dy);
     map.apply(0, rows, dy);
-    vjp(parameters, x, rows, tape, dy, product);
+    vjp(parameters, rows, tape, dy, product);
     return;
   }
   add_up_rows(rows, segment.chunk_rows, parameter_count_, tape.partials_, product,
@@ -232,7 +232,7 @@ void Network<Scalar>::curvature_product(const Scalar* parameters, const Scalar* 
                 for (Index row = begin; row < end; row += segment.block_rows) {
                   const Index count = std::min(segment.block_rows, end - row);
                   Scalar* dy = scratch.reserve(count * outputs);
-                  const Scalar* from = segment_input(segment, x, row, count, tape);
+                  const Scalar* from = segment_input(segment, row, count, tape);
                   jvp_block(segment, parameters, tangent, from, nullptr, row, count, tape, dy);
                   map.apply(row, count, dy);
                   backward_block(0, layer_count(), from, row, count, tape, dy, partial, nullptr);
@@ -241,13 +241,13 @@ void Network<Scalar>::curvature_product(const Scalar* parameters, const Scalar* 
 }
 
 // The rest of the class is instantiated beside its constructor.
-#define PGFAST_INSTANTIATE(Scalar)                                                                                   \
-  template void Network<Scalar>::vjp(const Scalar*, Inputs, Index, Tape<Scalar>&, const Scalar*, Scalar*) const;     \
-  template void Network<Scalar>::per_sample_vjp(const Scalar*, Inputs, Index, Tape<Scalar>&, const Scalar*, Scalar*, \
-                                                Index) const;                                                        \
-  template void Network<Scalar>::jvp(const Scalar*, const Scalar*, Inputs, Index, Tape<Scalar>&, Scalar*) const;     \
-  template void Network<Scalar>::prepare_products(const Scalar*, Tape<Scalar>&) const;                               \
-  template void Network<Scalar>::curvature_product(const Scalar*, const Scalar*, Inputs, Index, Tape<Scalar>&,       \
+#define PGFAST_INSTANTIATE(Scalar)                                                                                  \
+  template void Network<Scalar>::vjp(const Scalar*, Index, Tape<Scalar>&, const Scalar*, Scalar*) const;            \
+  template void Network<Scalar>::per_sample_vjp(const Scalar*, Index, Tape<Scalar>&, const Scalar*, Scalar*, Index) \
+      const;                                                                                                        \
+  template void Network<Scalar>::jvp(const Scalar*, const Scalar*, Index, Tape<Scalar>&, Scalar*) const;            \
+  template void Network<Scalar>::prepare_products(const Scalar*, Tape<Scalar>&) const;                              \
+  template void Network<Scalar>::curvature_product(const Scalar*, const Scalar*, Index, Tape<Scalar>&,              \
                                                    const OutputMap<Scalar>&, Scalar*) const;
 PGFAST_INSTANTIATE(float)
 PGFAST_INSTANTIATE(double)

@@ -15,24 +15,27 @@ namespace {
 // Entries computed at a time: three arrays of them stay in the first-level cache.
 constexpr Index kScratch = 1 << 10;
 
-/// The largest size that an entry of the new state, and of the new parameters, can have: bounds, not the exact ones.
+/// The largest size that an entry of the new slots, and of the new parameters, can have: bounds, not the exact ones.
 struct Bounds {
-  double state;
+  double slots;
   double parameters;
 };
 
-/// Computes the new values of every target from the old ones and writes them, all or none of them.
+/// Computes the new parameters and slots from the old ones and writes them, all or none of them.
 ///
 /// `bounds(g, p)` gives bounds from those of the clipped gradient and of the parameters. Where they are far from
 /// overflow, one pass over the memory does, and memory is what a step costs; else a first pass sees whether all is
 /// finite. `change(begin, count, g, updated)` computes `updated` from the clipped gradient `g`, both in scratch memory:
 /// which elements Eigen takes one by one, and how those round, depends on how what it writes to is aligned.
-template <typename Scalar, std::size_t Targets, typename BoundsOf, typename Change>
-StepResult apply(const StepArguments<Scalar>& arguments, const std::array<Scalar*, Targets>& targets,
-                 BoundsOf&& bounds_of, Change&& change) {
+template <typename Scalar, std::size_t Count, typename BoundsOf, typename Change>
+StepResult apply(const StepArguments<Scalar>& arguments, Slots<Scalar, Count>& slots, BoundsOf&& bounds_of,
+                 Change&& change) {
+  constexpr std::size_t Targets = Count + 1;  // the parameters, then the slots
+  std::array<Scalar*, Targets> targets{arguments.parameters};
+  for (std::size_t i = 0; i < Count; ++i) targets[i + 1] = slots.vectors[i].data();
   const Index size = arguments.size;
   const double norm = global_norm(arguments.gradient, size);
-  if (!std::isfinite(norm) && std::isfinite(arguments.max_norm)) return {false, norm, arguments.state_norm};
+  if (!std::isfinite(norm) && std::isfinite(arguments.max_norm)) return {false, norm};
   const bool clipped = norm > arguments.max_norm;
   const auto scale = clipped ? static_cast<Scalar>(arguments.max_norm / norm) : Scalar(1);
   const Bounds bounds = bounds_of(norm * static_cast<double>(scale), global_norm(arguments.parameters, size));
@@ -54,33 +57,35 @@ StepResult apply(const StepArguments<Scalar>& arguments, const std::array<Scalar
   };
   constexpr double safe = static_cast<double>(std::numeric_limits<Scalar>::max()) / 16;  // room for rounding
   const bool surely_finite =
-      std::isfinite(norm) && std::isfinite(arguments.state_norm) && bounds.state < safe && bounds.parameters < safe;
+      std::isfinite(norm) && std::isfinite(slots.largest) && bounds.slots < safe && bounds.parameters < safe;
   if (!surely_finite) {
     std::atomic<bool> finite{true};
     for_each_part([&](Index, Index count, const std::array<Scalar*, Targets>& updated) {
       for (const Scalar* values : updated)
         if (!all_finite(values, count)) finite.store(false, std::memory_order_relaxed);
     });
-    if (!finite.load(std::memory_order_relaxed)) return {false, norm, arguments.state_norm};
+    if (!finite.load(std::memory_order_relaxed)) return {false, norm};
   }
   for_each_part([&](Index begin, Index count, const std::array<Scalar*, Targets>& updated) {
     for (std::size_t i = 0; i < Targets; ++i) std::copy_n(updated[i], count, targets[i] + begin);
   });
-  return {true, norm, bounds.state};
+  slots.largest = bounds.slots;
+  return {true, norm};
 }
 
 }  // namespace
 
 template <typename Scalar>
-StepResult sgd_step(const StepArguments<Scalar>& arguments, Scalar* velocity, double momentum) {
-  Scalar* parameters = arguments.parameters;
+StepResult SgdRule::step(const StepArguments<Scalar>& arguments, Slots<Scalar, 1>& slots, Index /*number*/) const {
+  const Scalar* parameters = arguments.parameters;
+  const Scalar* velocity = slots.vectors[0].data();
   const auto rate = static_cast<Scalar>(arguments.learning_rate);
   const auto kept = static_cast<Scalar>(momentum);
   return apply(
-      arguments, std::array{parameters, velocity},
+      arguments, slots,
       [&](double g, double p) {
-        const double state = momentum * arguments.state_norm + g;
-        return Bounds{state, p + arguments.learning_rate * state};
+        const double most = momentum * slots.largest + g;
+        return Bounds{most, p + arguments.learning_rate * most};
       },
       [&](Index begin, Index count, const auto& g, auto& updated) {
         ArrayView<Scalar> p(updated[0], count);
@@ -91,10 +96,11 @@ StepResult sgd_step(const StepArguments<Scalar>& arguments, Scalar* velocity, do
 }
 
 template <typename Scalar>
-StepResult adam_step(const StepArguments<Scalar>& arguments, Scalar* mean, Scalar* mean_square, Index step,
-                     double beta1, double beta2, double epsilon) {
-  Scalar* parameters = arguments.parameters;
-  const auto count_of_steps = static_cast<double>(step);
+StepResult AdamRule::step(const StepArguments<Scalar>& arguments, Slots<Scalar, 2>& slots, Index number) const {
+  const Scalar* parameters = arguments.parameters;
+  const Scalar* mean = slots.vectors[0].data();
+  const Scalar* mean_square = slots.vectors[1].data();
+  const auto count_of_steps = static_cast<double>(number);
   const double unbiased_rate = arguments.learning_rate / (1.0 - std::pow(beta1, count_of_steps));
   const auto rate = static_cast<Scalar>(unbiased_rate);
   const auto unbias = static_cast<Scalar>(1.0 / std::sqrt(1.0 - std::pow(beta2, count_of_steps)));
@@ -102,10 +108,10 @@ StepResult adam_step(const StepArguments<Scalar>& arguments, Scalar* mean, Scala
   const auto b2 = static_cast<Scalar>(beta2);
   const auto eps = static_cast<Scalar>(epsilon);
   return apply(
-      arguments, std::array{parameters, mean, mean_square},
+      arguments, slots,
       [&](double g, double p) {
-        const double state = std::max(arguments.state_norm, std::max(g, g * g));  // both are weighted means
-        return Bounds{state, p + unbiased_rate * state / static_cast<double>(eps)};
+        const double most = std::max(slots.largest, std::max(g, g * g));  // both are weighted means
+        return Bounds{most, p + unbiased_rate * most / static_cast<double>(eps)};
       },
       [&](Index begin, Index count, const auto& g, auto& updated) {
         ArrayView<Scalar> p(updated[0], count);
@@ -118,18 +124,18 @@ StepResult adam_step(const StepArguments<Scalar>& arguments, Scalar* mean, Scala
 }
 
 template <typename Scalar>
-StepResult rmsprop_step(const StepArguments<Scalar>& arguments, Scalar* mean_square, double decay, double epsilon,
-                        RmspropForm form) {
-  Scalar* parameters = arguments.parameters;
+StepResult RmspropRule::step(const StepArguments<Scalar>& arguments, Slots<Scalar, 1>& slots, Index /*number*/) const {
+  const Scalar* parameters = arguments.parameters;
+  const Scalar* mean_square = slots.vectors[0].data();
   const auto rate = static_cast<Scalar>(arguments.learning_rate);
   const auto kept = static_cast<Scalar>(decay);
   const auto eps = static_cast<Scalar>(epsilon);
   const auto rounded = static_cast<double>(eps);  // 0 where epsilon is too small for the dtype: then nothing is bounded
   const double smallest_divisor = form == RmspropForm::pytorch ? rounded : std::sqrt(rounded);
   return apply(
-      arguments, std::array{parameters, mean_square},
+      arguments, slots,
       [&](double g, double p) {
-        return Bounds{std::max(arguments.state_norm, g * g), p + arguments.learning_rate * g / smallest_divisor};
+        return Bounds{std::max(slots.largest, g * g), p + arguments.learning_rate * g / smallest_divisor};
       },
       [&](Index begin, Index count, const auto& g, auto& updated) {
         ArrayView<Scalar> p(updated[0], count);
@@ -143,11 +149,11 @@ StepResult rmsprop_step(const StepArguments<Scalar>& arguments, Scalar* mean_squ
       });
 }
 
-template StepResult sgd_step(const StepArguments<float>&, float*, double);
-template StepResult sgd_step(const StepArguments<double>&, double*, double);
-template StepResult adam_step(const StepArguments<float>&, float*, float*, Index, double, double, double);
-template StepResult adam_step(const StepArguments<double>&, double*, double*, Index, double, double, double);
-template StepResult rmsprop_step(const StepArguments<float>&, float*, double, double, RmspropForm);
-template StepResult rmsprop_step(const StepArguments<double>&, double*, double, double, RmspropForm);
+template StepResult SgdRule::step(const StepArguments<float>&, Slots<float, 1>&, Index) const;
+template StepResult SgdRule::step(const StepArguments<double>&, Slots<double, 1>&, Index) const;
+template StepResult AdamRule::step(const StepArguments<float>&, Slots<float, 2>&, Index) const;
+template StepResult AdamRule::step(const StepArguments<double>&, Slots<double, 2>&, Index) const;
+template StepResult RmspropRule::step(const StepArguments<float>&, Slots<float, 1>&, Index) const;
+template StepResult RmspropRule::step(const StepArguments<double>&, Slots<double, 1>&, Index) const;
 
 }  // namespace pgfast

@@ -4,18 +4,24 @@
 // would write a non-finite number to the parameters or to its state.
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <mutex>
+#include <utility>
+#include <variant>
+#include <vector>
+
 #include "pgfast/base/types.hpp"
+#include "pgfast/optim/clip.hpp"
 
 namespace pgfast {
 
 struct StepResult {
   bool done;             // false: a number would not have been finite, and nothing was changed
   double gradient_norm;  // before clipping; NaN or infinite where the gradient is, or where its norm overflows
-  double state_norm;     // a bound on the size of every entry of the state after the step
 };
 
-/// Arguments that all steps share. `state_norm` is a bound on the size of every entry of the state: what the last step
-/// gave, or what holds for the state it starts from.
 template <typename Scalar>
 struct StepArguments {
   Scalar* parameters;
@@ -23,24 +29,123 @@ struct StepArguments {
   Index size;
   double learning_rate;
   double max_norm;  // infinite: no clipping
-  double state_norm;
+};
+
+/// The vectors that a rule keeps between steps, of the parameters' size.
+template <typename Scalar, std::size_t Count>
+struct Slots {
+  using value_type = Scalar;
+
+  std::array<std::vector<Scalar>, Count> vectors;
+  double largest;  // a bound on the size of every entry; NaN where one is not finite
+
+  Slots(Index size, Scalar value) : largest(static_cast<double>(value)) {
+    vectors.fill(std::vector<Scalar>(static_cast<std::size_t>(size), value));
+  }
+  /// Takes over vectors of one size.
+  explicit Slots(std::array<std::vector<Scalar>, Count> values) : vectors(std::move(values)), largest(0) {
+    for (const auto& vector : vectors) {
+      if (!all_finite(vector.data(), size())) {
+        largest = std::numeric_limits<double>::quiet_NaN();
+        return;
+      }
+      const ConstArrayView<Scalar> entries(vector.data(), size());
+      largest = std::max(largest, static_cast<double>(entries.abs().maxCoeff()));
+    }
+  }
+
+  Index size() const { return static_cast<Index>(vectors[0].size()); }
 };
 
 /// v = momentum v + g; parameters -= learning_rate v.
-template <typename Scalar>
-StepResult sgd_step(const StepArguments<Scalar>& arguments, Scalar* velocity, double momentum);
+struct SgdRule {
+  static constexpr const char* name = "SGD";
+  static constexpr std::array slot_names{"velocity"};
+  double momentum;
 
-/// Adam (Kingma and Ba, 2015, algorithm 1). `step` counts from 1.
-template <typename Scalar>
-StepResult adam_step(const StepArguments<Scalar>& arguments, Scalar* mean, Scalar* mean_square, Index step,
-                     double beta1, double beta2, double epsilon);
+  static double initial_value() { return 0; }
+  template <typename Scalar>
+  StepResult step(const StepArguments<Scalar>& arguments, Slots<Scalar, 1>& slots, Index number) const;
+};
+
+/// Adam (Kingma and Ba, 2015, algorithm 1). The number of a step counts from 1.
+struct AdamRule {
+  static constexpr const char* name = "Adam";
+  static constexpr std::array slot_names{"mean", "mean_square"};
+  double beta1;
+  double beta2;
+  double epsilon;
+
+  static double initial_value() { return 0; }
+  template <typename Scalar>
+  StepResult step(const StepArguments<Scalar>& arguments, Slots<Scalar, 2>& slots, Index number) const;
+};
 
 /// Where RMSprop adds epsilon: outside the square root (PyTorch, Chainer), or inside (TensorFlow).
 enum class RmspropForm { pytorch, tensorflow };
 
 /// s = decay s + (1 - decay) g^2; parameters -= learning_rate g / (sqrt(s) + epsilon), or / sqrt(s + epsilon).
-template <typename Scalar>
-StepResult rmsprop_step(const StepArguments<Scalar>& arguments, Scalar* mean_square, double decay, double epsilon,
-                        RmspropForm form);
+struct RmspropRule {
+  static constexpr const char* name = "RMSprop";
+  static constexpr std::array slot_names{"mean_square"};
+  double decay;
+  double epsilon;
+  RmspropForm form;
+
+  double initial_value() const { return form == RmspropForm::pytorch ? 0 : 1; }
+  template <typename Scalar>
+  StepResult step(const StepArguments<Scalar>& arguments, Slots<Scalar, 1>& slots, Index number) const;
+};
+
+/// A rule with all that it keeps between steps. It has no slots before the first step, which allocates them.
+template <typename Rule>
+class Optimizer {
+ public:
+  template <typename Scalar>
+  using SlotsOf = Slots<Scalar, Rule::slot_names.size()>;
+  using AnySlots = std::variant<std::monostate, SlotsOf<float>, SlotsOf<double>>;
+
+  Optimizer(const Rule& rule, double learning_rate) : learning_rate_(learning_rate), rule_(rule) {}
+
+  /// Steps parameters of the slots' dtype and size. A step that is done keeps the learning rate that it was taken with.
+  template <typename Scalar>
+  StepResult step(const StepArguments<Scalar>& arguments) {
+    if (std::holds_alternative<std::monostate>(slots_)) {
+      SlotsOf<Scalar> slots(arguments.size, static_cast<Scalar>(rule_.initial_value()));
+      const StepResult result = count(rule_.step(arguments, slots, steps_ + 1), arguments.learning_rate);
+      if (result.done) slots_ = std::move(slots);
+      return result;
+    }
+    return count(rule_.step(arguments, std::get<SlotsOf<Scalar>>(slots_), steps_ + 1), arguments.learning_rate);
+  }
+
+  void load(Index steps, double learning_rate, AnySlots slots) {
+    steps_ = steps;
+    learning_rate_ = learning_rate;
+    slots_ = std::move(slots);
+  }
+
+  Index steps() const { return steps_; }
+  double learning_rate() const { return learning_rate_; }
+  void set_learning_rate(double learning_rate) { learning_rate_ = learning_rate; }
+  const AnySlots& slots() const { return slots_; }
+
+  /// To be held by a thread that uses an optimizer which others may know; they wait for it.
+  std::unique_lock<std::mutex> exclusive() { return std::unique_lock(mutex_); }
+
+ private:
+  StepResult count(const StepResult& result, double learning_rate) {
+    if (!result.done) return result;
+    ++steps_;
+    learning_rate_ = learning_rate;
+    return result;
+  }
+
+  Index steps_ = 0;
+  double learning_rate_;
+  Rule rule_;
+  AnySlots slots_;
+  std::mutex mutex_;
+};
 
 }  // namespace pgfast

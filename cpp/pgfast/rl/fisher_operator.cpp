@@ -4,30 +4,33 @@ namespace pgfast {
 
 template <typename Scalar>
 FisherOperator<Scalar>::FisherOperator(const Network<Scalar>& network, const Family& family, const Scalar* parameters,
-                                       Inputs x, Index rows, Scalar damping)
+                                       Inputs x, Index rows, Index count, Scalar damping)
     : network_(network),
       own_parameters_(family.own_parameters()),
       parameters_(ConstArrayView<Scalar>(parameters, network.parameter_count() + own_parameters_)),
-      x_(x),
       rows_(rows),
+      count_(count),
       damping_(damping),
       tape_(network, rows),
-      map_(family, recorded_outputs(), rows, network.output_size(),
+      map_(family, recorded_outputs(x), rows, count, network.output_size(),
            own_parameters_ == 0 ? nullptr : parameters_.data() + network.parameter_count()) {
   network.prepare_products(parameters_.data(), tape_);
 }
 
 template <typename Scalar>
-const Scalar* FisherOperator<Scalar>::recorded_outputs() {
-  network_.forward(parameters_.data(), x_, 0, rows_, tape_);
-  return tape_.output();
+const Scalar* FisherOperator<Scalar>::recorded_outputs(Inputs x) {
+  tape_.reserve_inputs(x.bytes, rows_);
+  tape_.record(parameters_.data(), x, 0, rows_);
+  return tape_.outputs();
 }
 
 template <typename Scalar>
 void FisherOperator<Scalar>::apply(const Scalar* v, Scalar* product) {
-  network_.curvature_product(parameters_.data(), v, x_, rows_, tape_, map_, product);
+  network_.curvature_product(parameters_.data(), v, rows_, tape_, map_, product);
   const Index of_network = network_.parameter_count();
   map_.block.apply_own(v + of_network, product + of_network);
+  const auto share = static_cast<Scalar>(static_cast<double>(rows_) / static_cast<double>(count_));
+  for (Index i = of_network; i < size(); ++i) product[i] *= share;
   if (damping_ == Scalar(0)) return;
   for (Index i = 0; i < size(); ++i) product[i] += damping_ * v[i];
 }

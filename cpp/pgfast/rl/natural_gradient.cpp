@@ -46,9 +46,16 @@ double quadratic_form(Index n, const Scalar* fisher, const Scalar* x) {
   return dot(x, product.data(), n);
 }
 
+template <typename Scalar>
+double along(Index n, const Scalar* x, const Scalar* y) {
+  return pairwise_sum(0, n, [=](Index i) { return static_cast<double>(x[i]) * static_cast<double>(y[i]); });
+}
+
 template SolveStatus natural_gradient_woodbury(Index, Index, const float*, const float*, double, float*);
 template SolveStatus natural_gradient_woodbury(Index, Index, const double*, const double*, double, double*);
 template double quadratic_form(Index, const float*, const float*);
 template double quadratic_form(Index, const double*, const double*);
+template double along(Index, const float*, const float*);
+template double along(Index, const double*, const double*);
 
 }  // namespace pgfast

@@ -18,4 +18,8 @@ SolveStatus natural_gradient_woodbury(Index rows, Index parameters, const Scalar
 template <typename Scalar>
 double quadratic_form(Index n, const Scalar* fisher, const Scalar* x);
 
+/// x'y of the product y [n] = F x, summed in double precision.
+template <typename Scalar>
+double along(Index n, const Scalar* x, const Scalar* y);
+
 }  // namespace pgfast

@@ -1,8 +1,17 @@
-"""The algorithms, one file each."""
+"""The algorithms, one file each: its settings, and a learner whose ``update`` is the paper from top to bottom."""
 
-from pgfast.algos.a2c import A2C, A2CSettings
-from pgfast.algos.npg import NPG, NPGSettings
-from pgfast.algos.trpo import TRPO, TRPOSettings
-from pgfast.algos.vpg import VPG, VPGSettings
+from pgfast.algos.a2c import A2CLearner, A2CSettings
+from pgfast.algos.npg import NPGLearner, NPGSettings
+from pgfast.algos.trpo import TRPOLearner, TRPOSettings
+from pgfast.algos.vpg import VPGLearner, VPGSettings
 
-__all__ = ["A2C", "NPG", "TRPO", "VPG", "A2CSettings", "NPGSettings", "TRPOSettings", "VPGSettings"]
+__all__ = [
+    "A2CLearner",
+    "A2CSettings",
+    "NPGLearner",
+    "NPGSettings",
+    "TRPOLearner",
+    "TRPOSettings",
+    "VPGLearner",
+    "VPGSettings",
+]

@@ -9,15 +9,18 @@ import numpy as np
 
 from pgfast import losses
 from pgfast._typing import FloatArray
-from pgfast.algos.advantages import normalize
-from pgfast.kernels import gae
-from pgfast.policies import ActorCritic, PolicyTape
-from pgfast.profiling import BACKWARD, OPTIMIZER
-from pgfast.training.agent import Agent
-from pgfast.training.construction import make_network, make_optimizer, scheduled_learning_rate
-from pgfast.training.settings import OptimizerSettings, Settings
+from pgfast.algos import advantages
+from pgfast.envs.spaces import SpaceInfo
+from pgfast.learning.construction import learning_rate_at, make_optimizer, make_policy
+from pgfast.learning.learner import Learner, require_finite_loss
+from pgfast.learning.settings import OptimizerSettings, Settings
+from pgfast.metrics import Metrics
+from pgfast.optim import Optimizer
+from pgfast.reduce import Reduce
+from pgfast.sampling.rollout import Rollout
+from pgfast.value_functions import SharedValues
 
-__all__ = ["A2C", "A2CSettings"]
+__all__ = ["A2CLearner", "A2CSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,109 +37,58 @@ class A2CSettings(Settings, OptimizerSettings):
     """Weight of the value loss."""
 
 
-class A2C(Agent):
-    """Synchronous advantage actor-critic.
+class A2CLearner(Learner):
+    """Advantage actor-critic: one network for policy and value, and one step for every rollout."""
 
-    Every update follows ``n_steps`` steps of ``num_envs`` environments, with one network for policy and value:
-
-    1. advantages and returns, by generalized advantage estimation from the rollout's own values;
-    2. loss = -mean(log pi(a|s) A + entropy_coef H) + value_coef mean((R - V)^2), over the valid rows;
-    3. its gradient, through the forward passes kept from the rollout;
-    4. one clipped step of the optimizer.
-
-    Args:
-        env: an environment id, a ``gymnasium.vector.VectorEnv``, or a function that makes one environment. Actions are
-            Discrete, MultiDiscrete, MultiBinary or a Box.
-        preset: name of the tuned settings to start from where ``env`` is an id; None for :class:`A2CSettings` alone.
-        settings: any field of :class:`A2CSettings`.
-
-    Raises ``ValueError`` (environment, preset, value of a setting), ``TypeError`` (unknown setting).
-    """
-
-    name: ClassVar[str] = "a2c"
-    settings_type: ClassVar[type[Settings]] = A2CSettings
-    extra_fields: ClassVar[tuple[str, ...]] = ("grad_norm", "learning_rate")
+    metrics: ClassVar[tuple[str, ...]] = ("grad_norm", "learning_rate")
+    keeps_forward: ClassVar[bool] = True
+    settings_type = A2CSettings
     settings: A2CSettings
-    policy: ActorCritic
+    optimizer: Optimizer
 
-    def _make_policy(self) -> ActorCritic:
-        s, action = self.settings, self.space.action
-        self.optimizer = make_optimizer(s)
-        columns = 2 * action.columns if action.kind == "box" and s.state_dependent_std else action.columns
-        policy = ActorCritic(
-            make_network(s, self.space.observation_shape, columns + 1),
-            action.policy_space(),
-            log_std_init=s.log_std_init,
-            state_dependent_std=s.state_dependent_std,
-        )
-        self.gradient: FloatArray = np.zeros_like(policy.parameters)
-        return policy
+    def __init__(self, settings: A2CSettings, space: SpaceInfo) -> None:
+        super().__init__(settings, space)
+        self.policy = make_policy(settings, space, value_head=True)
+        self.value_function = SharedValues(self.policy)
+        self.optimizer = make_optimizer(settings)
+        self._gradient: FloatArray = np.zeros_like(self.policy.parameters)  # memory that every update uses again
 
-    def _make_tape(self) -> PolicyTape:
-        """Memory for the forward passes of a whole rollout, which the update goes back through."""
-        return PolicyTape(self.policy, self.settings.num_envs * (self.settings.n_steps + 1))
-
-    def update(self) -> dict[str, float]:
-        """One update from the rollout just collected; gives the row of its losses."""
-        s, rollout, tape = self.settings, self.collector.rollout, self.collector.tape
-        valid = rollout.valid.reshape(-1)
-        if not valid.any():
+    def update(self, rollout: Rollout, reduce: Reduce) -> Metrics:
+        s, policy, tape = self.settings, self.policy, rollout.tape
+        statistics = self.normalizers.after(rollout, reduce)
+        batch = advantages.estimate(rollout, statistics, self.value_function, s, reduce, all_rows=True)
+        count = reduce.sum(len(batch))
+        if count == 0:
             return {}
 
-        all_values = np.ascontiguousarray(tape.outputs[:, -1]).reshape(rollout.time.shape)
-        rollout.bootstrap(all_values, lambda observations, _: self.policy.values(observations))
-        values = all_values[:-1]
-        advantages, returns = gae(
-            self._scaled_rewards(),
-            values,
-            rollout.next_values,
-            rollout.terminated,
-            rollout.truncated,
-            s.discount,
-            s.gae_lambda,
-        )
-        if s.normalize_advantages:
-            advantages = normalize(advantages, rollout.valid)
-
-        outputs, actions = (
-            tape.outputs[: rollout.rows],
-            rollout.actions.reshape(rollout.rows, *rollout.actions.shape[2:]),
-        )
-        flat_advantages, flat_returns, flat_values = (part.reshape(-1) for part in (advantages, returns, values))
-        distribution = self.policy.distribution_from(outputs)
-        entropy = distribution.entropy()
-        policy_loss, value_loss, total_loss = losses.a2c(
-            distribution.log_prob(actions),
-            flat_advantages,
+        # -mean(log pi A + entropy_coef H) + value_coef mean((R - V)^2), through the forward passes of the rollout
+        distribution = tape.distribution(rollout.rows)
+        log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
+        values, rows = losses.a2c_gradient(
+            log_prob,
+            batch.advantages,
             entropy,
-            flat_returns,
-            flat_values,
+            batch.returns,
+            batch.values,
             s.entropy_coef,
             s.value_coef,
-            valid,
+            batch.valid,
+            count=count,
         )
-        self.require_finite_loss(total_loss)
+        policy_loss, value_loss, total_loss = reduce.sum(values)
+        require_finite_loss(total_loss, rollout)
+        gradient = reduce.sum(policy.gradient(tape, batch.actions, rows, out=self._gradient))
 
-        count = np.count_nonzero(valid)
-        share = valid * np.float32(1.0 / count)
-        doutputs, own = self.policy.gradient_from(
-            outputs, actions, -share * flat_advantages, -share * np.float32(s.entropy_coef)
-        )
-        doutputs[:, -1] = 2.0 * share * np.float32(s.value_coef) * (flat_values - flat_returns)
-        gradient = self.gradient
-        with BACKWARD:
-            tape.vjp(rollout.flat_observations(), doutputs, gradient, own)
-
-        assert self.optimizer is not None
-        self.optimizer.learning_rate = scheduled_learning_rate(s, self.timesteps)
-        with OPTIMIZER:
-            grad_norm = self.optimizer.step(self.policy.parameters, gradient, max_norm=s.max_grad_norm)
-
-        self.last_values, self.last_returns = values[rollout.valid], returns[rollout.valid]
-        self._learn_scale_of_observations()
-        return {
+        learning_rate = learning_rate_at(s, rollout.timesteps)
+        metrics: Metrics = {
             "policy_loss": policy_loss,
             "value_loss": value_loss,
-            "entropy": float(entropy.sum(where=valid)) / count,
-            "grad_norm": grad_norm,
+            "entropy": advantages.mean(entropy, batch, count, reduce),
+            "explained_variance": advantages.explained_variance(batch, count, reduce),
+            "learning_rate": learning_rate,
         }
+        grad_norm = self.optimizer.step(
+            policy.parameters, gradient, max_norm=s.max_grad_norm, learning_rate=learning_rate
+        )
+        self.normalizers.statistics = statistics
+        return {**metrics, "grad_norm": grad_norm}

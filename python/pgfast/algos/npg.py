@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from pgfast import losses
 from pgfast._typing import FloatArray
-from pgfast.algos.policy_agent import Batch, dot
-from pgfast.algos.second_order import Direction, SecondOrderAgent, SecondOrderSettings
-from pgfast.distributions import Distribution
-from pgfast.kernels import fisher_matrix, natural_gradient, natural_gradient_from_scores
-from pgfast.profiling import NATURAL_GRADIENT
-from pgfast.training.settings import Settings
+from pgfast.algos import advantages, natural
+from pgfast.envs.spaces import SpaceInfo
+from pgfast.kernels import conjugate_gradient, fisher_matrix, natural_gradient, natural_gradient_from_scores
+from pgfast.learning.construction import make_policy, make_value_function
+from pgfast.learning.learner import Learner, require_finite_loss
+from pgfast.learning.settings import SecondOrderSettings
+from pgfast.metrics import Metrics
+from pgfast.profiling import LINE_SEARCH, NATURAL_GRADIENT
+from pgfast.reduce import Reduce
+from pgfast.sampling.rollout import Rollout
 
-__all__ = ["NPG", "NPGSettings"]
+__all__ = ["NPGLearner", "NPGSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,71 +33,75 @@ class NPGSettings(SecondOrderSettings):
     parameters ("woodbury"), or exact products without any matrix ("cg")."""
 
 
-class NPG(SecondOrderAgent):
-    """Natural policy gradient.
+class NPGLearner(Learner):
+    """Steps along the natural gradient, as far as a KL divergence of ``max_kl`` to second order."""
 
-    Every update follows a rollout of the current policy:
-
-    1. g = mean(A grad log pi), by generalized advantage estimation;
-    2. x with (F + damping I) x = g: F = mean(s s') of the scores s = grad log pi of the actions played, or, with "cg",
-       of all actions in expectation;
-    3. theta <- theta + sqrt(2 max_kl / x'Fx) x, the step whose KL divergence is ``max_kl`` to second order; the exact
-       one is reported;
-    4. the baseline is fitted to the returns.
-
-    The parameters stay as they were where F + damping I is not positive definite, x'Fx is not positive, or the new
-    policy has a number that is not finite.
-
-    Args:
-        env: an environment id, a ``gymnasium.vector.VectorEnv``, or a function that makes one environment. Actions are
-            Discrete, MultiDiscrete, MultiBinary or a Box.
-        preset: name of the tuned settings to start from where ``env`` is an id; None for :class:`NPGSettings` alone.
-        settings: any field of :class:`NPGSettings`.
-
-    Raises ``ValueError`` (environment, preset, value of a setting), ``TypeError`` (unknown setting).
-    """
-
-    name: ClassVar[str] = "npg"
-    settings_type: ClassVar[type[Settings]] = NPGSettings
+    metrics: ClassVar[tuple[str, ...]] = natural.METRICS
+    settings_type = NPGSettings
     settings: NPGSettings
 
-    def step(self, batch: Batch, old: Distribution[Any], loss: float) -> dict[str, float]:
-        """Steps 1 to 3."""
-        gradient = self.surrogate_gradient(batch)
-        if not gradient.any():
-            return self.no_step(failed=False)
-        direction = self._direction(batch, gradient)
-        if direction is None or not 0.0 < direction.curvature < math.inf:
-            return self.no_step(failed=True)
+    def __init__(self, settings: NPGSettings, space: SpaceInfo) -> None:
+        super().__init__(settings, space)
+        self.policy = make_policy(settings, space)
+        self.value_function = make_value_function(settings, space)
 
-        step_size = math.sqrt(2.0 * self.settings.max_kl / direction.curvature)
-        new = self.try_step(direction, step_size, batch, old)
-        if new is None:
-            return self.no_step(failed=True)
-        return {
-            **self.describe(direction),
-            "kl": new.kl,
-            "step_size": step_size,
-            "expected_improvement": step_size * dot(gradient, direction.x),
-            "improvement": loss - new.loss,
-        }
+    def update(self, rollout: Rollout, reduce: Reduce) -> Metrics:
+        s, policy = self.settings, self.policy
+        statistics = self.normalizers.after(rollout, reduce)
+        batch = advantages.estimate(rollout, statistics, self.value_function, s, reduce)
+        count = reduce.sum(len(batch))
+        if count == 0:
+            return {}
 
-    def _direction(self, batch: Batch, gradient: FloatArray) -> Direction | None:
-        if self.settings.solver == "cg":
-            return self.conjugate_direction(batch, gradient)
+        # g = -mean(A grad log pi), the gradient of the surrogate loss -mean(ratio A) where the ratio is 1
+        old = policy.distribution(batch.observations)
+        loss, rows = losses.trpo_surrogate_gradient(old, old, batch.actions, batch.advantages, batch.valid, count=count)
+        loss = reduce.sum(loss)
+        require_finite_loss(loss, rollout)
+        gradient = reduce.sum(policy.gradient(batch.observations, batch.actions, rows))
+        has_gradient = bool(gradient.any())
+
+        # x = (F + damping I)^-1 (-g), and the step along it whose KL divergence is max_kl to second order
         with NATURAL_GRADIENT:
-            return self._explicit_direction(batch, gradient)
-
-    def _explicit_direction(self, batch: Batch, gradient: FloatArray) -> Direction | None:
-        s, rows = self.settings, self.fisher_rows(batch)
-        scores = self.policy.scores(batch.observations[rows], batch.actions[rows])
-        try:
-            if s.solver == "cholesky":
-                x = natural_gradient(fisher_matrix(scores), gradient, s.damping)
+            chosen = natural.fisher_rows(batch, s.fisher_subsample, s.seed, rollout.update, reduce)
+            if s.solver == "cg":
+                fisher = natural.fisher_operator(policy, chosen, reduce)
+                solved = conjugate_gradient(fisher, -gradient, max_iterations=s.cg_iterations, damping=s.damping)
+                x = solved.solution
+                size = 0.0 if solved.status == "breakdown" else natural.step_size(fisher, x, s.max_kl)
             else:
-                x = natural_gradient_from_scores(scores, gradient, s.damping, method="woodbury")
-        except np.linalg.LinAlgError:
-            return None
-        along = np.einsum("bp,p->b", scores, x).astype(np.float64)  # x'Fx = mean (s'x)^2, and no BLAS
-        curvature = float(np.square(along).mean())
-        return Direction(x, curvature)
+                scores = natural.scores(policy, chosen)
+                x = solve_explicitly(scores, -gradient, s, chosen.count, reduce)
+                curvature = natural.mean_square(scores, x, chosen, reduce)  # x'Fx = mean((s'x)^2)
+                size = math.sqrt(2.0 * s.max_kl / curvature) if 0.0 < curvature < math.inf else 0.0
+
+        metrics = {**advantages.describe(loss, old.entropy(), batch, count, reduce), **natural.NO_STEP}
+        if s.solver == "cg" and size > 0.0:
+            metrics |= natural.describe_solve(solved, gradient)
+
+        # The step is taken if the new policy is finite; its exact KL divergence is reported
+        with natural.restored_unless_accepted(policy.parameters, x) as step:
+            with LINE_SEARCH:
+                if size > 0.0 and step.to(size):
+                    new = natural.evaluate(policy, old, batch, count, reduce)
+                    step.accepted = new.is_finite
+            if step.accepted:
+                metrics |= natural.describe_step(size, x, gradient, loss - new.loss, new.kl)
+            self.value_function.fit(batch, reduce)
+        self.failed_updates += has_gradient and not step.accepted
+        self.normalizers.statistics = statistics
+        return {**metrics, "failed_updates": self.failed_updates}
+
+
+def solve_explicitly(
+    scores: FloatArray, gradient: FloatArray, settings: NPGSettings, count: int, reduce: Reduce
+) -> FloatArray:
+    """(F + damping I)^-1 g with F = mean(s s') over ``scores`` ``[B, P]``; zero if that is not positive definite."""
+    try:
+        if settings.solver == "cholesky":
+            return natural_gradient(reduce.sum(fisher_matrix(scores, count=count)), gradient, settings.damping)
+        if reduce.workers > 1:
+            raise ValueError('solver "woodbury" pairs the rows of different workers; take "cholesky" or "cg"')
+        return natural_gradient_from_scores(scores, gradient, settings.damping, method="woodbury")
+    except np.linalg.LinAlgError:
+        return np.zeros_like(gradient)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from pgfast.algos.policy_agent import Batch, dot
-from pgfast.algos.second_order import Candidate, SecondOrderAgent, SecondOrderSettings
-from pgfast.distributions import Distribution
-from pgfast.training.settings import Settings
+from pgfast import losses
+from pgfast.algos import advantages, natural
+from pgfast.envs.spaces import SpaceInfo
+from pgfast.kernels import conjugate_gradient
+from pgfast.learning.construction import make_policy, make_value_function
+from pgfast.learning.learner import Learner, require_finite_loss
+from pgfast.learning.settings import SecondOrderSettings
+from pgfast.metrics import Metrics
+from pgfast.profiling import LINE_SEARCH, NATURAL_GRADIENT
+from pgfast.reduce import Reduce
+from pgfast.sampling.rollout import Rollout
 
-__all__ = ["TRPO", "TRPOSettings"]
+__all__ = ["TRPOLearner", "TRPOSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,55 +30,58 @@ class TRPOSettings(SecondOrderSettings):
     """Each candidate's step relative to the one before."""
 
 
-class TRPO(SecondOrderAgent):
-    """Trust region policy optimization.
+class TRPOLearner(Learner):
+    """Steps to the edge of a trust region in KL divergence, as far as the surrogate improves there."""
 
-    Every update follows a rollout of the current policy:
-
-    1. g = gradient of the surrogate mean(ratio A), by generalized advantage estimation;
-    2. x with (F + damping I) x = g, by conjugate gradient on exact products with the Fisher matrix;
-    3. the longest step along x that the quadratic model of the KL divergence allows, sqrt(2 max_kl / x'Fx) x;
-    4. shortened by ``backtrack_ratio`` until the surrogate improves and the exact KL divergence is at most ``max_kl``;
-       the parameters stay as they were where no candidate does both;
-    5. the baseline is fitted to the returns.
-
-    Args:
-        env: an environment id, a ``gymnasium.vector.VectorEnv``, or a function that makes one environment. Actions are
-            Discrete, MultiDiscrete, MultiBinary or a Box.
-        preset: name of the tuned settings to start from where ``env`` is an id; None for :class:`TRPOSettings` alone.
-        settings: any field of :class:`TRPOSettings`.
-
-    Raises ``ValueError`` (environment, preset, value of a setting), ``TypeError`` (unknown setting).
-    """
-
-    name: ClassVar[str] = "trpo"
-    settings_type: ClassVar[type[Settings]] = TRPOSettings
+    metrics: ClassVar[tuple[str, ...]] = natural.METRICS
+    settings_type = TRPOSettings
     settings: TRPOSettings
 
-    def step(self, batch: Batch, old: Distribution[Any], loss: float) -> dict[str, float]:
-        """Steps 1 to 4."""
-        s = self.settings
-        gradient = self.surrogate_gradient(batch)
-        if not gradient.any():
-            return self.no_step(failed=False)
-        direction = self.conjugate_direction(batch, gradient)
-        if direction is None or not 0.0 < direction.curvature < math.inf:
-            return self.no_step(failed=True)
+    def __init__(self, settings: TRPOSettings, space: SpaceInfo) -> None:
+        super().__init__(settings, space)
+        self.policy = make_policy(settings, space)
+        self.value_function = make_value_function(settings, space)
 
-        def accepts(candidate: Candidate) -> bool:
-            return candidate.loss < loss and candidate.kl <= s.max_kl
+    def update(self, rollout: Rollout, reduce: Reduce) -> Metrics:
+        s, policy = self.settings, self.policy
+        statistics = self.normalizers.after(rollout, reduce)
+        batch = advantages.estimate(rollout, statistics, self.value_function, s, reduce)
+        count = reduce.sum(len(batch))
+        if count == 0:
+            return {}
 
-        longest = math.sqrt(2.0 * s.max_kl / direction.curvature)
-        for tried in range(s.line_search_steps):
-            step_size = longest * s.backtrack_ratio**tried
-            candidate = self.try_step(direction, step_size, batch, old, accepts)
-            if candidate is not None:
-                return {
-                    **self.describe(direction),
-                    "kl": candidate.kl,
-                    "step_size": step_size,
-                    "line_search_steps": tried + 1,
-                    "expected_improvement": step_size * dot(gradient, direction.x),
-                    "improvement": loss - candidate.loss,
-                }
-        return {**self.describe(direction), **self.no_step(failed=True), "line_search_steps": s.line_search_steps}
+        # Equation 14: minimize L(theta) = -mean(ratio A) subject to mean KL(old, theta) <= max_kl
+        old = policy.distribution(batch.observations)
+        loss, rows = losses.trpo_surrogate_gradient(old, old, batch.actions, batch.advantages, batch.valid, count=count)
+        loss = reduce.sum(loss)
+        require_finite_loss(loss, rollout)
+        gradient = reduce.sum(policy.gradient(batch.observations, batch.actions, rows))
+        has_gradient = bool(gradient.any())
+
+        # Appendix C: x = F^-1 (-g) by conjugate gradients, and the longest step along x that the KL radius allows
+        with NATURAL_GRADIENT:
+            chosen = natural.fisher_rows(batch, s.fisher_subsample, s.seed, rollout.update, reduce)
+            fisher = natural.fisher_operator(policy, chosen, reduce)
+            solved = conjugate_gradient(fisher, -gradient, max_iterations=s.cg_iterations, damping=s.damping)
+            x = solved.solution
+            longest = 0.0 if solved.status == "breakdown" else natural.step_size(fisher, x, s.max_kl)
+
+        metrics = {**advantages.describe(loss, old.entropy(), batch, count, reduce), **natural.NO_STEP}
+        if longest > 0.0:
+            metrics |= {**natural.describe_solve(solved, gradient), "line_search_steps": s.line_search_steps}
+
+        # The line search backtracks until the surrogate improves inside the trust region
+        with natural.restored_unless_accepted(policy.parameters, x) as step:
+            with LINE_SEARCH:
+                for tried in range(s.line_search_steps if longest > 0.0 else 0):
+                    size = longest * s.backtrack_ratio**tried
+                    new = natural.evaluate(policy, old, batch, count, reduce) if step.to(size) else natural.NOWHERE
+                    if new.is_finite and new.loss < loss and new.kl <= s.max_kl:
+                        step.accepted = True
+                        metrics |= natural.describe_step(size, x, gradient, loss - new.loss, new.kl)
+                        metrics["line_search_steps"] = tried + 1
+                        break
+            self.value_function.fit(batch, reduce)
+        self.failed_updates += has_gradient and not step.accepted
+        self.normalizers.statistics = statistics
+        return {**metrics, "failed_updates": self.failed_updates}

@@ -8,14 +8,19 @@ from typing import ClassVar
 import numpy as np
 
 from pgfast import losses
-from pgfast.algos.policy_agent import PolicyAgent
+from pgfast.algos import advantages
+from pgfast.envs.spaces import SpaceInfo
 from pgfast.kernels import clip_by_global_norm
-from pgfast.policies import Policy
-from pgfast.profiling import BACKWARD, FORWARD, OPTIMIZER
-from pgfast.training.construction import make_optimizer, scheduled_learning_rate
-from pgfast.training.settings import OptimizerSettings, PolicySettings, Settings
+from pgfast.learning.construction import learning_rate_at, make_optimizer, make_policy, make_value_function
+from pgfast.learning.learner import Learner, require_finite_loss
+from pgfast.learning.settings import OptimizerSettings, PolicySettings
+from pgfast.metrics import Metrics
+from pgfast.optim import Optimizer
+from pgfast.reduce import Reduce
+from pgfast.sampling.rollout import Rollout
+from pgfast.state import restored_if_raised
 
-__all__ = ["VPG", "VPGSettings"]
+__all__ = ["VPGLearner", "VPGSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,63 +35,49 @@ class VPGSettings(PolicySettings, OptimizerSettings):
     """Scale every gradient to norm 1, so that the learning rate is the length of a step of plain SGD."""
 
 
-class VPG(PolicyAgent):
-    """Vanilla policy gradient.
+class VPGLearner(Learner):
+    """Vanilla policy gradient with a baseline."""
 
-    Every update follows a rollout of the current policy:
-
-    1. advantages and returns, by generalized advantage estimation with the baseline's values;
-    2. loss = -mean(log pi(a|s) A + entropy_coef H), over the valid rows;
-    3. one step of the optimizer along its gradient, clipped or scaled to norm 1 as the settings say;
-    4. the baseline is fitted to the returns.
-
-    Args:
-        env: an environment id, a ``gymnasium.vector.VectorEnv``, or a function that makes one environment. Actions are
-            Discrete, MultiDiscrete, MultiBinary or a Box.
-        preset: name of the tuned settings to start from where ``env`` is an id; None for :class:`VPGSettings` alone.
-        settings: any field of :class:`VPGSettings`.
-
-    Raises ``ValueError`` (environment, preset, value of a setting), ``TypeError`` (unknown setting).
-    """
-
-    name: ClassVar[str] = "vpg"
-    settings_type: ClassVar[type[Settings]] = VPGSettings
-    extra_fields: ClassVar[tuple[str, ...]] = ("grad_norm", "learning_rate")
+    metrics: ClassVar[tuple[str, ...]] = ("grad_norm", "learning_rate")
+    settings_type = VPGSettings
     settings: VPGSettings
+    optimizer: Optimizer
 
-    def _make_policy(self) -> Policy:
-        self.optimizer = make_optimizer(self.settings)
-        return super()._make_policy()
+    def __init__(self, settings: VPGSettings, space: SpaceInfo) -> None:
+        super().__init__(settings, space)
+        self.policy = make_policy(settings, space)
+        self.value_function = make_value_function(settings, space)
+        self.optimizer = make_optimizer(settings)
 
-    def update(self) -> dict[str, float]:
-        """One update from the rollout just collected; gives the figures to report."""
-        s, batch = self.settings, self.batch()
-        if batch is None:
+    def update(self, rollout: Rollout, reduce: Reduce) -> Metrics:
+        s, policy = self.settings, self.policy
+        statistics = self.normalizers.after(rollout, reduce)
+        batch = advantages.estimate(rollout, statistics, self.value_function, s, reduce)
+        count = reduce.sum(len(batch))
+        if count == 0:
             return {}
-        with FORWARD:
-            distribution = self.policy.distribution(batch.observations)
-        loss = losses.policy_gradient(distribution.log_prob(batch.actions), batch.advantages)
-        loss -= s.entropy_coef * float(distribution.entropy().mean(dtype=np.float64))
-        self.require_finite_loss(loss)
 
-        share = np.float32(1.0 / len(batch))
-        with BACKWARD:
-            gradient = self.policy.gradient(
-                batch.observations,
-                batch.actions,
-                -share * batch.advantages,
-                np.full(len(batch), -share * s.entropy_coef, np.float32) if s.entropy_coef else None,
-            )
+        # grad J = mean(A grad log pi), as the gradient of the loss -mean(A log pi + entropy_coef H)
+        distribution = policy.distribution(batch.observations)
+        log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
+        loss, rows = losses.policy_gradient_gradient(
+            log_prob, batch.advantages, batch.valid, entropy=entropy, entropy_coef=s.entropy_coef, count=count
+        )
+        loss = reduce.sum(loss)
+        require_finite_loss(loss, rollout)
+        gradient = reduce.sum(policy.gradient(batch.observations, batch.actions, rows))
+
         if s.max_grad_norm is not None:
             grad_norm = clip_by_global_norm(gradient, s.max_grad_norm)
         else:
             grad_norm = float(np.sqrt(np.square(gradient, dtype=np.float64).sum()))
         if s.normalize_gradient and grad_norm > 0.0:
-            gradient /= np.float32(grad_norm)
+            gradient /= gradient.dtype.type(grad_norm)
+        learning_rate = learning_rate_at(s, rollout.timesteps)
+        metrics = advantages.describe(loss, entropy, batch, count, reduce)
 
-        figures = self.learn_values(batch, distribution)
-        assert self.optimizer is not None
-        self.optimizer.learning_rate = scheduled_learning_rate(s, self.timesteps)
-        with OPTIMIZER:
-            self.optimizer.step(self.policy.parameters, gradient)
-        return {"policy_loss": loss, "grad_norm": grad_norm, **figures}
+        with restored_if_raised(policy, self.optimizer):
+            self.optimizer.step(policy.parameters, gradient, learning_rate=learning_rate)
+            self.value_function.fit(batch, reduce)
+        self.normalizers.statistics = statistics
+        return {**metrics, "grad_norm": grad_norm, "learning_rate": learning_rate}

@@ -48,8 +48,7 @@ class Distribution(ABC, Generic[Actions]):
 
     def sample_with_log_prob(self, rng: int | Rng) -> tuple[Actions, FloatArray]:
         """:meth:`sample`, and the log-probability ``[B]`` of what was drawn."""
-        seed, stream, step = as_rng(rng).next_key()
-        return self.sample_at(seed, stream, 0, step)
+        return self.sample_at(*as_rng(rng).next_key())
 
     @abstractmethod
     def sample_at(self, seed: int, stream: int, environment: int, step: int) -> tuple[Actions, FloatArray]:

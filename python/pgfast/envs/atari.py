@@ -90,11 +90,11 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
     Emulation runs on ``num_threads`` threads; results do not depend on it.
     """
 
-    def __init__(self, game: AtariGame, num_envs: int, *, seeds: list[int], num_threads: int) -> None:
+    def __init__(self, game: AtariGame, num_envs: int, *, num_threads: int) -> None:
         ale_py = import_ale()
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reports": ("score", "valid", "reset", "game_over")}
         self.num_envs = num_envs
         self.game = game
         self._emulator: Any = ale_py.AtariVectorEnv(
@@ -114,7 +114,6 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         actions = list(self._emulator.ale.get_action_set())
         self._fire_action = actions.index(ale_py.Action.FIRE) if ale_py.Action.FIRE in actions else None
         self._num_actions = len(actions)
-        self._first_seeds: list[int] | None = seeds
         # What the protocol remembers of the last step.
         self._over = np.zeros(num_envs, np.bool_)  # it ended the game: the next one resets
         self._fire = np.zeros(num_envs, np.bool_)  # it lost a life: the next one presses FIRE
@@ -123,20 +122,17 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
     def reset(
         self, *, seed: int | list[int] | Array | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
-        """Starts new games. ``seed``: one per environment, or an int for seed, seed + 1, ...; None goes on from the
-        seeds the environments were made with."""
+        """Starts new games. ``seed``: one per environment, or an int for seed, seed + 1, ...; None goes on with the
+        emulators' random numbers."""
         if options:
             raise ValueError(f"AtariVecEnv.reset: options are not supported, got {sorted(options)}")
-        if seed is None:
-            seeds = None if self._first_seeds is None else np.asarray(self._first_seeds)
-        elif isinstance(seed, (int, np.integer)):
-            seeds = np.arange(int(seed), int(seed) + self.num_envs)
-        else:
-            seeds = np.asarray(seed, np.int64)
-        if seeds is not None and seeds.shape != (self.num_envs,):
-            raise ValueError(f"AtariVecEnv.reset: seed must have shape ({self.num_envs},), got {seeds.shape}")
-        self._first_seeds = None
-        observations, info = self._emulator.reset(seed=seeds)
+        if isinstance(seed, (int, np.integer)):
+            seed = np.arange(int(seed), int(seed) + self.num_envs)
+        elif seed is not None:
+            seed = np.asarray(seed, np.int64)
+            if seed.shape != (self.num_envs,):
+                raise ValueError(f"AtariVecEnv.reset: seed must have shape ({self.num_envs},), got {seed.shape}")
+        observations, info = self._emulator.reset(seed=seed)
         self._over[:] = False
         self._fire[:] = False
         self._last_frame[:] = info["episode_frame_number"] + self.game.max_num_frames_per_episode
@@ -169,13 +165,7 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         self._over = over
         self._fire = terminated & ~over if self._fire_action is not None else np.zeros_like(over)
         scores = np.multiply(scores, played, dtype=np.float64)
-        infos = {
-            "score": scores,
-            "valid": played & ~forced,
-            "reset": reset,
-            "game_over": over,
-            "lives": info["lives"],
-        }
+        infos = {"score": scores, "valid": played & ~forced, "reset": reset, "game_over": over, "lives": info["lives"]}
         return observations, np.sign(scores), terminated, truncated, infos
 
     def close_extras(self, **kwargs: Any) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from pgfast._typing import Array
-
-if TYPE_CHECKING:
-    from pgfast.envs.make import AnyVectorEnv
 
 __all__ = ["EnvironmentFailure", "explain", "require_shapes"]
 
@@ -30,12 +27,12 @@ class EnvironmentFailure(RuntimeError):  # noqa: N818 - it is the environment's 
         return f"{which} failed at step {self.step}: {self.cause}"
 
 
-def explain(error: Exception, env: AnyVectorEnv, step: int) -> EnvironmentFailure:
+def explain(error: Exception, env: VectorEnv[Any, Any, Any], step: int) -> EnvironmentFailure:
     """What a vector environment raised, with the number of the one it came from where that can be told."""
     return EnvironmentFailure(_culprit(error, env), step, f"{type(error).__name__}: {error}")
 
 
-def require_shapes(env: AnyVectorEnv, step: int, observations: Any, **rows: Any) -> None:
+def require_shapes(env: VectorEnv[Any, Any, Any], step: int, observations: Any, **rows: Any) -> None:
     """Raises :class:`EnvironmentFailure` unless each is ``[N, ...]`` as the spaces say; ``rows`` are ``[N]`` each."""
     wanted = (env.num_envs, *(env.single_observation_space.shape or ()))
     if np.shape(observations) != wanted:
@@ -45,7 +42,7 @@ def require_shapes(env: AnyVectorEnv, step: int, observations: Any, **rows: Any)
             raise EnvironmentFailure(None, step, f"{name} has shape {np.shape(values)}, not ({env.num_envs},)")
 
 
-def _culprit(error: Exception, env: AnyVectorEnv) -> int | None:
+def _culprit(error: Exception, env: VectorEnv[Any, Any, Any]) -> int | None:
     """Gymnasium does not say which environment raised; its loop over them knows, and what they gave last."""
     inner = env.unwrapped
     if not isinstance(inner, SyncVectorEnv):

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
@@ -15,13 +15,21 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from pgfast._native import core
 from pgfast.envs.atari import AtariVecEnv, atari_game, is_atari, register_atari
+from pgfast.envs.options import EnvironmentOptions, Vectorization
 from pgfast.envs.point import PointVectorEnv
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.workers import WorkerVectorEnv
 
-__all__ = ["Vectorization", "env_spec", "make_from_factory", "make_vec", "require_vectorization"]
+__all__ = [
+    "AnyVectorEnv",
+    "env_spec",
+    "make_from_factory",
+    "make_from_id",
+    "make_vec",
+    "require_vectorization",
+    "reset_with_seeds",
+]
 
-Vectorization: TypeAlias = Literal["auto", "sync", "async"]
 AnyVectorEnv: TypeAlias = VectorEnv[Any, Any, Any]
 
 
@@ -59,7 +67,7 @@ def make_vec(
     max_env_restarts: int = 0,
     generation: int = 0,
 ) -> AnyVectorEnv:
-    """A Gymnasium vector environment of ``num_envs`` copies, seeded.
+    """A Gymnasium vector environment of ``num_envs`` copies, whose first ``reset()`` is seeded.
 
     Atari ids give :class:`AtariVecEnv`; an id with a native vector environment gives that one; all others Gymnasium's
     ``SyncVectorEnv``, or with ``vectorization="async"`` one process per environment, see
@@ -68,7 +76,7 @@ def make_vec(
     Args:
         env_id: a registered id, such as "CartPole-v1" or "BreakoutNoFrameskip-v4".
         num_envs: at least 1.
-        seed: the environments' own seeds are hashed from it; the first ``reset()`` uses them.
+        seed: the environments' own seeds are hashed from it; the first ``reset()`` uses them if it is given none.
         num_threads: threads of an Atari emulator; None for as many as the kernels use.
         env_timeout, max_env_restarts: for "async", the seconds that a step or a reset may take, and how many workers
             may be replaced.
@@ -76,27 +84,64 @@ def make_vec(
 
     Raises ``ValueError`` (unknown id, an id that cannot be represented, a number out of range).
     """
+    options = EnvironmentOptions(
+        num_threads=num_threads, vectorization=vectorization, env_timeout=env_timeout, max_env_restarts=max_env_restarts
+    )
+    seeds = environment_seeds(seed, num_envs, generation=generation)
+    env = make_from_id(env_id, num_envs, options)
+
+    def first_reset(*, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        del env.reset  # from now on the class's own
+        if seed is None:
+            return reset_with_seeds(env, seeds, options=options)
+        return env.reset(seed=seed, options=options)
+
+    env.reset = first_reset  # type: ignore[method-assign]
+    return env
+
+
+def make_from_id(env_id: str, num_envs: int, options: EnvironmentOptions) -> AnyVectorEnv:
+    """The environments of :func:`make_vec`, to be reset with seeds. Raises as it does."""
+    num_threads = options.num_threads
     if num_envs < 1:
         raise ValueError(f"make_vec: num_envs must be at least 1, got {num_envs}")
     if num_threads is not None and num_threads < 1:
         raise ValueError(f"make_vec: num_threads must be at least 1, got {num_threads}")
     spec = env_spec(env_id)
-    seeds = environment_seeds(seed, num_envs, generation=generation)
-    require_vectorization(env_id, vectorization)
+    require_vectorization(env_id, options.vectorization)
     if is_atari(spec):
-        return AtariVecEnv(atari_game(spec), num_envs, seeds=seeds, num_threads=num_threads or core.num_threads())
-    env: AnyVectorEnv
-    if vectorization == "async":
-        factory = partial(_make_one, env_id)
-        env = WorkerVectorEnv(factory, num_envs, timeout=env_timeout, max_restarts=max_env_restarts)
-    else:
-        own = vectorization == "auto" and _has_own_vector_env(spec)
-        with _older_versions_welcome():
-            env = gymnasium.make_vec(
-                env_id, num_envs=num_envs, vectorization_mode="vector_entry_point" if own else "sync"
-            )
-    reset_with_seeds(env, seeds)
+        return AtariVecEnv(atari_game(spec), num_envs, num_threads=num_threads or core.num_threads())
+    if options.vectorization == "async":
+        return make_from_factory(partial(_make_one, env_id), num_envs, options)
+    # Gymnasium's JAX environments are registered as phys2d/ and need jax; ask for them through a VectorEnv of your own.
+    has_own = spec.vector_entry_point is not None and not spec.id.startswith(("phys2d/", "tabular/"))
+    mode = "vector_entry_point" if has_own and options.vectorization == "auto" else "sync"
+    with _older_versions_welcome():
+        return gymnasium.make_vec(env_id, num_envs=num_envs, vectorization_mode=mode)
+
+
+def make_from_factory(
+    factory: Callable[[], gymnasium.Env[Any, Any]], num_envs: int, options: EnvironmentOptions
+) -> AnyVectorEnv:
+    """The same from a function that makes one environment."""
+    if options.vectorization == "async":
+        return WorkerVectorEnv(factory, num_envs, timeout=options.env_timeout, max_restarts=options.max_env_restarts)
+    env = SyncVectorEnv([factory] * num_envs)
+    if len({id(single.unwrapped) for single in env.envs}) < num_envs:
+        raise ValueError(
+            "the function that makes one environment must make a new one each time, it gave the same twice"
+        )
     return env
+
+
+def reset_with_seeds(env: AnyVectorEnv, seeds: list[int], **options: Any) -> tuple[Any, dict[str, Any]]:
+    """Resets with one seed per environment, in the form that the class takes."""
+    if isinstance(env.unwrapped, (AtariVecEnv, PointVectorEnv, SyncVectorEnv, AsyncVectorEnv, WorkerVectorEnv)):
+        return env.reset(seed=seeds, **options)  # type: ignore[arg-type]
+    try:
+        return env.reset(seed=seeds[0], **options)
+    except (TypeError, gymnasium.error.Error):
+        return env.reset(seed=seeds, **options)  # type: ignore[arg-type]
 
 
 def _make_one(env_id: str) -> gymnasium.Env[Any, Any]:
@@ -106,46 +151,7 @@ def _make_one(env_id: str) -> gymnasium.Env[Any, Any]:
 
 @contextmanager
 def _older_versions_welcome() -> Iterator[None]:
-    """Who asks for an older version of a task, as the course's CartPole-v0, knows it: Gymnasium says so every time."""
+    """Silences Gymnasium's out-of-date warning: the user asked for this version, such as the course's CartPole-v0."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
         yield
-
-
-def _has_own_vector_env(spec: EnvSpec) -> bool:
-    # Gymnasium's JAX environments are registered as phys2d/ and need jax; ask for them through a VectorEnv of your own.
-    return spec.vector_entry_point is not None and not spec.id.startswith(("phys2d/", "tabular/"))
-
-
-def make_from_factory(
-    factory: Callable[[], gymnasium.Env[Any, Any]],
-    num_envs: int,
-    *,
-    seed: int,
-    vectorization: Vectorization = "auto",
-    env_timeout: float | None = None,
-    max_env_restarts: int = 0,
-    generation: int = 0,
-) -> AnyVectorEnv:
-    """The same from a function that makes one environment."""
-    env: AnyVectorEnv
-    if vectorization == "async":
-        env = WorkerVectorEnv(factory, num_envs, timeout=env_timeout, max_restarts=max_env_restarts)
-    else:
-        env = SyncVectorEnv([factory] * num_envs)
-    if isinstance(env, SyncVectorEnv) and len({id(single.unwrapped) for single in env.envs}) < num_envs:
-        raise ValueError(
-            "the function that makes one environment must make a new one each time, it gave the same twice"
-        )
-    reset_with_seeds(env, environment_seeds(seed, num_envs, generation=generation))
-    return env
-
-
-def reset_with_seeds(env: AnyVectorEnv, seeds: list[int]) -> Any:
-    """Resets with one seed per environment, in the form that the class takes; gives the observations."""
-    if isinstance(env.unwrapped, (AtariVecEnv, PointVectorEnv, SyncVectorEnv, AsyncVectorEnv, WorkerVectorEnv)):
-        return env.reset(seed=seeds)[0]  # type: ignore[arg-type]
-    try:
-        return env.reset(seed=seeds[0])[0]
-    except (TypeError, gymnasium.error.Error):
-        return env.reset(seed=seeds)[0]  # type: ignore[arg-type]

@@ -1,109 +1,179 @@
 """Observations and rewards brought to a scale that networks learn from, by running statistics.
 
-Statistics stand still while a rollout is collected and take in its valid rows afterwards. They are part of an agent:
+Statistics are frozen while a rollout is collected and include its valid rows afterwards. They are part of an agent:
 saved with it, and frozen when it is evaluated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pgfast._typing import Array, BoolArray, FloatArray
+from pgfast.kernels import discounted_returns
+from pgfast.reduce import Reduce
+from pgfast.state import Tree, require_same_shape
 
-__all__ = ["ObservationNormalizer", "RewardNormalizer", "RunningMoments"]
+__all__ = ["Moments", "Normalizers", "Played", "Statistics"]
 
-_CLIP = 10.0  # standard deviations; what is further out is as good as there
+_CLIP = 10.0  # standard deviations; values beyond are clipped
 _EPSILON = 1e-8
 
 
-class RunningMoments:
-    """Mean and variance (ddof 0) of all rows so far, float64 ``[*shape]``; 0 and 1 before the first.
+class Played(Protocol):
+    """The part of a rollout that statistics are of: arrays ``[T, N]``, and ``[T + 1, N, ...]`` observations."""
 
-    Source: Chan, Golub and LeVeque (1983), equation 1.5b, the update of pairs of sets.
-    """
+    raw_observations: Array
+    rewards: FloatArray
+    terminated: BoolArray
+    truncated: BoolArray
+    valid: BoolArray
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.count = 0
-        self.mean: NDArray[np.float64] = np.zeros(shape)
-        self.variance: NDArray[np.float64] = np.ones(shape)
 
-    def update(self, rows: Array) -> None:
-        """Takes in rows ``[B, *shape]``; B may be 0."""
-        added = len(rows)
+@dataclass(frozen=True)
+class Moments:
+    """Mean and variance (ddof 0) of ``count`` rows, float64 ``[*shape]``; 0 and 1 of none."""
+
+    count: int
+    mean: NDArray[np.float64]
+    variance: NDArray[np.float64]
+
+    @classmethod
+    def of_nothing(cls, shape: tuple[int, ...]) -> Moments:
+        """The moments of no rows."""
+        return cls(0, np.zeros(shape), np.ones(shape))
+
+    def including(self, rows: Array, reduce: Reduce) -> Moments:
+        """The moments of these rows and of ``rows`` ``[B, *shape]`` of every worker; B may be 0.
+
+        Source: Chan, Golub and LeVeque (1983), equation 1.5b, the update of pairs of sets.
+        """
+        added = reduce.sum(len(rows))
         if added == 0:
-            return
+            return self
         rows = np.asarray(rows, np.float64)
-        mean, variance = rows.mean(axis=0), rows.var(axis=0)
+        mean = reduce.sum(rows.sum(axis=0)) / added
+        variance = reduce.sum(np.square(rows - mean).sum(axis=0)) / added
         total = self.count + added
         change = mean - self.mean
         squares = variance * added + change**2 * (self.count * added / total)
         if self.count:
             squares += self.variance * self.count
-        self.mean = self.mean + change * (added / total)
-        self.variance = squares / total
-        self.count = total
+        return Moments(total, self.mean + change * (added / total), squares / total)
 
-    def state(self) -> dict[str, Array]:
-        """``count``, ``mean`` and ``variance`` as arrays."""
+    def state(self) -> Tree:
+        """``count`` ``[1]``, ``mean`` and ``variance``."""
         return {"count": np.array([self.count], np.int64), "mean": self.mean, "variance": self.variance}
 
-    def load_state(self, state: Mapping[str, Array]) -> None:
-        """Takes over what :meth:`state` gave. Raises ``KeyError``, or ``ValueError`` for another shape or dtype."""
-        count, mean, variance = state["count"], state["mean"], state["variance"]
-        for array, like in ((mean, self.mean), (variance, self.variance)):
-            if array.shape != like.shape or array.dtype != like.dtype:
-                raise ValueError(f"running moments must be float64 {like.shape}, got {array.dtype} {array.shape}")
+    def loaded(self, tree: Tree) -> Moments:
+        """The moments of a :meth:`state`, which must have this shape. Raises ``KeyError`` or ``ValueError``."""
+        count, mean, variance = tree["count"], tree["mean"], tree["variance"]
+        require_same_shape("running moments", mean, self.mean)
+        require_same_shape("running moments", variance, self.variance)
         if count.shape != (1,) or count[0] < 0 or (variance < 0).any():
             raise ValueError("running moments must have a count of at least 0 and variances of at least 0")
-        self.count, self.mean, self.variance = int(count[0]), mean.copy(), variance.copy()
+        return Moments(int(count[0]), mean.copy(), variance.copy())
 
 
-class ObservationNormalizer:
-    """(x - mean) / sqrt(variance + 1e-8), clipped to +-10, entry by entry; x itself before the first update."""
+@dataclass(frozen=True)
+class Statistics:
+    """What observations and rewards are scaled by; None for what is left as it is.
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.moments = RunningMoments(shape)
-
-    def apply(self, observations: FloatArray) -> FloatArray:
-        """Normalized observations ``[B, *shape]`` in the dtype of those given, newly allocated."""
-        m = self.moments
-        if m.count == 0:
-            return observations.copy()
-        scaled = (observations - m.mean) / np.sqrt(m.variance + _EPSILON)
-        normalized: FloatArray = np.clip(scaled, -_CLIP, _CLIP).astype(observations.dtype)
-        return normalized
-
-
-class RewardNormalizer:
-    """Rewards divided by the standard deviation of the discounted return that has run up to each step.
-
-    G_t = r_t + discount G_{t-1}, from 0 at the start of every episode; r / sqrt(Var(G) + 1e-8), clipped to +-10. The
-    mean is kept: a shift of rewards would change what is worth doing.
+    ``rewards`` are the moments of the discounted return up to each step; ``running`` ``[N]`` is that of the episodes
+    that are open, by environment.
     """
 
-    def __init__(self, num_envs: int, discount: float) -> None:
-        self.moments = RunningMoments((1,))
-        self._discount = discount
-        self._running = np.zeros(num_envs)
+    observations: Moments | None
+    rewards: Moments | None
+    running: FloatArray
 
-    def update(self, rewards: FloatArray, dones: BoolArray, valid: BoolArray) -> None:
-        """Takes in a rollout ``[T, N]``."""
-        running = np.empty(rewards.shape)
-        for t in range(len(rewards)):
-            self._running = self._running * self._discount + rewards[t]
-            running[t] = self._running
-            self._running[dones[t]] = 0.0
-        self.moments.update(running[valid][:, np.newaxis])
+    def scale_rewards(self, rewards: FloatArray) -> FloatArray:
+        """r / sqrt(Var(G) + 1e-8), clipped to +-10, in the dtype of those given; or the rewards themselves.
+
+        The mean is kept: a shift of rewards would change what is worth doing.
+        """
+        if self.rewards is None:
+            return rewards
+        scaled = rewards / np.sqrt(self.rewards.variance + _EPSILON)
+        return _clipped(scaled, rewards)
+
+
+class Normalizers:
+    """The normalizers of an agent, for observations ``[*observation_shape]`` and for the rewards of N environments.
+
+    ``observes`` says whether observations are normalized. ``statistics`` is what they scale by. An update computes
+    those that include its rollout with :meth:`after`, and assigns them when it has succeeded.
+    """
+
+    def __init__(
+        self, observation_shape: tuple[int, ...], num_envs: int, discount: float, *, observations: bool, rewards: bool
+    ) -> None:
+        self._discount = discount
+        self.observes = observations
+        self.statistics = Statistics(
+            Moments.of_nothing(observation_shape) if observations else None,
+            Moments.of_nothing((1,)) if rewards else None,
+            np.zeros(num_envs),
+        )
+
+    def normalize_observations(self, observations: FloatArray) -> FloatArray:
+        """(x - mean) / sqrt(variance + 1e-8), clipped to +-10, entry by entry, for ``[B, *observation_shape]``.
+
+        Returns the dtype of those given; the observations themselves if there are no statistics of any.
+        """
+        moments = self.statistics.observations
+        if moments is None or moments.count == 0:
+            return observations
+        scaled = (observations - moments.mean) / np.sqrt(moments.variance + _EPSILON)
+        return _clipped(scaled, observations)
+
+    def after(self, rollout: Played, reduce: Reduce) -> Statistics:
+        """The statistics that include the valid rows of a rollout of every worker.
+
+        Returns of rewards run as G_t = r_t + discount G_{t-1}, from 0 at the start of every episode.
+        """
+        now = self.statistics
+        observations, rewards, running = now.observations, now.rewards, now.running
+        if observations is not None:
+            observations = observations.including(rollout.raw_observations[:-1][rollout.valid], reduce)
+        if rewards is not None:
+            ends = rollout.terminated | rollout.truncated
+            # The recursion of R_t = r_t + discount R_{t+1}, from the last step to the first.
+            backwards = np.ascontiguousarray(rollout.rewards[::-1], np.float64)
+            ended_before = np.concatenate([ends[:-1][::-1], np.zeros_like(ends[:1])])
+            returns = discounted_returns(backwards, ended_before, running, self._discount)[::-1]
+            rewards = rewards.including(returns[rollout.valid][:, np.newaxis], reduce)
+            running = np.where(ends[-1], 0.0, returns[-1])
+        return Statistics(observations, rewards, running)
 
     def restart(self) -> None:
-        """The environments start anew."""
-        self._running[:] = 0.0
+        """Takes in that the environments start anew."""
+        self.statistics = replace(self.statistics, running=np.zeros_like(self.statistics.running))
 
-    def apply(self, rewards: FloatArray) -> FloatArray:
-        """Scaled rewards in the dtype of those given, newly allocated."""
-        scaled = rewards / np.sqrt(self.moments.variance + _EPSILON)
-        normalized: FloatArray = np.clip(scaled, -_CLIP, _CLIP).astype(rewards.dtype)
-        return normalized
+    def state(self) -> Tree:
+        """The moments of ``observations`` and of ``rewards``, if these are normalized."""
+        return {kind: moments.state() for kind, moments in self._moments().items() if moments is not None}
+
+    def load_state(self, tree: Tree) -> None:
+        """Open episodes are left out. Raises ``KeyError`` or ``ValueError`` if the tree does not fit."""
+        loaded: dict[str, Moments | None] = {}
+        for kind, moments in self._moments().items():
+            given: Mapping[str, Any] = tree.get(kind, {})
+            if moments is not None and not given:
+                raise ValueError(f"the file has no statistics of {kind}, but normalize_{kind} is on")
+            if moments is None and given:
+                raise ValueError(f"the file has statistics of {kind}, but normalize_{kind} is off")
+            loaded[kind] = None if moments is None else moments.loaded(given)
+        self.statistics = Statistics(**loaded, running=self.statistics.running)
+
+    def _moments(self) -> dict[str, Moments | None]:
+        return {"observations": self.statistics.observations, "rewards": self.statistics.rewards}
+
+
+def _clipped(scaled: Array, like: FloatArray) -> FloatArray:
+    clipped: FloatArray = np.clip(scaled, -_CLIP, _CLIP).astype(like.dtype)
+    return clipped

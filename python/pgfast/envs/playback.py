@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from pgfast._typing import Array
 from pgfast.envs.atari import AtariGame, AtariVecEnv, atari_game, import_ale, is_atari
 from pgfast.envs.make import AnyVectorEnv, env_spec
+from pgfast.envs.options import EnvironmentOptions
 from pgfast.envs.source import EnvironmentSource
 from pgfast.envs.stepper import Stepper
 
-__all__ = ["AtariPlayback", "Playback", "PlaybackStep", "RenderedPlayback", "open_playback"]
+__all__ = ["AtariPlayback", "open_playback"]
 
 _DEFAULT_FRAMES_PER_SECOND = 30.0  # as gymnasium's own recorder takes it
 _ATARI_FRAMES_PER_SECOND = 60.0
@@ -69,7 +70,7 @@ def open_playback(source: EnvironmentSource) -> Playback:
             "a vector environment cannot be drawn; save the agent and load it with an environment id or a function "
             "that makes one environment as env="
         )
-    env = source.make(1, seed=0, vectorization="sync")
+    env = source.make(1, EnvironmentOptions(vectorization="sync"))
     if env.render_mode != "rgb_array":
         env.close()
         raise ValueError(
@@ -144,7 +145,7 @@ class AtariPlayback(Playback):
     env: AtariVecEnv
 
     def __init__(self, game: AtariGame) -> None:
-        self.env = AtariVecEnv(game, 1, seeds=[0], num_threads=1)
+        self.env = AtariVecEnv(game, 1, num_threads=1)
         self.frames_per_second = _ATARI_FRAMES_PER_SECOND
         self._twin = _Emulator(game)
         self._steps = 0
@@ -154,38 +155,36 @@ class AtariPlayback(Playback):
         self._steps = 0
         observations, infos = self.env.reset(seed=[seed])
         frames = self._twin.reset(seed, int(infos["episode_frame_number"][0]))
-        self._require_same(observations, infos, score=0.0, twin_score=0.0)
+        self._require_same(observations, ("the lives", int(infos["lives"][0]), self._twin.lives))
         return observations, frames
 
     def step(self, actions: Array) -> PlaybackStep:
         """One step of four frames, fewer where the game ends. Raises ``RuntimeError`` if the twin went another way."""
         self._steps += 1
         observations, _, _, _, infos = self.env.step(actions)
-        played = int(actions[0]) if infos["valid"][0] else self._twin.fire
-        twin_score, frames = self._twin.step(played)
+        twin_score, frames = self._twin.step(int(actions[0]) if infos["valid"][0] else None)
         score, game_over = float(infos["score"][0]), bool(infos["game_over"][0])
-        self._require_same(observations, infos, score, twin_score)
-        if game_over != self._twin.over:
-            raise RuntimeError(self._difference("the game's end", game_over, self._twin.over))
+        self._require_same(
+            observations,
+            ("the score", score, twin_score),
+            ("the lives", int(infos["lives"][0]), self._twin.lives),
+            ("the game's end", game_over, self._twin.over),
+        )
         return PlaybackStep(observations, frames, score, game_over)
 
-    def _require_same(self, observations: Array, infos: dict[str, Any], score: float, twin_score: float) -> None:
-        lives = int(infos["lives"][0])
-        if score != twin_score:
-            raise RuntimeError(self._difference("the score", score, twin_score))
-        if lives != self._twin.lives:
-            raise RuntimeError(self._difference("the lives", lives, self._twin.lives))
+    def _require_same(self, observations: Array, *compared: tuple[str, object, object]) -> None:
+        for what, expected, got in compared:
+            if expected != got:
+                raise self._difference(what, expected, got)
         # Scores and lives are too rare to notice at once. A game's last step has no screen of its own to compare with:
         # the vector environment leaves the loop over the frames before it looks at the last one.
         if not self._twin.over:
             distance = np.abs(observations[0, -1] - self._twin.observation()).max()
             if distance > _ROUNDING:
-                raise RuntimeError(
-                    self._difference("the screen", "its observation", f"one {distance:.1f} away from it")
-                )
+                raise self._difference("the screen", "its observation", f"one {distance:.1f} away from it")
 
-    def _difference(self, what: str, expected: object, got: object) -> str:
-        return (
+    def _difference(self, what: str, expected: object, got: object) -> RuntimeError:
+        return RuntimeError(
             f"{self.env.game.rom}: {what} differs between the vector environment ({expected}) and the emulator that "
             f"draws ({got}) at step {self._steps}; this version of ale-py may not be supported"
         )
@@ -199,9 +198,7 @@ class _Emulator:
         self._ale = ale_py.ALEInterface()
         self._ale.setLoggerMode(ale_py.LoggerMode.Error)
         self._ale.setFloat("repeat_action_probability", game.repeat_action_probability)
-        rom = ale_py.roms.get_rom_path(game.rom)
-        assert rom is not None  # the vector environment has found it
-        self._rom = rom
+        self._rom = ale_py.roms.get_rom_path(game.rom)
         self._ale.loadROM(self._rom)
         actions = self._ale.getLegalActionSet() if game.full_action_space else self._ale.getMinimalActionSet()
         self._actions = list(actions)
@@ -209,11 +206,6 @@ class _Emulator:
         self._most_frames = game.max_num_frames_per_episode
         self._screens: list[Array] = []  # the last two, grey
         self._frames_played = 0
-
-    @property
-    def fire(self) -> int:
-        """Index of FIRE among the actions."""
-        return self._actions.index(self._fire_action)
 
     @property
     def lives(self) -> int:
@@ -240,11 +232,11 @@ class _Emulator:
         self._frames_played = 0
         return frames
 
-    def step(self, action: int) -> tuple[float, list[Array]]:
-        """(score, frames) of one step."""
+    def step(self, action: int | None) -> tuple[float, list[Array]]:
+        """(score, frames) of one step; None presses FIRE."""
         score, frames = 0.0, []
         for _ in range(_ATARI_FRAMES_PER_STEP):
-            score += self._ale.act(self._actions[action])
+            score += self._ale.act(self._fire_action if action is None else self._actions[action])
             self._frames_played += 1
             frames.append(self._ale.getScreenRGB())
             self._screens = [*self._screens[-1:], self._ale.getScreenGrayscale()]
@@ -260,9 +252,7 @@ class _Emulator:
 
 def _shrink(screen: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     """``[H, W]`` to ``[size, W]`` by averages over H / size pixels, which share the pixels they split."""
-    height = len(screen)
-    edges = np.linspace(0, height, size + 1)
-    whole = np.minimum(edges.astype(np.int64), height - 1)
-    above = np.cumsum(screen, axis=0) - screen  # [H, W] sum of the pixels above each
-    at_edges = above[whole] + (edges - whole)[:, None] * screen[whole]
-    return np.diff(at_edges, axis=0) * (size / height)
+    edges = np.linspace(0, len(screen), size + 1)[:, None]
+    above = np.clip(edges - np.arange(len(screen)), 0.0, 1.0)  # [size + 1, H] share of each pixel above each edge
+    averages: NDArray[np.float64] = np.diff(above, axis=0) @ screen * (size / len(screen))
+    return averages

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from typing import TypeAlias
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 __all__ = ["draw_point"]
 
 Pixels: TypeAlias = NDArray[np.float32]
-SignedDistance: TypeAlias = Callable[[Pixels, Pixels], Pixels]  # of pixels at (x, y), negative inside the shape
 
 SIZE = 400  # of the picture, in pixels
 SCALE = 180.0  # pixels to a unit of length, which leaves a margin
@@ -29,6 +27,9 @@ _CENTRE_RADIUS = 5.0
 _LINE = 2.0  # width
 _TRAIL_WIDTH = 4.0
 
+_X = np.arange(SIZE, dtype=np.float32)[None, :] + np.float32(0.5)  # [1, SIZE] of the pixels' centres
+_Y = _X.T
+
 
 def _to_pixels(position: NDArray[np.float64]) -> NDArray[np.float64]:
     """(x, y) in pixels from the upper left corner; y of the square points up."""
@@ -36,67 +37,47 @@ def _to_pixels(position: NDArray[np.float64]) -> NDArray[np.float64]:
     return pixels
 
 
-def _blend(frame: Pixels, shape: SignedDistance, colour: tuple[int, int, int], corners: NDArray[np.float64]) -> None:
-    """Paints a shape, in place, where it lies between ``corners`` ``[2, 2]``: a pixel's share of it is linear in its
-    distance to the edge."""
-    first = np.clip(np.floor(corners.min(axis=0)), 0, SIZE).astype(int)
-    last = np.clip(np.ceil(corners.max(axis=0)), 0, SIZE).astype(int)
-    x = np.arange(first[0], last[0], dtype=np.float32)[None, :] + np.float32(0.5)
-    y = np.arange(first[1], last[1], dtype=np.float32)[:, None] + np.float32(0.5)
-    share = np.clip(0.5 - shape(x, y), 0.0, 1.0)[..., None]
-    part = frame[first[1] : last[1], first[0] : last[0]]
+def _window(points: NDArray[np.float64], margin: float) -> tuple[slice, slice]:
+    """Rows and columns of the picture that hold ``points`` ``[K, 2]`` and a margin around them."""
+    left, top = np.clip(np.floor(points.min(axis=0) - margin), 0, SIZE).astype(int)
+    right, bottom = np.clip(np.ceil(points.max(axis=0) + margin), 0, SIZE).astype(int)
+    return slice(top, bottom), slice(left, right)
+
+
+def _blend(frame: Pixels, window: tuple[slice, slice], distance: Pixels, colour: tuple[int, int, int]) -> None:
+    """Paints a shape, in place: a pixel's share of it is linear in its signed distance to the edge, negative inside."""
+    share = np.clip(0.5 - distance, 0.0, 1.0)[..., None]
+    part = frame[window]
     part += share * (np.array(colour, np.float32) - part)
 
 
 def _disc(frame: Pixels, centre: NDArray[np.float64], radius: float, colour: tuple[int, int, int]) -> None:
-    corners = np.array([centre - radius - 1, centre + radius + 1])
-    _blend(frame, lambda x, y: np.hypot(x - centre[0], y - centre[1]) - radius, colour, corners)
+    window = _window(centre[None], radius + 1)
+    distance = np.hypot(_X[:, window[1]] - centre[0], _Y[window[0]] - centre[1]) - radius
+    _blend(frame, window, distance, colour)
 
 
-def _segment_distance(x: Pixels, y: Pixels, start: NDArray[np.float64], end: NDArray[np.float64]) -> Pixels:
-    along = end - start
-    share = ((x - start[0]) * along[0] + (y - start[1]) * along[1]) / max(float(along @ along), 1e-12)
-    share = np.clip(share, 0.0, 1.0)
-    distance: Pixels = np.hypot(x - start[0] - share * along[0], y - start[1] - share * along[1])
-    return distance
-
-
-def _polyline(frame: Pixels, points: NDArray[np.float64]) -> None:
+def _trail(frame: Pixels, points: NDArray[np.float64]) -> None:
     """All segments as one shape, so that joints are not painted twice."""
-
-    def shape(x: Pixels, y: Pixels) -> Pixels:
-        nearest = np.full((y.shape[0], x.shape[1]), np.inf, np.float32)
-        for start, end in pairwise(points):
-            low = np.minimum(start, end) - _TRAIL_WIDTH - (x[0, 0], y[0, 0])
-            high = np.maximum(start, end) + _TRAIL_WIDTH - (x[0, 0], y[0, 0])
-            rows = slice(max(0, int(low[1])), max(0, int(high[1]) + 1))
-            columns = slice(max(0, int(low[0])), max(0, int(high[0]) + 1))
-            part = nearest[rows, columns]
-            np.minimum(part, _segment_distance(x[:, columns], y[rows], start, end), out=part)
-        return nearest - np.float32(_TRAIL_WIDTH / 2)
-
-    margin = _TRAIL_WIDTH + 1
-    _blend(frame, shape, TRAIL, np.array([points.min(axis=0) - margin, points.max(axis=0) + margin]))
+    nearest = np.full((SIZE, SIZE), np.inf, np.float32)
+    for start, end in pairwise(points):
+        window = _window(np.array([start, end]), _TRAIL_WIDTH)
+        x, y, along = _X[:, window[1]] - start[0], _Y[window[0]] - start[1], end - start
+        share = np.clip((x * along[0] + y * along[1]) / max(float(along @ along), 1e-12), 0.0, 1.0)
+        distance = np.hypot(x - share * along[0], y - share * along[1])
+        nearest[window] = np.minimum(nearest[window], distance)
+    window = _window(points, _TRAIL_WIDTH + 1)
+    _blend(frame, window, nearest[window] - np.float32(_TRAIL_WIDTH / 2), TRAIL)
 
 
 @cache
 def _ground() -> Pixels:
     """What every picture begins with: the square, the ring of radius 0.9, the centre."""
-    frame = np.empty((SIZE, SIZE, 3), np.float32)
-    frame[:] = GROUND
-    middle, whole = np.full(2, SIZE / 2), np.array([[0.0, 0.0], [SIZE, SIZE]])
-
-    def ring(x: Pixels, y: Pixels) -> Pixels:
-        distance: Pixels = np.abs(np.hypot(x - middle[0], y - middle[1]) - 0.9 * SCALE) - _LINE / 2
-        return distance
-
-    def border(x: Pixels, y: Pixels) -> Pixels:
-        distance: Pixels = np.abs(np.maximum(np.abs(x - middle[0]), np.abs(y - middle[1])) - SCALE) - _LINE / 2
-        return distance
-
-    _blend(frame, ring, RING, whole)
-    _blend(frame, border, BORDER, whole)
-    _disc(frame, middle, _CENTRE_RADIUS, CENTRE)
+    frame = np.full((SIZE, SIZE, 3), GROUND, np.float32)
+    x, y, whole = _X - SIZE / 2, _Y - SIZE / 2, (slice(None), slice(None))
+    _blend(frame, whole, np.abs(np.hypot(x, y) - 0.9 * SCALE) - _LINE / 2, RING)
+    _blend(frame, whole, np.abs(np.maximum(np.abs(x), np.abs(y)) - SCALE) - _LINE / 2, BORDER)
+    _disc(frame, np.full(2, SIZE / 2), _CENTRE_RADIUS, CENTRE)
     frame.flags.writeable = False
     return frame
 
@@ -108,7 +89,7 @@ def draw_point(position: NDArray[np.float64], visited: NDArray[np.float64] | Non
     """
     frame = _ground().copy()
     if visited is not None and len(visited) > 1:
-        _polyline(frame, _to_pixels(visited))
+        _trail(frame, _to_pixels(visited))
         _disc(frame, np.full(2, SIZE / 2), _CENTRE_RADIUS, CENTRE)  # again: the trail does not hide it
     _disc(frame, _to_pixels(position), _POINT_RADIUS, POINT)
     return np.rint(frame).astype(np.uint8)

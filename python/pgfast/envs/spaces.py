@@ -96,21 +96,6 @@ class ActionInfo:
         """K."""
         return math.prod(self.shape)
 
-    @property
-    def columns(self) -> int:
-        """Columns of the network's output that give the distribution: logits of every choice, or a mean each."""
-        return self.components if self.kind == "box" else sum(self.sizes)
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        """Shape of one action in a policy's hands."""
-        return () if self.kind == "discrete" else (self.components,)
-
-    @property
-    def row_dtype(self) -> np.dtype[Any]:
-        """Dtype of actions in a policy's hands."""
-        return np.dtype(np.float32 if self.kind == "box" else np.int64)
-
     @cached_property
     def _bounds(self) -> tuple[Array, Array]:
         """Of a box [K] both sides; of choices the environment's first number, and how many there are."""
@@ -123,12 +108,6 @@ class ActionInfo:
     def _counts_from_elsewhere(self) -> bool:
         """True where the environment's first number of a choice is not 0."""
         return any(self.first)
-
-    def policy_space(self) -> spaces.Space[Any]:
-        """The space of actions in a policy's hands: what a policy is built for."""
-        if self.kind == "box":
-            return spaces.Box(-np.inf, np.inf, self.row_shape, np.float32)
-        return spaces.Discrete(self.sizes[0]) if self.kind == "discrete" else spaces.MultiDiscrete(list(self.sizes))
 
     def to_environment(self, actions: Array) -> Array:
         """A policy's actions ``[B, ...]`` as the environment takes them: ``[B, *shape]`` of its dtype.

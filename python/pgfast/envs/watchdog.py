@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import sys
 import time
-from types import TracebackType
 
 __all__ = ["Watchdog"]
 
@@ -28,9 +27,7 @@ class Watchdog:
             self._wind_up(self._seconds)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._seconds is not None:
             faulthandler.cancel_dump_traceback_later()
 

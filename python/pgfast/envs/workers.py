@@ -39,7 +39,7 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
     Workers end when their parent does, however it ends. Infos of the environments stay in their processes.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - as Gymnasium declares it
+    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reports": ("restarted",)}  # noqa: RUF012 - as Gymnasium does
 
     def __init__(
         self,
@@ -79,27 +79,19 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         self._seeds = [own if given is None else given for own, given in zip(self._seeds, seeds, strict=True)]
         self._over[:] = False
         replies, _ = self._ask([("reset", given) for given in seeds])
-        return np.stack([np.asarray(reply) for reply in replies]), {}
+        return np.stack([observation for observation, *_ in replies]), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
         """One step of every environment; one whose episode has ended is reset instead."""
         self._steps += 1
-        started_anew = self._over.copy()
         requests: list[tuple[str, Any]] = [
             ("reset", None) if over else ("step", action) for over, action in zip(self._over, actions, strict=True)
         ]
         replies, restarted = self._ask(requests)
-        rewards = np.zeros(self.num_envs)
-        terminated, truncated = np.zeros(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
-        observations = []
-        for index, reply in enumerate(replies):
-            if started_anew[index] or restarted[index]:
-                observations.append(reply)
-            else:
-                observation, rewards[index], terminated[index], truncated[index] = reply
-                observations.append(observation)
+        observations, rewards, *ends = zip(*replies, strict=True)
+        terminated, truncated = np.array(ends, np.bool_)
         self._over = terminated | truncated
-        return np.stack(observations), rewards, terminated, truncated, {"restarted": restarted}
+        return np.stack(observations), np.array(rewards), terminated, truncated, {"restarted": restarted}
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the workers; those that do not listen are killed."""
@@ -222,12 +214,12 @@ def _work(factory: CloudpickleWrapper, pipe: Connection) -> None:
 
 
 def _obey(env: gymnasium.Env[Any, Any], command: str, argument: Any) -> Any:
-    space = env.observation_space
+    """(observation, reward, terminated, truncated), of a step or a reset."""
     if command == "reset":
         observation, _ = env.reset(seed=argument)
-        return _checked(observation, space)
+        return _checked(observation, env.observation_space), 0.0, False, False
     observation, reward, terminated, truncated, _ = env.step(argument)
-    return _checked(observation, space), float(reward), bool(terminated), bool(truncated)
+    return _checked(observation, env.observation_space), float(reward), bool(terminated), bool(truncated)
 
 
 def _checked(observation: Any, space: spaces.Space[Any]) -> Array:

@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from pgfast.policies.actor_critic import ActorCritic
-from pgfast.policies.categorical import CategoricalPolicy
-from pgfast.policies.families import CategoricalFamily, Family, GaussianFamily, family_of
-from pgfast.policies.gaussian import GaussianPolicy
-from pgfast.policies.policy import Policy
+from pgfast.policies.families import Family, family_of
+from pgfast.policies.policy import ActorCritic, CategoricalPolicy, GaussianPolicy, Policy
 from pgfast.policies.tape import PolicyTape
 
-__all__ = [
-    "ActorCritic",
-    "CategoricalFamily",
-    "CategoricalPolicy",
-    "Family",
-    "GaussianFamily",
-    "GaussianPolicy",
-    "Policy",
-    "PolicyTape",
-    "family_of",
-]
+__all__ = ["ActorCritic", "CategoricalPolicy", "Family", "GaussianPolicy", "Policy", "PolicyTape", "family_of"]

@@ -12,33 +12,8 @@ check nothing and return new arrays, also where the native call writes in place.
 ``optim``              the steps of SGD, Adam and RMSprop, global-norm clipping
 ``network``            dense and convolutional layers: forward, vjp, jvp, per-sample vjp, initial weights
 ``fisher_operator``    products with the Fisher information of a policy
+``policy_gradient``    gradients of a policy's parameters from those of each row
 ``random``             Philox4x32-10, uniform and normal numbers
 ``second_order``       Fisher matrix, natural gradient and step size, conjugate gradients
 =====================  =============================================================================
 """
-
-from __future__ import annotations
-
-from pgfast.reference import (
-    categorical,
-    diag_gaussian,
-    fisher_operator,
-    losses,
-    network,
-    optim,
-    random,
-    returns,
-    second_order,
-)
-
-__all__ = [
-    "categorical",
-    "diag_gaussian",
-    "fisher_operator",
-    "losses",
-    "network",
-    "optim",
-    "random",
-    "returns",
-    "second_order",
-]

@@ -9,53 +9,53 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["entropy", "gradient", "groups", "kl", "log_prob", "log_probabilities", "mode", "probabilities", "sample"]
-
+Array = NDArray[np.float64]
+Actions = NDArray[np.int64]
 Sizes = tuple[int, ...] | None
 
 
-def groups(logits: NDArray[np.float64], sizes: Sizes) -> list[NDArray[np.float64]]:
+def groups(logits: Array, sizes: Sizes) -> list[Array]:
     """The logits of each group, K arrays ``[B, sizes[k]]``."""
     return [logits] if sizes is None else np.split(logits, np.cumsum(sizes)[:-1], axis=1)
 
 
-def log_probabilities(logits: NDArray[np.float64], sizes: Sizes = None) -> NDArray[np.float64]:
+def log_probabilities(logits: Array, sizes: Sizes = None) -> Array:
     """log p = (l - max l) - log sum_a exp(l_a - max l) of each group, shaped as the logits."""
     shifted = [group - group.max(axis=1, keepdims=True) for group in groups(logits, sizes)]
     return np.concatenate([group - np.log(np.exp(group).sum(axis=1, keepdims=True)) for group in shifted], axis=1)
 
 
-def probabilities(logits: NDArray[np.float64], sizes: Sizes = None) -> NDArray[np.float64]:
+def probabilities(logits: Array, sizes: Sizes = None) -> Array:
     """p, shaped as the logits."""
     return np.exp(log_probabilities(logits, sizes))
 
 
-def log_prob(logits: NDArray[np.float64], actions: NDArray[np.int64], sizes: Sizes = None) -> NDArray[np.float64]:
+def log_prob(logits: Array, actions: Actions, sizes: Sizes = None) -> Array:
     """log p(actions) = sum_k log p_k(actions_k), ``[B]``."""
     taken = np.take_along_axis(log_probabilities(logits, sizes), _columns(actions, sizes), axis=1)
-    result: NDArray[np.float64] = taken.sum(axis=1)
+    result: Array = taken.sum(axis=1)
     return result
 
 
-def entropy(logits: NDArray[np.float64], sizes: Sizes = None) -> NDArray[np.float64]:
+def entropy(logits: Array, sizes: Sizes = None) -> Array:
     """H = -sum_k sum_a p_ka log p_ka, ``[B]``."""
-    result: NDArray[np.float64] = -np.sum(probabilities(logits, sizes) * log_probabilities(logits, sizes), axis=1)
+    result: Array = -np.sum(probabilities(logits, sizes) * log_probabilities(logits, sizes), axis=1)
     return result
 
 
-def kl(logits: NDArray[np.float64], other: NDArray[np.float64], sizes: Sizes = None) -> NDArray[np.float64]:
+def kl(logits: Array, other: Array, sizes: Sizes = None) -> Array:
     """KL(p, q) = sum_k sum_a p_ka (log p_ka - log q_ka), ``[B]``, q = softmax(other)."""
     log_ratio = log_probabilities(logits, sizes) - log_probabilities(other, sizes)
-    result: NDArray[np.float64] = np.sum(probabilities(logits, sizes) * log_ratio, axis=1)
+    result: Array = np.sum(probabilities(logits, sizes) * log_ratio, axis=1)
     return result
 
 
-def mode(logits: NDArray[np.float64], sizes: Sizes = None) -> NDArray[np.int64]:
+def mode(logits: Array, sizes: Sizes = None) -> Actions:
     """The first of the most probable actions of each group."""
     return _actions([np.argmax(group, axis=1) for group in groups(logits, sizes)], sizes)
 
 
-def sample(logits: NDArray[np.float64], numbers: NDArray[np.float64], sizes: Sizes = None) -> NDArray[np.int64]:
+def sample(logits: Array, numbers: Array, sizes: Sizes = None) -> Actions:
     """Inverse-CDF sampling: the first action a with number < p_0 + ... + p_a; uniform ``numbers`` shaped as actions."""
     columns = numbers.reshape(len(logits), -1, 1)
     cumulative = [np.cumsum(probabilities(group), axis=1) for group in groups(logits, sizes)]
@@ -63,12 +63,8 @@ def sample(logits: NDArray[np.float64], numbers: NDArray[np.float64], sizes: Siz
 
 
 def gradient(
-    logits: NDArray[np.float64],
-    actions: NDArray[np.int64],
-    weight_log_prob: NDArray[np.float64],
-    weight_entropy: NDArray[np.float64],
-    sizes: Sizes = None,
-) -> NDArray[np.float64]:
+    logits: Array, actions: Actions, weight_log_prob: Array, weight_entropy: Array, sizes: Sizes = None
+) -> Array:
     """Gradient of sum_b weight_log_prob_b log p_b(actions_b) + weight_entropy_b H_b at the logits, of their shape.
 
     d log p(action) / d l_a = [a = action] - p_a,  d H / d l_a = -p_a (log p_a + H) in each group
@@ -81,12 +77,12 @@ def gradient(
     return weight_log_prob[:, np.newaxis] * (taken - p) + weight_entropy[:, np.newaxis] * entropy_gradient
 
 
-def _columns(actions: NDArray[np.int64], sizes: Sizes) -> NDArray[np.int64]:
+def _columns(actions: Actions, sizes: Sizes) -> Actions:
     """The columns ``[B, K]`` of the logits that actions stand for."""
     first = np.cumsum((0, *(sizes or ())[:-1]))
-    columns: NDArray[np.int64] = actions.reshape(len(actions), -1) + first
+    columns: Actions = actions.reshape(len(actions), -1) + first
     return columns
 
 
-def _actions(columns: list[NDArray[np.int64]], sizes: Sizes) -> NDArray[np.int64]:
+def _actions(columns: list[Actions], sizes: Sizes) -> Actions:
     return columns[0] if sizes is None else np.stack(columns, axis=1)

@@ -1,67 +1,76 @@
-"""The losses of the algorithms; means run over the rows that ``valid`` marks, all where it is None."""
+"""The losses of the algorithms and their gradients at the rows' log-probabilities, entropies and values.
+
+Functions return ``(loss, (log_prob, entropy, values))``: the gradients are ``[B]`` each, 0 in rows that are not valid,
+None for what a loss has no part of. Means are sums over the rows that ``valid`` marks, all where it is None, divided by
+``count``, or by the number of these rows.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pgfast.reference import categorical
-
-__all__ = ["a2c", "a2c_gradient", "policy_gradient", "trpo_surrogate"]
-
-
-def policy_gradient(
-    log_prob: NDArray[np.float64], advantages: NDArray[np.float64], valid: NDArray[np.bool_] | None = None
-) -> float:
-    """-mean(log_prob A)."""
-    rows = np.ones(len(log_prob), bool) if valid is None else valid
-    return -float(np.mean((log_prob * advantages)[rows]))
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_] | None
+Rows = tuple[Array, Array | None, Array | None]
 
 
-def trpo_surrogate(
-    log_prob: NDArray[np.float64],
-    old_log_prob: NDArray[np.float64],
-    advantages: NDArray[np.float64],
-    valid: NDArray[np.bool_] | None = None,
-) -> float:
-    """-mean(exp(log_prob - old_log_prob) A)."""
-    rows = np.ones(len(log_prob), bool) if valid is None else valid
-    return -float(np.mean((np.exp(log_prob - old_log_prob) * advantages)[rows]))
+def policy_gradient_gradient(
+    log_prob: Array,
+    advantages: Array,
+    valid: Mask = None,
+    entropy: Array | None = None,
+    entropy_coef: float = 0.0,
+    count: int | None = None,
+) -> tuple[float, Rows]:
+    """-mean(log_prob A + entropy_coef H); -A / count and -entropy_coef / count."""
+    weight = _weights(log_prob, valid, count)
+    bonus = 0.0 if entropy is None else entropy_coef * entropy
+    loss = -np.sum(_times(weight, log_prob * advantages + bonus))
+    return float(loss), (_times(weight, -advantages), -weight * entropy_coef if entropy_coef else None, None)
 
 
-def a2c(
-    log_prob: NDArray[np.float64],
-    advantages: NDArray[np.float64],
-    entropy: NDArray[np.float64],
-    returns: NDArray[np.float64],
-    values: NDArray[np.float64],
-    entropy_coef: float,
-    value_coef: float,
-    valid: NDArray[np.bool_] | None = None,
-) -> tuple[float, float, float]:
-    """policy = -mean(log_prob A + entropy_coef H), value = mean((R - V)^2), total = policy + value_coef value."""
-    rows = np.ones(len(log_prob), bool) if valid is None else valid
-    policy = -float(np.mean((log_prob * advantages + entropy_coef * entropy)[rows]))
-    value = float(np.mean(((returns - values) ** 2)[rows]))
-    return policy, value, policy + value_coef * value
+def trpo_surrogate_gradient(
+    log_prob: Array, old_log_prob: Array, advantages: Array, valid: Mask = None, count: int | None = None
+) -> tuple[float, Rows]:
+    """-mean(ratio A), ratio = exp(log_prob - old_log_prob); -A ratio / count.
+
+    The exponent is clamped to +-80; where it is, the gradient is 0.
+    """
+    weight, log_ratio = _weights(log_prob, valid, count), log_prob - old_log_prob
+    ratio = np.exp(np.clip(log_ratio, -80.0, 80.0))
+    gradient = np.where(np.abs(log_ratio) < 80.0, -advantages * ratio, 0.0)
+    return -float(np.sum(_times(weight, ratio * advantages))), (_times(weight, gradient), None, None)
 
 
 def a2c_gradient(
-    logits: NDArray[np.float64],
-    values: NDArray[np.float64],
-    actions: NDArray[np.int64],
-    advantages: NDArray[np.float64],
-    returns: NDArray[np.float64],
+    log_prob: Array,
+    advantages: Array,
+    entropy: Array,
+    returns: Array,
+    values: Array,
     entropy_coef: float,
     value_coef: float,
-    valid: NDArray[np.bool_] | None = None,
-) -> tuple[float, float, float, NDArray[np.float64], NDArray[np.float64]]:
-    """The losses of :func:`a2c` and d total / d logits ``[B, A]``, d total / d values ``[B]``."""
-    log_prob = categorical.log_prob(logits, actions)
-    entropy = categorical.entropy(logits)
-    losses = a2c(log_prob, advantages, entropy, returns, values, entropy_coef, value_coef, valid)
-    rows = np.ones(len(values), bool) if valid is None else valid
-    weight = rows / np.count_nonzero(rows)  # of each row in a mean
-    dlogits = categorical.gradient(logits, actions, -weight * advantages, -weight * entropy_coef)
-    dvalues = 2.0 * value_coef * weight * (values - returns)
-    return *losses, dlogits, dvalues
+    valid: Mask = None,
+    count: int | None = None,
+) -> tuple[tuple[float, float, float], Rows]:
+    """policy = -mean(log_prob A + entropy_coef H), value = mean((R - V)^2), total = policy + value_coef value.
+
+    The gradients are those of the total: -A / count, -entropy_coef / count and 2 value_coef (V - R) / count.
+    """
+    weight = _weights(log_prob, valid, count)
+    policy, rows = policy_gradient_gradient(log_prob, advantages, valid, entropy, entropy_coef, count)
+    value = float(np.sum(_times(weight, (returns - values) ** 2)))
+    dvalues = _times(weight, 2.0 * value_coef * (values - returns))
+    return (policy, value, policy + value_coef * value), (rows[0], -weight * entropy_coef, dvalues)
+
+
+def _weights(rows: Array, valid: Mask, count: int | None) -> Array:
+    """The weight of each row in a mean."""
+    used = np.ones(len(rows), bool) if valid is None else valid
+    return used / (np.count_nonzero(used) if count is None else count)
+
+
+def _times(weights: Array, numbers: Array) -> Array:
+    """The product, 0 where the weight is, whatever the number."""
+    return np.multiply(weights, numbers, where=weights != 0.0, out=np.zeros_like(weights))

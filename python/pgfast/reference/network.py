@@ -15,15 +15,8 @@ from numpy.typing import NDArray
 
 from pgfast.reference import random
 
-__all__ = ["conv2d", "dense", "forward", "jvp", "orthogonal", "per_sample_vjp", "vjp"]
-
 Array: TypeAlias = NDArray[np.float64]
 LayerTuple: TypeAlias = tuple[str, int, int, int, str]
-
-
-def dense(x: Array, weight: Array) -> Array:
-    """y = x W, ``[B, outputs]``."""
-    return x @ weight
 
 
 def _patches(image: Array, kernel: int, stride: int) -> Array:
@@ -76,10 +69,11 @@ class _Step(NamedTuple):
     x: Array
     linear: Array
 
-    def apply(self, x: Array, weight: Array) -> Array:
-        """The layer's bilinear map: x W or the convolution."""
-        kind, _, _, stride, _ = self.layer
-        return dense(x, weight) if kind == "dense" else conv2d(x, weight, stride)
+
+def _product(layer: LayerTuple, x: Array, weight: Array) -> Array:
+    """The layer's bilinear map: x W or the convolution."""
+    kind, _, _, stride, _ = layer
+    return x @ weight if kind == "dense" else conv2d(x, weight, stride)
 
 
 def _run(layers: Sequence[LayerTuple], parameters: Array, x: Array) -> list[_Step]:
@@ -94,8 +88,7 @@ def _run(layers: Sequence[LayerTuple], parameters: Array, x: Array) -> list[_Ste
             y = y.reshape(len(y), -1)
         shape = (y.shape[1], outputs) if kind == "dense" else (kernel, kernel, y.shape[3], outputs)
         weight, bias, parameters = np.split(parameters, [np.prod(shape), np.prod(shape) + outputs])
-        step = _Step(layer, weight.reshape(shape), bias, y, y)
-        step = step._replace(linear=step.apply(y, step.weight) + bias)
+        step = _Step(layer, weight.reshape(shape), bias, y, _product(layer, y, weight.reshape(shape)) + bias)
         steps.append(step)
         y = _activate(activation, step.linear)
     return steps
@@ -137,7 +130,8 @@ def jvp(layers: Sequence[LayerTuple], parameters: Array, x: Array, v: Array) -> 
     for step in steps:
         dweight, dbias, v = np.split(v, [step.weight.size, step.weight.size + step.bias.size])
         dx = dx.reshape(step.x.shape)
-        dlinear = step.apply(step.x, dweight.reshape(step.weight.shape)) + step.apply(dx, step.weight) + dbias
+        of_weight = _product(step.layer, step.x, dweight.reshape(step.weight.shape))
+        dlinear = of_weight + _product(step.layer, dx, step.weight) + dbias
         dx = dlinear * _derivative(step.layer[4], step.linear)
     return dx.reshape(len(x), -1)
 

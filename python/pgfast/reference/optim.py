@@ -5,32 +5,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["adam", "clip_by_global_norm", "rmsprop", "sgd"]
+Array = NDArray[np.float64]
 
 
 def sgd(
-    parameters: NDArray[np.float64],
-    gradient: NDArray[np.float64],
-    velocity: NDArray[np.float64],
-    learning_rate: float,
-    momentum: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    parameters: Array, gradient: Array, velocity: Array, learning_rate: float, momentum: float
+) -> tuple[Array, Array]:
     """v <- momentum v + g; parameters <- parameters - learning_rate v. Gives (parameters, v)."""
     velocity = momentum * velocity + gradient
     return parameters - learning_rate * velocity, velocity
 
 
 def adam(
-    parameters: NDArray[np.float64],
-    gradient: NDArray[np.float64],
-    mean: NDArray[np.float64],
-    mean_square: NDArray[np.float64],
+    parameters: Array,
+    gradient: Array,
+    mean: Array,
+    mean_square: Array,
     step: int,
     learning_rate: float,
     beta1: float,
     beta2: float,
     epsilon: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Array, Array, Array]:
     """Kingma and Ba (2015), algorithm 1; ``step`` counts from 1. Gives (parameters, m, s).
 
     m <- beta1 m + (1 - beta1) g,  s <- beta2 s + (1 - beta2) g^2
@@ -45,14 +41,14 @@ def adam(
 
 
 def rmsprop(
-    parameters: NDArray[np.float64],
-    gradient: NDArray[np.float64],
-    mean_square: NDArray[np.float64],
+    parameters: Array,
+    gradient: Array,
+    mean_square: Array,
     learning_rate: float,
     decay: float,
     epsilon: float,
     form: str,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Array, Array]:
     """s <- decay s + (1 - decay) g^2; parameters <- parameters - learning_rate g / d. Gives (parameters, s).
 
     d = sqrt(s) + epsilon in the "pytorch" form, where s starts at 0; sqrt(s + epsilon) in the "tensorflow" form, where
@@ -63,7 +59,7 @@ def rmsprop(
     return parameters - learning_rate * gradient / divisor, mean_square
 
 
-def clip_by_global_norm(gradient: NDArray[np.float64], max_norm: float) -> tuple[NDArray[np.float64], float]:
+def clip_by_global_norm(gradient: Array, max_norm: float) -> tuple[Array, float]:
     """g min(1, max_norm / ||g||), and ||g||."""
     norm = float(np.sqrt(np.sum(gradient**2)))
     return (gradient * (max_norm / norm) if norm > max_norm else gradient.copy()), norm

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TypeAlias
 
-__all__ = ["Block", "block_of", "normal_pair", "philox", "uniform"]
-
 Block: TypeAlias = tuple[int, int, int, int]  # four words of 32 bits
 
 _MASK = 0xFFFFFFFF

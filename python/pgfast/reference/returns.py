@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["discounted_returns", "gae"]
+Array = NDArray[np.float64]
 
 
-def discounted_returns(
-    rewards: NDArray[np.float64], dones: NDArray[np.bool_], next_values: NDArray[np.float64], discount: float
-) -> NDArray[np.float64]:
+def discounted_returns(rewards: Array, dones: NDArray[np.bool_], next_values: Array, discount: float) -> Array:
     """R_t = r_t + discount (1 - d_t) R_{t+1},  R_T = next_values; ``[T, N]``."""
     returns = np.empty_like(rewards)
     following = next_values
@@ -21,14 +19,14 @@ def discounted_returns(
 
 
 def gae(
-    rewards: NDArray[np.float64],
-    values: NDArray[np.float64],
-    next_values: NDArray[np.float64],
+    rewards: Array,
+    values: Array,
+    next_values: Array,
     terminated: NDArray[np.bool_],
     truncated: NDArray[np.bool_] | None,
     discount: float,
     gae_lambda: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Array, Array]:
     """(advantages, returns), ``[T, N]`` each; ``next_values`` is ``[N]`` or ``[T, N]``.
 
     delta_t = r_t + discount (1 - terminated_t) V(s_{t+1}) - V(s_t)

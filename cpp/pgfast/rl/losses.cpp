@@ -1,0 +1,107 @@
+#include "pgfast/rl/losses.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "pgfast/base/sums.hpp"
+#include "pgfast/dist/rows.hpp"
+
+namespace pgfast {
+namespace {
+
+bool is_valid(const LossRows& rows, Index row) { return rows.valid == nullptr || rows.valid[row]; }
+
+/// gradient[i] = of(i) for valid rows, 0 for others; nothing where the gradient is not asked for.
+template <typename Scalar, typename Of>
+void write_rows(const LossRows& rows, Scalar* gradient, Of&& of) {
+  if (gradient == nullptr) return;
+  for (Index i = 0; i < rows.rows; ++i) gradient[i] = is_valid(rows, i) ? of(i) : Scalar(0);
+}
+
+/// The weight of a row in a mean.
+template <typename Scalar>
+Scalar share_of(const LossRows& rows) {
+  return static_cast<Scalar>(1.0 / static_cast<double>(rows.count));
+}
+
+template <typename Scalar>
+double mean_product(const LossRows& rows, const Scalar* x, const Scalar* y) {
+  double sum = 0;
+  for (Index i = 0; i < rows.rows; ++i)
+    if (is_valid(rows, i)) sum += static_cast<double>(x[i]) * static_cast<double>(y[i]);
+  return sum / static_cast<double>(rows.count);
+}
+
+template <typename Scalar>
+double mean(const LossRows& rows, const Scalar* x) {
+  double sum = 0;
+  for (Index begin = 0; begin < rows.rows; begin += kSumBlock)
+    sum += pairwise_sum(begin, std::min(kSumBlock, rows.rows - begin),
+                        [&](Index i) { return is_valid(rows, i) ? static_cast<double>(x[i]) : 0.0; });
+  return sum / static_cast<double>(rows.count);
+}
+
+}  // namespace
+
+template <typename Scalar>
+PolicyGradientLoss policy_gradient(const LossRows& rows, const Scalar* log_prob, const Scalar* advantages,
+                                   const Scalar* entropy, double entropy_coef, RowGradients<Scalar> gradient) {
+  const auto share = share_of<Scalar>(rows);
+  write_rows(rows, gradient.log_prob, [&](Index i) { return -share * advantages[i]; });
+  write_rows(rows, gradient.entropy, [&](Index) { return -share * static_cast<Scalar>(entropy_coef); });
+  return {-mean_product(rows, log_prob, advantages), entropy == nullptr ? 0 : mean(rows, entropy)};
+}
+
+template <typename Scalar>
+double trpo_surrogate(const LossRows& rows, const Scalar* ratio, const Scalar* advantages,
+                      RowGradients<Scalar> gradient) {
+  // d ratio / d log_prob is the ratio, and 0 where it is clamped. The margin is for the rounding of exp; below it lies
+  // the float32 next to the largest exponent.
+  constexpr double margin = 4e-6;
+  const double largest = std::exp(kLargestLogRatio - margin);
+  const double smallest = std::exp(margin - kLargestLogRatio);
+  const auto share = share_of<Scalar>(rows);
+  write_rows(rows, gradient.log_prob, [&](Index i) {
+    const auto r = static_cast<double>(ratio[i]);
+    return r > smallest && r < largest ? -share * advantages[i] * ratio[i] : Scalar(0);
+  });
+  return -mean_product(rows, ratio, advantages);
+}
+
+template <typename Scalar>
+A2cLosses a2c(const LossRows& rows, const Scalar* log_prob, const Scalar* advantages, const Scalar* entropy,
+              const Scalar* returns, const Scalar* values, A2cCoefficients coefficients,
+              RowGradients<Scalar> gradient) {
+  const auto share = share_of<Scalar>(rows);
+  write_rows(rows, gradient.log_prob, [&](Index i) { return -share * advantages[i]; });
+  write_rows(rows, gradient.entropy, [&](Index) { return -share * static_cast<Scalar>(coefficients.entropy); });
+  write_rows(rows, gradient.values, [&](Index i) {
+    return Scalar(2) * share * static_cast<Scalar>(coefficients.value) * (values[i] - returns[i]);
+  });
+
+  double policy = 0;
+  double value = 0;
+  for (Index i = 0; i < rows.rows; ++i) {
+    if (!is_valid(rows, i)) continue;
+    policy += static_cast<double>(log_prob[i]) * static_cast<double>(advantages[i]) +
+              coefficients.entropy * static_cast<double>(entropy[i]);
+    const double error = static_cast<double>(returns[i]) - static_cast<double>(values[i]);
+    value += error * error;
+  }
+  policy = -policy / static_cast<double>(rows.count);
+  value /= static_cast<double>(rows.count);
+  return {policy, value, policy + coefficients.value * value};
+}
+
+template PolicyGradientLoss policy_gradient(const LossRows&, const float*, const float*, const float*, double,
+                                            RowGradients<float>);
+template PolicyGradientLoss policy_gradient(const LossRows&, const double*, const double*, const double*, double,
+                                            RowGradients<double>);
+template double trpo_surrogate(const LossRows&, const float*, const float*, RowGradients<float>);
+template double trpo_surrogate(const LossRows&, const double*, const double*, RowGradients<double>);
+template A2cLosses a2c(const LossRows&, const float*, const float*, const float*, const float*, const float*,
+                       A2cCoefficients, RowGradients<float>);
+template A2cLosses a2c(const LossRows&, const double*, const double*, const double*, const double*, const double*,
+                       A2cCoefficients, RowGradients<double>);
+
+}  // namespace pgfast

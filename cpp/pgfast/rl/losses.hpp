@@ -1,0 +1,48 @@
+// Losses of the algorithms, and the gradient of each at the log-probability, entropy and value of its rows, 0 for a row
+// that is not valid. Sums are double.
+#pragma once
+
+#include "pgfast/base/types.hpp"
+#include "pgfast/rl/row_gradients.hpp"
+
+namespace pgfast {
+
+/// The rows of a loss, and how it takes means: the sum over the rows that `valid` [rows] marks, null for all, / count.
+struct LossRows {
+  Index rows;
+  const bool* valid;
+  Index count;
+};
+
+struct PolicyGradientLoss {
+  double policy;        // -mean(log_prob A)
+  double mean_entropy;  // 0 without entropy
+};
+
+/// The parts of policy - entropy_coef mean_entropy, and the gradient of that. `entropy` may be null.
+template <typename Scalar>
+PolicyGradientLoss policy_gradient(const LossRows& rows, const Scalar* log_prob, const Scalar* advantages,
+                                   const Scalar* entropy, double entropy_coef, RowGradients<Scalar> gradient);
+
+/// -mean(ratio A), for the likelihood ratio of the new log_prob to the old, whose logarithm is clamped.
+template <typename Scalar>
+double trpo_surrogate(const LossRows& rows, const Scalar* ratio, const Scalar* advantages,
+                      RowGradients<Scalar> gradient);
+
+struct A2cLosses {
+  double policy;
+  double value;
+  double total;
+};
+
+struct A2cCoefficients {
+  double entropy;
+  double value;
+};
+
+/// policy = -mean(log_prob A + c_e entropy), value = mean((R - V)^2), total = policy + c_v value.
+template <typename Scalar>
+A2cLosses a2c(const LossRows& rows, const Scalar* log_prob, const Scalar* advantages, const Scalar* entropy,
+              const Scalar* returns, const Scalar* values, A2cCoefficients coefficients, RowGradients<Scalar> gradient);
+
+}  // namespace pgfast

@@ -1,0 +1,168 @@
+"""Fisher matrices of a batch, and steps along the natural gradient that are taken whole or not at all."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from pgfast._streams import FISHER_ROWS
+from pgfast._typing import Array, FloatArray
+from pgfast.algos.advantages import mean
+from pgfast.distributions import Distribution
+from pgfast.kernels import ConjugateGradientResult, LinearMap, natural_step_size
+from pgfast.losses import trpo_surrogate
+from pgfast.metrics import Metrics
+from pgfast.policies import Policy
+from pgfast.random import Rng
+from pgfast.reduce import Reduce
+from pgfast.sampling.batch import Batch
+
+__all__ = [
+    "METRICS",
+    "NOWHERE",
+    "NO_STEP",
+    "Candidate",
+    "FisherRows",
+    "describe_solve",
+    "describe_step",
+    "dot",
+    "evaluate",
+    "fisher_operator",
+    "fisher_rows",
+    "mean_square",
+    "restored_unless_accepted",
+    "scores",
+    "step_size",
+]
+
+METRICS = (
+    *("kl", "step_size", "cg_iterations", "cg_residual", "line_search_steps"),
+    *("expected_improvement", "improvement", "failed_updates"),
+)
+NO_STEP: Metrics = {"kl": 0.0, "step_size": 0.0, "expected_improvement": 0.0, "improvement": 0.0}
+
+
+@dataclass(frozen=True)
+class FisherRows:
+    """The rows that a Fisher matrix is the mean over: ``count`` of all workers.
+
+    A worker that has none of them holds one that does not count, since kernels take no empty arrays.
+    """
+
+    observations: Array
+    actions: Array
+    is_empty: bool
+    count: int
+
+
+def fisher_rows(batch: Batch, subsample: int, seed: int, update: int, reduce: Reduce) -> FisherRows:
+    """All rows of a batch, or one in ``subsample``, drawn by (seed, update) and kept in order."""
+    if subsample == 1:
+        return FisherRows(batch.observations, batch.actions, not len(batch), reduce.sum(len(batch)))
+    numbers, count = batch.numbering(reduce)
+    rng = Rng.internal(seed, FISHER_ROWS)
+    rng.position = update
+    drawn = np.argsort(rng.uniform(count), kind="stable")[: -(-count // subsample)]
+    own = np.flatnonzero(np.isin(numbers, drawn))
+    rows = own if own.size else [0]
+    return FisherRows(batch.observations[rows], batch.actions[rows], not own.size, len(drawn))
+
+
+def fisher_operator(policy: Policy, rows: FisherRows, reduce: Reduce) -> LinearMap:
+    """v -> F v, the exact Fisher information of the policy as a mean over the rows of all workers."""
+    if rows.is_empty:
+        return lambda v: reduce.sum(np.zeros_like(v))
+    operator = policy.fisher_operator(rows.observations, count=rows.count)
+    if reduce.workers == 1:
+        return operator  # applied without the interpreter
+    return lambda v: reduce.sum(operator(v))
+
+
+def step_size(fisher: LinearMap, x: FloatArray, max_kl: float) -> float:
+    """:func:`pgfast.kernels.natural_step_size`; 0 if x'Fx is not positive and finite, where there is no step."""
+    try:
+        return natural_step_size(fisher, x, max_kl)
+    except ValueError:
+        return 0.0
+
+
+def scores(policy: Policy, rows: FisherRows) -> FloatArray:
+    """Rows s = grad log pi of the actions played; zero if this worker has no row."""
+    found = policy.scores(rows.observations, rows.actions)
+    return np.zeros_like(found) if rows.is_empty else found
+
+
+def mean_square(scores: FloatArray, x: FloatArray, rows: FisherRows, reduce: Reduce) -> float:
+    """mean((s'x)^2) over the scores of all workers, which is x'Fx; no BLAS, as in :func:`dot`."""
+    along = np.einsum("bp,p->b", scores, x).astype(np.float64)
+    return reduce.sum(float(np.square(along).sum())) / rows.count
+
+
+def dot(a: FloatArray, b: FloatArray) -> float:
+    """a . b in float64; not by BLAS, which may add in another order on another number of threads."""
+    return float(np.multiply(a, b, dtype=np.float64).sum())
+
+
+def describe_solve(solved: ConjugateGradientResult, gradient: FloatArray) -> Metrics:
+    """The metrics of a solve with right-hand side -g."""
+    residual = solved.residual_norm / math.sqrt(dot(gradient, gradient))
+    return {"cg_iterations": solved.iterations, "cg_residual": residual}
+
+
+class Candidate(NamedTuple):
+    """What new parameters do on the batch."""
+
+    loss: float  # -mean(ratio A)
+    kl: float  # mean KL(old, new)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether both are finite."""
+        return bool(np.isfinite(self).all())
+
+
+NOWHERE = Candidate(math.nan, math.nan)
+"""Of parameters that are not finite."""
+
+
+def evaluate(policy: Policy, old: Distribution[Any], batch: Batch, count: int, reduce: Reduce) -> Candidate:
+    """The surrogate loss of the present parameters, and their mean KL divergence from ``old``."""
+    outputs = policy.network.forward(batch.observations)
+    if not all(reduce.gather(bool(np.isfinite(outputs).all()))):
+        return NOWHERE
+    new = policy.distribution_from(outputs)
+    loss = reduce.sum(trpo_surrogate(new, old, batch.actions, batch.advantages, batch.valid, count=count))
+    return Candidate(loss, mean(old.kl(new), batch, count, reduce))
+
+
+def describe_step(size: float, x: FloatArray, gradient: FloatArray, improvement: float, kl: float) -> Metrics:
+    """The metrics of a step of ``size`` along x that is taken."""
+    expected = -size * dot(gradient, x)
+    return {"kl": kl, "step_size": size, "improvement": improvement, "expected_improvement": expected}
+
+
+class restored_unless_accepted:  # noqa: N801 - read as a statement: with restored_unless_accepted(theta, x) as step:
+    """A block that moves parameters along a direction: unless the step is accepted, every bit is restored at its end.
+
+    An exception restores them, too.
+    """
+
+    def __init__(self, parameters: FloatArray, direction: FloatArray) -> None:
+        self.accepted = False
+        self._parameters, self._start, self._direction = parameters, parameters.copy(), direction
+
+    def __enter__(self) -> Self:
+        return self
+
+    def to(self, size: float) -> bool:
+        """Moves the parameters to start + size direction; False if a number there is not finite."""
+        with np.errstate(over="ignore"):
+            self._parameters[:] = self._start + size * self._direction.astype(np.float64)
+        return bool(np.isfinite(self._parameters).all())
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None or not self.accepted:
+            self._parameters[:] = self._start

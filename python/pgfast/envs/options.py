@@ -1,0 +1,28 @@
+"""How vector environments are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+__all__ = ["EnvironmentOptions", "Vectorization"]
+
+Vectorization: TypeAlias = Literal["auto", "sync", "async"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentOptions:
+    """What is the same for all environments of a run."""
+
+    num_threads: int | None = None
+    """Threads of an Atari emulator; None for as many as the kernels use."""
+    vectorization: Vectorization = "auto"
+    """See :func:`pgfast.make_vec`."""
+    env_timeout: float | None = None
+    """Seconds that a step or a reset may take; None for any time."""
+    max_env_restarts: int = 0
+    """Most workers that may be replaced if ``vectorization`` is "async"."""
+
+    def with_restarts_left(self, used: int) -> EnvironmentOptions:
+        """The same with ``used`` restarts fewer, at least 0."""
+        return replace(self, max_env_restarts=max(0, self.max_env_restarts - used))

@@ -1,0 +1,1 @@
+"""Settings of a training, and what an algorithm must offer to be trained."""

@@ -1,0 +1,94 @@
+"""Agents from files."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from pgfast._typing import Array
+from pgfast.agent import ALGORITHMS, Agent
+from pgfast.envs.make import env_spec
+from pgfast.envs.source import EnvironmentLike, EnvironmentSource
+from pgfast.envs.spaces import SpaceInfo
+from pgfast.learning.settings import Settings, as_field_types
+from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint
+from pgfast.runs.files import CheckpointError, checked_content, read_json
+from pgfast.runs.progress_log import read_progress
+from pgfast.runs.saved import read_saved
+from pgfast.state import require_count, unflatten
+from pgfast.training.trainer import MODEL_FORMAT
+
+__all__ = ["load", "restore", "verify"]
+
+
+def load(path: str | Path, *, env: EnvironmentLike | None = None) -> Agent:
+    """An agent from a model file, a checkpoint or a run directory.
+
+    A run directory gives its newest model; a checkpoint gives the optimizer's state too. ``env`` replaces the
+    environment that the file names; a file that names none gives an agent that can only predict until it is given one.
+    Files are data: nothing in them is executed.
+
+    Raises :class:`pgfast.CheckpointError` for a file that is missing or broken, does not fit this version, or names an
+    environment that is not registered.
+    """
+    path = Path(path)
+    return restore(path, *read_saved(path), env=env)
+
+
+def restore(path: Path, arrays: dict[str, Array], content: dict[str, Any], *, env: EnvironmentLike | None) -> Agent:
+    """The agent that the content of a model file or a checkpoint describes; every part of it is checked.
+
+    Raises :class:`pgfast.CheckpointError`, which names ``path``.
+    """
+    with checked_content(path):
+        if content["format"] != MODEL_FORMAT:
+            raise ValueError(f"format {content['format']} is not known to this version, {MODEL_FORMAT} is")
+        algorithm = ALGORITHMS.get(content["algo"])
+        if algorithm is None:
+            raise ValueError(f"algorithm {content['algo']!r} is not one of {', '.join(ALGORITHMS)}")
+        settings = _settings(algorithm.learner_type.settings_type, content["settings"])
+        space = SpaceInfo.from_json(content["space"])
+        env_id = content["env_id"]
+        if env is None and env_id is not None:
+            if not isinstance(env_id, str):
+                raise TypeError("env_id must be a string")
+            env_spec(env_id)
+        timesteps, updates = (require_count(name, content[name]) for name in ("timesteps", "updates"))
+        chosen = env if env is not None else env_id
+        try:
+            agent = algorithm.restore(None if chosen is None else EnvironmentSource(chosen), settings, space, arrays)
+        except KeyError as error:
+            raise ValueError(f"has no array {error}") from None
+        agent.timesteps, agent.updates = timesteps, updates
+        if "state" in content:  # a checkpoint
+            agent.load_state(unflatten(arrays, content["state"]))
+    return agent
+
+
+def _settings(settings_type: type[Settings], values: dict[str, Any]) -> Settings:
+    known = {field.name for field in fields(settings_type)}
+    if set(values) != known:
+        raise ValueError(f"settings differ from this version's: {sorted(set(values) ^ known)}")
+    return settings_type(**as_field_types(values))
+
+
+def verify(path: Path) -> Agent:
+    """Reads everything that a run directory, a checkpoint or a model file holds; returns its agent.
+
+    For a run directory: the model, every checkpoint, the settings and ``progress.csv``, which must be as long as the
+    newest checkpoint says. Raises :class:`pgfast.CheckpointError` at the first that is not whole.
+    """
+    agent = load(path)
+    if not (path / "config.json").exists():
+        return agent
+    read_json(path / "config.json")
+    length = (path / "progress.csv").stat().st_size if (path / "progress.csv").exists() else 0
+    for checkpoint in list_checkpoints(path / "checkpoints"):
+        arrays, content = read_checkpoint(checkpoint)
+        restore(checkpoint, arrays, content, env=None)
+        if type(content.get("progress_bytes")) is not int or content["progress_bytes"] > length:
+            raise CheckpointError(path / "progress.csv", f"is shorter than {checkpoint.name} says")
+    if length:
+        read_progress(path / "progress.csv")
+    return agent

@@ -1,0 +1,1 @@
+"""Runs on disk: the directory, checkpoints, model files and progress."""

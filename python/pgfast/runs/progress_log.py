@@ -1,0 +1,136 @@
+"""``progress.csv``: the measurements of a run, one row at a time, never half a row."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgfast.runs.files import CheckpointError, read_file
+
+__all__ = ["ProgressLog", "read_progress"]
+
+_MAX_BYTES = 2**30
+_FIELD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+class ProgressLog:
+    """Appends rows to a new file whose header is ``fieldnames``.
+
+    Raises ``FileExistsError`` if the file exists, ``ValueError`` for a field name that is no identifier or comes twice,
+    ``OSError``.
+    """
+
+    def __init__(self, path: Path, fieldnames: Sequence[str]) -> None:
+        if not fieldnames or len(set(fieldnames)) != len(fieldnames) or not all(map(_FIELD.fullmatch, fieldnames)):
+            raise ValueError(f"ProgressLog: fieldnames must be different identifiers, got {list(fieldnames)}")
+        self.fieldnames = tuple(fieldnames)
+        self._byte_length, self._waiting = 0, b""
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._append(",".join(self.fieldnames))
+
+    @classmethod
+    def resume(cls, path: Path, byte_length: int) -> ProgressLog:
+        """Goes on after the first ``byte_length`` bytes, which a checkpoint recorded; the rows after them are removed.
+
+        Raises :class:`~pgfast.runs.files.CheckpointError` if the file is shorter or no row ends there, ``OSError``.
+        """
+        data = read_file(path, _MAX_BYTES)
+        if type(byte_length) is not int or not 0 < byte_length <= len(data):
+            raise CheckpointError(path, f"has {len(data)} bytes, but the checkpoint was written at {byte_length!r:.40}")
+        if data[byte_length - 1 : byte_length] != b"\n":
+            raise CheckpointError(path, f"has no end of a row at byte {byte_length}, where the checkpoint was written")
+        log = cls.__new__(cls)
+        log.fieldnames = _parse_header(data[: data.index(b"\n")], path)
+        log._byte_length, log._waiting = byte_length, b""
+        log._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        os.ftruncate(log._descriptor, byte_length)
+        return log
+
+    @property
+    def byte_length(self) -> int:
+        """Bytes of the header and of all rows so far, those that wait for room on the disk included."""
+        return self._byte_length + len(self._waiting)
+
+    def write(self, row: Mapping[str, object]) -> None:
+        """Appends a row in one write. A field that is missing, None or NaN becomes an empty cell.
+
+        Raises ``ValueError`` for a field that is not in the header, ``TypeError`` for a value that is no number,
+        ``OSError`` (a full disk; the file is as before, and the row is written before the next).
+        """
+        unknown = row.keys() - set(self.fieldnames)
+        if unknown:
+            raise ValueError(f"ProgressLog.write: {sorted(unknown)} is not in the header {list(self.fieldnames)}")
+        self._append(",".join(_format_cell(name, row.get(name)) for name in self.fieldnames))
+
+    def sync(self) -> None:
+        """Waits until all rows are on the disk; for use before a checkpoint that knows :attr:`byte_length`.
+
+        Raises ``OSError`` where they cannot be written.
+        """
+        self._flush()
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Closes the file. A second call does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _append(self, line: str) -> None:
+        self._waiting += (line + "\n").encode("ascii")
+        self._flush()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        written = os.write(self._descriptor, self._waiting)
+        if written != len(self._waiting):
+            os.ftruncate(self._descriptor, self._byte_length)
+            raise OSError(
+                errno.ENOSPC, f"only {written} of {len(self._waiting)} bytes could be written, the disk is full"
+            )
+        self._byte_length += written
+        self._waiting = b""
+
+
+def read_progress(path: Path) -> dict[str, NDArray[np.float64]]:
+    """The columns of a ``progress.csv`` by name, all of one length; an empty cell is NaN.
+
+    A last line without its end (a crash, or a run that is writing) is left out.
+
+    Raises :class:`~pgfast.runs.files.CheckpointError`.
+    """
+    header, *lines = read_file(path, _MAX_BYTES).split(b"\n")[:-1] or [b""]
+    names = _parse_header(header, path)
+    table = np.empty((len(lines), len(names)))
+    for index, line in enumerate(lines):
+        cells = line.split(b",")
+        if len(cells) != len(names):
+            raise CheckpointError(path, f"line {index + 2} has {len(cells)} cells, the header has {len(names)}")
+        try:
+            table[index] = [float(cell) if cell else math.nan for cell in cells]
+        except ValueError as error:
+            raise CheckpointError(path, f"line {index + 2} has a cell that is no number ({error})") from error
+    return {name: table[:, column].copy() for column, name in enumerate(names)}
+
+
+def _parse_header(line: bytes, path: Path) -> tuple[str, ...]:
+    names = tuple(line.decode("ascii", "replace").split(","))
+    if len(set(names)) != len(names) or not all(map(_FIELD.fullmatch, names)):
+        raise CheckpointError(path, "has no header of different column names")
+    return names
+
+
+def _format_cell(name: str, value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"ProgressLog.write: {name} must be a number or None, got {type(value).__name__}")
+    return "" if value != value else str(value)  # the shortest text that reads back as the same number

@@ -1,0 +1,105 @@
+"""The directory that holds everything of one run, and its lock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import weakref
+from itertools import count
+from pathlib import Path
+from typing import TextIO
+
+from pgfast.runs.checkpoints import clean_leftovers
+from pgfast.runs.files import fsync_directory, remove_temporaries
+
+__all__ = ["RunDirectory"]
+
+
+class RunDirectory:
+    """A run directory that this process has locked, from :meth:`create` or :meth:`open` until :meth:`close`.
+
+    It says where things are; what is written there is the business of who writes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_path = path / "config.json"  # all settings, and what the run ran on
+        self.progress_path = path / "progress.csv"
+        self.checkpoints = path / "checkpoints"
+        self.model_path = path / "model.safetensors"
+        self._lock = _acquire_lock(path)
+        _open_directories.add(self)
+
+    @classmethod
+    def create(cls, path: Path | None, *, algo: str, env_id: str, seed: int, root: Path = Path("runs")) -> RunDirectory:
+        """A new directory: ``path``, or with None the first free one of ``root/<algo>-<env_id>-<seed>[-k]``, k >= 2.
+
+        Characters of the name other than letters, digits and ``_ . -`` become ``_``. Parents are made as needed.
+
+        Raises ``FileExistsError`` if ``path`` exists, another ``OSError`` if the directory cannot be made.
+        """
+        name = re.sub(r"[^\w.-]", "_", f"{algo}-{env_id}-{seed}", flags=re.ASCII)
+        numbered = (root / (name if k == 1 else f"{name}-{k}") for k in count(1))
+        for made in numbered if path is None else [path]:
+            try:
+                made.mkdir(parents=True)
+                break
+            except OSError as error:
+                if not (isinstance(error, FileExistsError) and os.path.lexists(made)):
+                    raise type(error)(f"cannot make the run directory {made}: {error.strerror}") from error
+                if path is not None:  # else another run has this number, perhaps since a moment ago
+                    raise FileExistsError(
+                        f"the run directory {path} exists already; name another, or resume it"
+                    ) from error
+        fsync_directory(made.parent)
+        return cls(made)
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """An existing run directory, to go on in it. What a crash left half written in it is removed.
+
+        Raises ``FileNotFoundError`` if it is not one, ``BlockingIOError`` if another process has locked it.
+        """
+        if not (path / "config.json").is_file():
+            raise FileNotFoundError(f"{path} is not a run directory: it has no config.json")
+        run = cls(path)
+        clean_leftovers(run.checkpoints)
+        remove_temporaries(path)
+        return run
+
+    def close(self) -> None:
+        """Gives the lock back. A second call does nothing."""
+        if not self._lock.closed:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)  # for every copy of the descriptor, before this one is closed
+            self._lock.close()
+
+
+def _acquire_lock(path: Path) -> TextIO:
+    lock = (path / ".lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        owner = lock.read(20).strip()
+        lock.close()
+        raise BlockingIOError(f"the run directory {path} is in use by process {owner or '(unknown)'}") from error
+    except OSError as error:
+        lock.close()
+        raise type(error)(f"cannot lock the run directory {path}: {error.strerror}") from error
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+# A forked worker must not keep the lock of a run whose process was killed.
+_open_directories: weakref.WeakSet[RunDirectory] = weakref.WeakSet()
+
+
+def _forget_locks() -> None:
+    for run in _open_directories:
+        run._lock.close()
+
+
+os.register_at_fork(after_in_child=_forget_locks)

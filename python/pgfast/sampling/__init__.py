@@ -1,0 +1,1 @@
+"""Rollouts: how a policy plays in environments, and what is kept of it."""

@@ -1,0 +1,89 @@
+"""The rows of a rollout that an update learns from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pgfast._typing import Array, BoolArray, FloatArray, IntArray
+from pgfast.reduce import Reduce
+from pgfast.sampling.rollout import Rollout
+
+__all__ = ["Batch"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows of a rollout, ``[B, ...]`` each; ``len`` is the number of valid ones."""
+
+    observations: Array
+    step: IntArray  # t of the row in its rollout
+    time: IntArray
+    actions: Array
+    advantages: FloatArray  # that the policy's gradient is weighed with, normalized if the settings say so
+    returns: FloatArray  # A + V, that the value function learns
+    values: FloatArray  # V when the rollout was played
+    valid: BoolArray | None = None  # the rows that count; None for all
+
+    @classmethod
+    def of_valid_rows(cls, rollout: Rollout, advantages: FloatArray, returns: FloatArray, values: FloatArray) -> Batch:
+        """Copies of the valid rows.
+
+        A rollout without any, as one worker of many may have, keeps its first row as one that is not valid: kernels
+        take no empty arrays.
+        """
+        rows, valid = rollout.valid, None
+        if not rows.any():
+            rows, valid = np.zeros_like(rows), np.zeros(1, np.bool_)
+            rows[0, 0] = True
+        return cls(
+            rollout.observations[:-1][rows],
+            np.nonzero(rows)[0],
+            rollout.time[:-1][rows],
+            rollout.actions[rows],
+            advantages[rows],
+            returns[rows],
+            values[:-1][rows],
+            valid,
+        )
+
+    @classmethod
+    def of_all_rows(cls, rollout: Rollout, advantages: FloatArray, returns: FloatArray, values: FloatArray) -> Batch:
+        """Views of all T N rows, in the order of the rollout's tape."""
+        rows, observations, actions = rollout.rows, rollout.observations, rollout.actions
+        return cls(
+            observations[:-1].reshape(rows, *observations.shape[2:]),
+            np.repeat(np.arange(rollout.steps), rollout.num_envs),
+            rollout.time[:-1].reshape(rows),
+            actions.reshape(rows, *actions.shape[2:]),
+            advantages.reshape(rows),
+            returns.reshape(rows),
+            values[:-1].reshape(rows),
+            rollout.valid.reshape(rows),
+        )
+
+    def __len__(self) -> int:
+        return len(self.advantages) if self.valid is None else int(np.count_nonzero(self.valid))
+
+    def numbering(self, reduce: Reduce) -> tuple[IntArray, int]:
+        """The numbers of the valid rows among those of all workers, and how many these are.
+
+        They count step by step, and worker by worker in a step, as in one rollout with the environments of all.
+        """
+        step = self.step if self.valid is None else self.step[self.valid]
+        steps = int(max(reduce.gather(int(step.max(initial=-1)) + 1)))
+        counts = np.zeros((steps, reduce.workers), np.int64)
+        counts[:, reduce.rank] = own = np.bincount(step, minlength=steps)
+        counts = reduce.sum(counts)
+        first = np.cumsum(counts).reshape(counts.shape) - counts  # numbers of the first row of a step and a worker
+        within = np.arange(len(step)) - (np.cumsum(own) - own)[step]
+        return first[step, reduce.rank] + within, int(counts.sum())
+
+    def used(self, numbers: FloatArray) -> FloatArray:
+        """Those of ``numbers`` ``[B]`` that belong to valid rows."""
+        return numbers if self.valid is None else numbers[self.valid]
+
+    def sum(self, numbers: FloatArray) -> float:
+        """The sum over the valid rows of ``numbers`` ``[B]``, in float64."""
+        return float(self.used(numbers).sum(dtype=np.float64))

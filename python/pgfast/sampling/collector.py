@@ -1,0 +1,153 @@
+"""Playing: a policy acts in environments and fills a rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pgfast._streams import ACTIONS
+from pgfast._typing import Array
+from pgfast.envs.normalization import Normalizers
+from pgfast.envs.stepper import Stepper, Transition
+from pgfast.envs.watchdog import Watchdog
+from pgfast.sampling.rollout import Rollout
+
+__all__ = ["Collector"]
+
+_MOST_EPISODE_STEPS = 200_000  # of a rollout of whole episodes; the longest game of Atari has 27,000
+
+
+class Collector:
+    """Fills one rollout after the other.
+
+    ``on_transition(transition)`` sees every step, in order. If a step or a reset of the environments takes longer than
+    ``env_timeout`` seconds, the process ends.
+    """
+
+    def __init__(
+        self,
+        rollout: Rollout,
+        normalizers: Normalizers,
+        *,
+        seed: int,
+        on_transition: Callable[[Transition], None],
+        env_timeout: float | None = None,
+    ) -> None:
+        self.rollout = rollout
+        self._tape = rollout.tape
+        self._normalizers = normalizers
+        self._seed = seed
+        self._on_transition = on_transition
+        self._watchdog = Watchdog(env_timeout)
+
+    def start(self, stepper: Stepper, seeds: list[int]) -> None:
+        """Resets the environments of ``stepper``, which the next rollouts are played in."""
+        self.stepper = stepper
+        rollout = self.rollout
+        with self._watchdog:
+            self._store(rollout.steps, stepper.reset(seeds))
+        rollout.time[-1] = 0
+
+    def collect(self, timesteps: int, update: int) -> None:
+        """Plays T steps of every environment; ``timesteps`` of the run name the random numbers."""
+        rollout = self.rollout
+        self._begin(timesteps, update)
+        with self._watchdog:
+            for t in range(rollout.steps):
+                transition = self._step(t)
+                self._record(t, transition)
+        if rollout.keeps_forward:
+            self._tape.record(rollout.observations[-1], rollout.rows)
+        if rollout.values is not None:
+            rollout.values[-1] = (
+                self._tape.outputs[rollout.rows :, -1]
+                if rollout.keeps_forward
+                else self._tape.policy.values(rollout.observations[-1])
+            )
+
+    def collect_episodes(self, timesteps: int, update: int, min_rows: int, stepper: Stepper, seeds: list[int]) -> None:
+        """Plays whole episodes: every environment starts afresh and plays until the batch is full and its game is over.
+
+        The batch is full when ``min_rows`` rows are valid. An environment that has stopped is stepped on with the
+        others, and its rows are not valid. T is what this takes. The time limit counts as the end of the task.
+
+        Raises ``RuntimeError`` if an episode does not end.
+        """
+        rollout = self.rollout
+        rollout.set_steps(0)
+        self.start(stepper, seeds)
+        self._begin(timesteps, update)
+        playing = np.ones(rollout.num_envs, np.bool_)
+        count = t = 0
+        with self._watchdog:
+            while playing.any():
+                if t == _MOST_EPISODE_STEPS:
+                    raise RuntimeError(
+                        f"environment {int(np.flatnonzero(playing)[0])} did not end its episode within {t:,} steps; "
+                        "give it a time limit (gymnasium.wrappers.TimeLimit) or learn with whole_episodes=False"
+                    )
+                rollout.reserve(t + 1)
+                transition = self._step(t)
+                transition.terminated = transition.terminated | transition.truncated
+                stopped = ~playing
+                if stopped.any():  # these rows belong to no episode
+                    transition.valid = transition.valid & playing
+                    transition.scores = np.where(stopped, 0.0, transition.scores)
+                    for flags in ("terminated", "truncated", "played", "game_over"):
+                        setattr(transition, flags, getattr(transition, flags) & playing)
+                self._record(t, transition)
+                count += int(np.count_nonzero(rollout.valid[t]))
+                if transition.restarted.any():
+                    count = int(np.count_nonzero(rollout.valid))
+                if count >= min_rows:
+                    playing &= (rollout.time[t + 1] > 0) & ~transition.game_over  # at time 0 no game is open
+                t += 1
+
+    def _begin(self, timesteps: int, update: int) -> None:
+        """The last row becomes the first."""
+        rollout = self.rollout
+        rollout.timesteps, rollout.update = timesteps, update
+        rollout.time[0] = rollout.time[-1]
+        self._store(0, rollout.raw_observations[-1])  # normalized by statistics that have moved since
+        rollout.final_observations.clear()
+        self._first_step = timesteps // rollout.num_envs
+
+    def _step(self, t: int) -> Transition:
+        rollout, num_envs = self.rollout, self.rollout.num_envs
+        first_row = t * num_envs if rollout.keeps_forward else 0
+        actions = rollout.actions[t]
+        key = (self._seed, ACTIONS, 0, self._first_step + t)
+        self._tape.act(rollout.observations[t], first_row, actions, rollout.log_prob[t], key=key)
+        if rollout.values is not None:
+            rollout.values[t] = self._tape.outputs[first_row : first_row + num_envs, -1]
+        self._watchdog.alive()
+        return self.stepper.step(actions)
+
+    def _record(self, t: int, transition: Transition) -> None:
+        rollout = self.rollout
+        self._store(t + 1, transition.observations)
+        time = np.where(transition.played, rollout.time[t] + 1, 0)
+        if transition.final_observations:
+            time[list(transition.final_observations)] = 0  # the observation after a last one that is kept apart
+        rollout.time[t + 1] = time
+        rollout.rewards[t] = transition.rewards
+        rollout.terminated[t] = transition.terminated
+        rollout.truncated[t] = transition.truncated
+        rollout.valid[t] = transition.valid
+        for restarted in transition.restarted.nonzero()[0]:  # the episode that was open leaves the losses
+            rollout.valid[max(0, t - int(rollout.time[t, restarted])) : t + 1, restarted] = False
+        for index, last in transition.final_observations.items():
+            if transition.truncated[index] and not transition.terminated[index]:
+                observation = np.ascontiguousarray(last, rollout.observations.dtype)
+                observation = observation.reshape(1, *rollout.observations.shape[2:])
+                rollout.final_observations.append((t, index, self._normalizers.normalize_observations(observation)[0]))
+        self._on_transition(transition)
+
+    def _store(self, t: int, observations: Array) -> None:
+        """Casts observations, and flattens them if the network takes them flat."""
+        rollout = self.rollout
+        raw = rollout.raw_observations[t]
+        raw[:] = np.reshape(observations, raw.shape)
+        if rollout.keeps_raw:
+            rollout.observations[t] = self._normalizers.normalize_observations(raw)

@@ -1,0 +1,119 @@
+"""Rollouts: T steps of N environments, time-major, with what an update needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pgfast._typing import Array, BoolArray, FloatArray, IntArray
+from pgfast.envs.spaces import SpaceInfo
+from pgfast.policies import Policy, PolicyTape
+
+__all__ = ["Rollout"]
+
+ValuesOf = Callable[[Array, IntArray], FloatArray]  # (observations [B, ...], time [B]) -> values [B]
+
+
+class Rollout:
+    """``[T, N]`` arrays of one rollout, whose memory serves the next.
+
+    ``observations`` is ``[T + 1, N, ...]``: row T follows the last step, and becomes row 0 of the next rollout. They
+    are what the policy saw; ``raw_observations`` are what the environments returned, the same array unless they are
+    normalized. ``time`` ``[T + 1, N]`` counts the steps from the reset to each observation. ``log_prob`` ``[T, N]`` and
+    ``values`` ``[T + 1, N]`` are those of the policy that played; ``values`` is None if the policy has no value head.
+    ``valid`` marks the rows whose action the policy chose: only they count in a loss. T is ``steps``, or as long as
+    whole episodes take.
+
+    ``tape`` holds the forward passes of all rows ``t N + n`` if ``keep_forward``, else those of one step.
+    ``timesteps`` and ``update`` are the run's counts when the rollout began.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        space: SpaceInfo,
+        steps: int,
+        num_envs: int,
+        *,
+        keep_forward: bool = False,
+        keep_raw: bool = False,
+    ) -> None:
+        shape, after, family = (steps, num_envs), (steps + 1, num_envs), policy.family
+        input_shape = policy.network.input_shape
+        number = policy.network.dtype
+        dtype = np.dtype(np.uint8) if space.byte_observations else number
+        self.tape = PolicyTape(policy, (steps + 1) * num_envs if keep_forward else num_envs)
+        self.keeps_forward, self.keeps_raw = keep_forward, keep_raw
+        self._arrays: dict[str, Array] = {
+            # The tape's own memory of its inputs, so that nothing is copied.
+            "observations": self.tape.inputs(dtype).reshape(*after, *input_shape)
+            if keep_forward
+            else np.zeros((*after, *input_shape), dtype),
+            "time": np.zeros(after, np.int64),
+            "actions": np.zeros((*shape, *family.action_shape), family.action_dtype(number)),
+            "log_prob": np.zeros(shape, number),
+            "rewards": np.zeros(shape, number),
+            "terminated": np.zeros(shape, np.bool_),
+            "truncated": np.zeros(shape, np.bool_),
+            "valid": np.zeros(shape, np.bool_),
+        }
+        if keep_raw:
+            self._arrays["raw_observations"] = np.zeros((*after, *input_shape), dtype)
+        if policy.has_value_head:
+            self._arrays["values"] = np.zeros(after, number)
+        # Where a truncated episode is followed by a new one at once: (t, n, what the policy would have seen).
+        self.final_observations: list[tuple[int, int, Array]] = []
+        self.timesteps = 0
+        self.update = 0
+        self.set_steps(steps)
+
+    def set_steps(self, steps: int) -> None:
+        """Sets T of the arrays, at most what there is room for."""
+        arrays = self._arrays
+        self.observations: Array = arrays["observations"][: steps + 1]
+        self.raw_observations: Array = arrays.get("raw_observations", arrays["observations"])[: steps + 1]
+        self.time: IntArray = arrays["time"][: steps + 1]
+        self.values: FloatArray | None = arrays["values"][: steps + 1] if "values" in arrays else None
+        self.actions: Array = arrays["actions"][:steps]
+        self.log_prob: FloatArray = arrays["log_prob"][:steps]
+        self.rewards: FloatArray = arrays["rewards"][:steps]
+        self.terminated: BoolArray = arrays["terminated"][:steps]
+        self.truncated: BoolArray = arrays["truncated"][:steps]
+        self.valid: BoolArray = arrays["valid"][:steps]
+
+    def reserve(self, steps: int) -> None:
+        """Makes room for T = ``steps`` rows and keeps the present ones; grows by halves."""
+        capacity = len(self._arrays["actions"])
+        if steps > capacity:
+            more = max(steps, capacity + capacity // 2) - capacity
+            for name, array in self._arrays.items():
+                self._arrays[name] = np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
+        self.set_steps(steps)
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.actions)
+
+    @property
+    def num_envs(self) -> int:
+        """N."""
+        return int(self.valid.shape[1])
+
+    @property
+    def rows(self) -> int:
+        """B = T N."""
+        return self.valid.size
+
+    def next_values(self, values: FloatArray, values_of: ValuesOf) -> FloatArray:
+        """V ``[T, N]`` of each row's true successor, from ``values`` ``[T + 1, N]`` of the observations.
+
+        If the row after a truncated episode is already a new one, ``values_of`` its last observation is computed.
+        """
+        if not self.final_observations:
+            return values[1:]
+        following = values[1:].copy()
+        for t, n, last in self.final_observations:
+            following[t, n] = values_of(last[np.newaxis], self.time[t, n : n + 1] + 1)[0]
+        return following

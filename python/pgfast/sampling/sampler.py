@@ -1,0 +1,134 @@
+"""The environments of a training, made, played in and closed."""
+
+from __future__ import annotations
+
+from pgfast.envs.make import AnyVectorEnv
+from pgfast.envs.normalization import Normalizers
+from pgfast.envs.options import EnvironmentOptions
+from pgfast.envs.seeding import environment_seeds
+from pgfast.envs.source import EnvironmentSource
+from pgfast.envs.spaces import SpaceInfo
+from pgfast.envs.stepper import Stepper
+from pgfast.policies import Policy
+from pgfast.sampling.collector import Collector
+from pgfast.sampling.episode_statistics import EpisodeStatistics
+from pgfast.sampling.rollout import Rollout
+from pgfast.state import Tree
+
+__all__ = ["Sampler"]
+
+
+class Sampler:
+    """Plays a policy in ``num_envs`` environments and returns its rollouts.
+
+    Args:
+        source: where environments come from; None for an agent that was loaded without any.
+        n_steps: T of a rollout; with ``whole_episodes``, ``num_envs * n_steps`` is the least number of valid rows.
+        keep_forward: keeps the forward passes of a whole rollout on its tape.
+        seed: of the environments and of the sampled actions.
+    """
+
+    def __init__(
+        self,
+        source: EnvironmentSource | None,
+        policy: Policy,
+        normalizers: Normalizers,
+        space: SpaceInfo,
+        options: EnvironmentOptions,
+        *,
+        num_envs: int,
+        n_steps: int,
+        whole_episodes: bool,
+        keep_forward: bool,
+        seed: int,
+    ) -> None:
+        self.source = source
+        self.statistics = EpisodeStatistics(num_envs)
+        self.env: AnyVectorEnv | None = None
+        self._policy, self._normalizers, self._space, self._options = policy, normalizers, space, options
+        self._num_envs, self._n_steps, self._seed = num_envs, n_steps, seed
+        self._whole_episodes, self._keep_forward = whole_episodes, keep_forward
+        self._collector: Collector | None = None
+
+    @property
+    def rollout(self) -> Rollout:
+        """The latest rollout; there is one once the environments have been started."""
+        assert self._collector is not None
+        return self._collector.rollout
+
+    def start(self, update: int) -> None:
+        """Makes the environments anew, with seeds from (seed, update); open episodes are cut off.
+
+        Raises ``ValueError`` (no source, other spaces or another number of environments than the agent has).
+        """
+        if self.source is None:
+            raise ValueError("learn: this agent was loaded without an environment; give one to pgfast.load as env=")
+        self.close()
+        self.statistics.cut()
+        options = self._options.with_restarts_left(self.statistics.env_restarts)
+        self.env = env = self.source.make(self._num_envs, options)
+        require_spaces("learn", env, self._space)
+        if env.num_envs != self._num_envs:
+            raise ValueError(f"learn: num_envs is {self._num_envs}, the vector environment has {env.num_envs}")
+        self._stepper = Stepper(env)
+        if self._collector is None:
+            self._collector = self._make_collector()
+        self._normalizers.restart()
+        if not self._whole_episodes:  # each of their rollouts starts afresh by itself
+            try:
+                self._collector.start(self._stepper, self._seeds(update))
+            except BaseException:
+                self.close()
+                raise
+
+    def collect(self, timesteps: int, update: int) -> Rollout:
+        """Returns the rollout of an update that begins at ``timesteps`` of the run. Raises as the environments do."""
+        assert self._collector is not None
+        if self._whole_episodes:
+            self._normalizers.restart()
+            min_rows = self._num_envs * self._n_steps
+            self._collector.collect_episodes(timesteps, update, min_rows, self._stepper, self._seeds(update))
+        else:
+            self._collector.collect(timesteps, update)
+        return self.rollout
+
+    def close(self) -> None:
+        """Closes the environments that the source made; the next rollout needs a :meth:`start`."""
+        if self.env is not None and self.source is not None:
+            self.source.close(self.env)
+        self.env = None
+
+    def state(self) -> Tree:
+        """The statistics of episodes: environments themselves cannot be saved."""
+        return self.statistics.state()
+
+    def load_state(self, tree: Tree) -> None:
+        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
+        self.statistics.load_state(tree)
+
+    def _seeds(self, update: int) -> list[int]:
+        return environment_seeds(self._seed, self._num_envs, generation=update)
+
+    def _make_collector(self) -> Collector:
+        rollout = Rollout(
+            self._policy,
+            self._space,
+            self._n_steps,
+            self._num_envs,
+            keep_forward=self._keep_forward,
+            keep_raw=self._normalizers.observes,
+        )
+        return Collector(
+            rollout,
+            self._normalizers,
+            seed=self._seed,
+            on_transition=self.statistics.add,
+            env_timeout=None if self._options.vectorization == "async" else self._options.env_timeout,
+        )
+
+
+def require_spaces(caller: str, env: AnyVectorEnv, space: SpaceInfo) -> None:
+    """Raises ``ValueError`` unless an environment has the spaces of the agent."""
+    found = SpaceInfo.of(env.single_observation_space, env.single_action_space)
+    if found != space:
+        raise ValueError(f"{caller}: the environment has {found}, the agent {space}")

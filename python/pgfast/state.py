@@ -1,0 +1,91 @@
+"""The state of a training as one tree of arrays and JSON values.
+
+A class that has state has one pair of methods: ``state()`` returns a mapping of names to arrays, JSON values and the
+mappings of its parts, and ``load_state(tree)`` takes it over. Files hold the tree flattened by :func:`flatten`: its
+arrays by dotted path, and the rest as nested JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from pgfast._typing import Array
+
+__all__ = ["Stateful", "Tree", "flatten", "require_count", "require_same_shape", "restored_if_raised", "unflatten"]
+
+_MOST_COUNT = 10**12
+
+Tree: TypeAlias = Mapping[str, Any]
+
+
+class Stateful(Protocol):
+    """A part of a training."""
+
+    def state(self) -> Tree:
+        """The tree, whose arrays may be views."""
+
+    def load_state(self, tree: Tree) -> None:
+        """Takes over a tree. Raises ``KeyError``, ``TypeError`` or ``ValueError`` if it does not fit."""
+
+
+def flatten(tree: Tree) -> tuple[dict[str, Array], dict[str, Any]]:
+    """``(arrays, values)``: the arrays of a tree by dotted path, and the tree without them."""
+    arrays: dict[str, Array] = {}
+    values: dict[str, Any] = {}
+    for name, part in tree.items():
+        if isinstance(part, np.ndarray):
+            arrays[name] = part
+        elif isinstance(part, Mapping):
+            below, values[name] = flatten(part)
+            arrays |= {f"{name}.{path}": array for path, array in below.items()}
+        else:
+            values[name] = part
+    return arrays, values
+
+
+def unflatten(arrays: Mapping[str, Array], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree of :func:`flatten`. Raises ``ValueError`` if a path leads through a value that is no mapping."""
+    tree: dict[str, Any] = deepcopy(dict(values))
+    for path, array in arrays.items():
+        *parents, name = path.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+            if not isinstance(branch, dict):
+                raise ValueError(f"array {path!r} lies under a value that is no mapping")
+        if name in branch:
+            raise ValueError(f"array {path!r} stands where there is a value already")
+        branch[name] = array
+    return tree
+
+
+def require_same_shape(what: str, given: Array, own: Array) -> None:
+    """Raises ``ValueError`` unless an array from a file has the shape and dtype of the one that it replaces."""
+    if given.shape != own.shape or given.dtype != own.dtype:
+        raise ValueError(f"{what} must be {own.dtype} {own.shape}, got {given.dtype} {given.shape}")
+
+
+def require_count(name: str, value: Any) -> int:
+    """A number of things from a file. Raises ``ValueError`` unless it is an int in [0, 10^12)."""
+    if type(value) is not int or not 0 <= value < _MOST_COUNT:
+        raise ValueError(f"{name} must be a whole number in [0, 10^12), got {value!r:.40}")
+    return value
+
+
+class restored_if_raised:  # noqa: N801 - read as a statement: with restored_if_raised(policy, optimizer):
+    """A block that changes its parts in several steps: if it raises, they are as they were at its beginning."""
+
+    def __init__(self, *parts: Stateful) -> None:
+        self._parts = parts
+
+    def __enter__(self) -> None:
+        self._before = [deepcopy(dict(part.state())) for part in self._parts]
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            for part, before in zip(self._parts, self._before, strict=True):
+                part.load_state(before)

@@ -1,0 +1,84 @@
+"""Rollouts made by hand: any observations, rewards and flags, with the actions and tape of a real policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pgfast.agent import Agent
+from pgfast.sampling.rollout import Rollout
+
+__all__ = ["of_environments", "random_rollout", "rows_of"]
+
+
+def random_rollout(
+    agent: Agent, rng: np.random.Generator, steps: int, num_envs: int, *, ends: float = 0.1, invalid: float = 0.0
+) -> Rollout:
+    """Normal observations and rewards, actions of the policy, flags with the probabilities ``ends`` and ``invalid``."""
+    rollout = _empty(agent, steps, num_envs)
+    rollout.raw_observations[:] = rng.standard_normal(rollout.raw_observations.shape)
+    rollout.rewards[:] = rng.standard_normal(rollout.rewards.shape)
+    rollout.terminated[:] = rng.random(rollout.terminated.shape) < ends
+    rollout.truncated[:] = rng.random(rollout.truncated.shape) < ends
+    rollout.valid[:] = rng.random(rollout.valid.shape) >= invalid
+    ended = rollout.terminated | rollout.truncated
+    for t in range(steps):
+        rollout.time[t + 1] = np.where(ended[t], 0, rollout.time[t] + 1)
+    rollout.observations[:] = agent.learner.normalizers.normalize_observations(
+        rollout.raw_observations.reshape(-1, *rollout.raw_observations.shape[2:])
+    ).reshape(rollout.observations.shape)
+    _play(rollout, int(rng.integers(2**31)))
+    return rollout
+
+
+def of_environments(agent: Agent, rollout: Rollout, environments: slice) -> Rollout:
+    """The rollout of an equal agent that has some of the environments alone."""
+    part = _empty(agent, rollout.steps, len(range(rollout.num_envs)[environments]))
+    for name in ("raw_observations", "observations", "time", "log_prob", "rewards", "terminated", "truncated", "valid"):
+        getattr(part, name)[:] = getattr(rollout, name)[:, environments]
+    _play(part, 0)
+    part.actions[:] = rollout.actions[:, environments]
+    part.log_prob[:] = rollout.log_prob[:, environments]
+    part.timesteps, part.update = rollout.timesteps, rollout.update
+    numbers = list(range(rollout.num_envs)[environments])
+    part.final_observations += [
+        (t, numbers.index(n), last) for t, n, last in rollout.final_observations if n in numbers
+    ]
+    return part
+
+
+def rows_of(rollout: Rollout) -> tuple[Any, Any, Any]:
+    """``(observations, actions, rewards)`` of all rows, ``[T N, ...]`` each."""
+    observations = rollout.observations[:-1]
+    return (
+        observations.reshape(rollout.rows, *observations.shape[2:]),
+        rollout.actions.reshape(rollout.rows, *rollout.actions.shape[2:]),
+        rollout.rewards.reshape(rollout.rows),
+    )
+
+
+def _empty(agent: Agent, steps: int, num_envs: int) -> Rollout:
+    learner = agent.learner
+    return Rollout(
+        learner.policy,
+        agent.space,
+        steps,
+        num_envs,
+        keep_forward=learner.keeps_forward,
+        keep_raw=learner.normalizers.observes,
+    )
+
+
+def _play(rollout: Rollout, seed: int) -> None:
+    """Draws actions, and records the forward passes where the rollout keeps them, as the collector does."""
+    tape, num_envs = rollout.tape, rollout.num_envs
+    for t in range(rollout.steps):
+        row = t * num_envs if rollout.keeps_forward else 0
+        tape.act(rollout.observations[t], row, rollout.actions[t], rollout.log_prob[t], key=(seed, 0, 0, t))
+        if rollout.values is not None:
+            rollout.values[t] = tape.outputs[row : row + num_envs, -1]
+    if rollout.keeps_forward:
+        tape.record(rollout.observations[-1], rollout.rows)
+        if rollout.values is not None:
+            rollout.values[-1] = tape.outputs[rollout.rows :, -1]
