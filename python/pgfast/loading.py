@@ -25,8 +25,8 @@ __all__ = ["load", "restore", "verify"]
 def load(path: str | Path, *, env: EnvironmentLike | None = None) -> Agent:
     """An agent from a model file, a checkpoint or a run directory.
 
-    A run directory gives its newest model; a checkpoint gives the optimizer's state too. ``env`` replaces the
-    environment that the file names; a file that names none gives an agent that can only predict until it is given one.
+    A run directory loads its newest model; a checkpoint loads the optimizer's state too. ``env`` replaces the
+    environment that the file names; without one the agent can only predict until it is given one.
     Files are data: nothing in them is executed.
 
     Raises :class:`pgfast.CheckpointError` for a file that is missing or broken, does not fit this version, or names an

@@ -104,7 +104,7 @@ def _last_save(directory: RunDirectory) -> _Found:
 
 
 def _beginning(directory: RunDirectory, config: dict[str, Any]) -> _Found:
-    """Of a run that was ended before its first save was whole."""
+    """The start of a run that ended before its first save was whole."""
     with checked_content(directory.config_path):
         algorithm, env_id, settings = ALGORITHMS[config["algo"]], config["env_id"], config["settings"]
         if not isinstance(env_id, str):

@@ -81,7 +81,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What observations and rewards are scaled by; None for what is left as it is.
+    """The statistics that scale observations and rewards; None for those that are not scaled.
 
     ``rewards`` are the moments of the discounted return up to each step; ``running`` ``[N]`` is that of the episodes
     that are open, by environment.

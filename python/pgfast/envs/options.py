@@ -12,7 +12,7 @@ Vectorization: TypeAlias = Literal["auto", "sync", "async"]
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentOptions:
-    """What is the same for all environments of a run."""
+    """Options that all environments of a run share."""
 
     num_threads: int | None = None
     """Threads of an Atari emulator; None for as many as the kernels use."""

@@ -1,4 +1,4 @@
-"""What settings ask for: networks, policies, value functions, and optimizers with their schedules."""
+"""Networks, policies, value functions, and optimizers with their schedules, made from settings."""
 
 from __future__ import annotations
 

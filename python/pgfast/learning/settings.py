@@ -221,7 +221,7 @@ class PolicySettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class SecondOrderSettings(PolicySettings):
-    """What the algorithms have that step by a natural gradient."""
+    """Settings of the algorithms that step along a natural gradient."""
 
     max_kl: float = 0.01
     """Radius of a step: the mean KL divergence of the old policy from the new, in nats."""

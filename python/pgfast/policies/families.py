@@ -45,7 +45,7 @@ class Family:
             self.action_shape = (len(sizes),) if grouped else ()
 
     def action_dtype(self, dtype: DTypeLike) -> DTypeLike:
-        """Of the actions of a policy whose network computes in ``dtype``."""
+        """The dtype of the actions of a policy whose network computes in ``dtype``."""
         return dtype if self.kind == "gaussian" else np.int64
 
     def distribution(self, outputs: FloatArray, own: FloatArray) -> Distribution[Any]:

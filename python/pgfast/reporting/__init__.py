@@ -1,1 +1,1 @@
-"""What a person sees of a run: progress, curves, videos."""
+"""Reports of a run: progress, curves, videos."""
