@@ -1,6 +1,6 @@
-"""Writes python/pgfast/_core.pyi, the types of the native module, or with --check says whether it is up to date.
+"""Writes python/pgfast/_core.pyi, the types of the native module; with --check, reports whether it is up to date.
 
-The stub is made from the variant in use and names none, so that every variant gives the same file.
+The stub is generated from the variant in use but names none: every variant generates the same file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pgfast._native import core
 
 STUB = Path(__file__).parents[1] / "python" / "pgfast" / "_core.pyi"
 
-# pybind11 accepts more than what pgfast's own modules pass, and strict mypy refuses bare containers.
+# pybind11 accepts more types than pgfast passes, and strict mypy refuses bare containers.
 SIMPLER = {
     r"typing\.SupportsInt \| typing\.SupportsIndex": "int",
     r"typing\.SupportsFloat \| typing\.SupportsIndex": "float",
@@ -28,7 +28,6 @@ SIMPLER = {
 
 
 def generate() -> str:
-    """The stub's text."""
     module = core.__name__
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["pybind11-stubgen", "--exit-code", "-o", folder, module], check=True, stdout=subprocess.DEVNULL)
@@ -43,7 +42,7 @@ def generate() -> str:
 
 
 def main() -> int:
-    """Writes or compares; the exit status is 1 where the file is out of date."""
+    """Writes or compares the stub; with --check, the exit status is 1 if the file is out of date."""
     text = generate()
     if "--check" not in sys.argv[1:]:
         STUB.write_text(text)

@@ -1,7 +1,7 @@
 """Sampling actions and their log-probabilities from a categorical policy, MLP 4-64-64-2, on one thread.
 
-PyTorch does it once by hand, with as few operations as it takes, and once through ``torch.distributions``, as the
-libraries built on it do.
+PyTorch is measured twice: written by hand with as few operations as possible, and through ``torch.distributions``, as
+libraries built on PyTorch do it.
 
 python benchmarks/act.py [--rounds 15] [--smoke]
 """
@@ -22,19 +22,19 @@ SIZES = (4, 64, 64, 2)
 
 
 def measure_batch(bench: Bench, policy: CategoricalPolicy, peer: TorchActor, rows: int) -> None:
-    """Both ways of PyTorch."""
+    """Compares pgfast with both PyTorch versions."""
     obs = np.random.default_rng(rows).standard_normal((rows, SIZES[0]), np.float32)
     rng = pgfast.Rng(0)
     actions, log_prob = policy.act(obs, rng)
     require_equal("log-probabilities", log_prob, peer.log_prob(obs, actions), 1e-5)
-    for way, act in (("by hand", peer.act), ("torch.distributions", peer.act_by_distribution)):
+    for version, act in (("by hand", peer.act), ("torch.distributions", peer.act_by_distribution)):
         bench.compare_times(
-            f"batch {rows}, {way}", "us", lambda: policy.act(obs, rng), partial(act, obs), peer="PyTorch"
+            f"batch {rows}, {version}", "us", lambda: policy.act(obs, rng), partial(act, obs), peer="PyTorch"
         )
 
 
 def measure(bench: Bench) -> None:
-    """Batches of 1 and 16."""
+    """Measures batches of 1 and 16 rows."""
     policy = CategoricalPolicy(nn.mlp(SIZES[0], SIZES[-1], SIZES[1:-1]))
     noise = np.random.default_rng(0).standard_normal(policy.parameters.size, np.float32)
     policy.parameters[:] += 0.1 * noise

@@ -1,4 +1,4 @@
-"""The two convolutional networks in numbers."""
+"""Layer sizes and operation counts of the two convolutional networks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NETWORKS = {
 
 
 class LayerShape(NamedTuple):
-    """One image's product: ``[positions, inputs] x [inputs, outputs]``."""
+    """The matrix product of one image: ``[positions, inputs] x [inputs, outputs]``."""
 
     positions: int
     inputs: int
@@ -31,7 +31,7 @@ class LayerShape(NamedTuple):
 
 
 def layer_shapes(network: str) -> list[LayerShape]:
-    """Of every layer, the head included."""
+    """Returns the shape of every layer, including the head."""
     convolutions, units = NETWORKS[network]
     channels, side, shapes = 4, 84, []
     for filters, kernel, stride in convolutions:
@@ -43,6 +43,6 @@ def layer_shapes(network: str) -> list[LayerShape]:
 
 
 def multiply_adds(network: str) -> tuple[int, int]:
-    """Of one image's forward pass; of its backward pass, which takes no gradient at the image."""
+    """Returns the multiply-adds of one image's forward and backward pass; the image itself needs no gradient."""
     each = [positions * inputs * outputs for positions, inputs, outputs in layer_shapes(network)]
     return sum(each), sum(each) + sum(each[1:])

@@ -1,9 +1,9 @@
-"""A2C training on Breakout, 16 environments, beside hand-written PyTorch + EnvPool and stable-baselines3.
+"""A2C on Breakout, 16 environments, compared with hand-written PyTorch + EnvPool and with stable-baselines3.
 
-The limit is 1 / (1 / E + F / G): E are the steps/s of emulators that keep every core busy and do nothing else, G the
-speed of the network's own matrix products on all threads, F what one step costs, with T + 1 forward passes of 16 rows
-and one backward pass of 16 T rows per T steps. All are measured in every round. What hides emulation behind products
-cannot be faster: both need the same cores.
+The limit is 1 / (1 / E + F / G). E is the speed of the emulators in steps/s if they alone keep every core busy. G is
+the speed of the network's matrix products on all threads. F is the cost of one step, with T + 1 forward passes of 16
+rows and one backward pass of 16 T rows per T steps. All are measured in every round. Overlapping emulation and matrix
+products cannot be faster, since both need the same cores.
 
 python benchmarks/breakout_a2c.py [--only "nature_cnn 16 x 5"] [--rounds 5] [--smoke]
 """
@@ -22,18 +22,18 @@ from harness import CONTINUE, Bench, main, require_equal, training_speed
 from limits.emulators import Emulators
 from limits.layer_products import LayerProducts
 from peers.ale_vec_env import AleVecEnv
-from peers.sb3_a2c import own_environments, sb3_a2c_breakout
+from peers.sb3_a2c import sb3_a2c_breakout, sb3_environments
 from peers.torch_a2c import TorchA2C
 from threads import all_threads
 
 NUM_ENVS = 16
-TIMESTEPS = 8000  # of one round
-EMULATOR_STEPS = 100  # of every environment, for one sample of E
+TIMESTEPS = 8000  # per round
+EMULATOR_STEPS = 100  # per environment, for one sample of E
 ZOO: dict[str, Any] = {"optimizer": "rmsprop", "learning_rate": 7e-4, "value_coef": 0.25}
 
 
 class Limit:
-    """Samples of the fastest training that emulators and matrix products allow, in steps/s."""
+    """Samples the fastest training that emulators and matrix products allow, in steps/s."""
 
     def __init__(self, bench: Bench, emulators: Emulators, network: str, n_steps: int) -> None:
         self._emulators, self._n_steps = emulators, n_steps
@@ -46,7 +46,7 @@ class Limit:
         self._samples: list[tuple[float, float]] = []
 
     def __call__(self) -> float:
-        """One sample."""
+        """Takes one sample."""
         e = self._emulators.steps_per_second(self._emulator_steps)
         passes = zip((self._forward, self._backward), self._repeats, strict=True)
         forward, backward = (products.seconds(repeats) for products, repeats in passes)
@@ -55,19 +55,19 @@ class Limit:
         return 1.0 / (1.0 / e + step)
 
     def note(self) -> str:
-        """E and G, in the middle."""
+        """Returns the medians of E and G."""
         e, g = (statistics.median(column) for column in zip(*self._samples, strict=True))
         return f"E {e:,.0f} steps/s, G {1e-9 * g:.0f} GFLOP/s"
 
 
 def our_training(network: str, n_steps: int, **settings: Any) -> pgfast.A2C:
-    """pgfast's A2C, with Adam unless told otherwise."""
+    """Returns pgfast's A2C, with Adam unless ``settings`` name another optimizer."""
     shape: dict[str, Any] = {"network": network, "num_envs": NUM_ENVS, "n_steps": n_steps, "gae_lambda": 1.0}
     return pgfast.A2C("BreakoutNoFrameskip-v4", **shape, **CONTINUE, **settings)
 
 
 def measure_training(bench: Bench, emulators: Emulators, network: str, n_steps: int, timesteps: int) -> None:
-    """One network and one length of rollouts beside PyTorch + EnvPool."""
+    """Compares one network and one rollout length with PyTorch + EnvPool."""
     case = f"{network} {NUM_ENVS} x {n_steps}"
     if not bench.wants(case):
         return
@@ -81,7 +81,7 @@ def measure_training(bench: Bench, emulators: Emulators, network: str, n_steps: 
 
 
 def measure_zoo(bench: Bench, case: str, make_env: Callable[[], VecEnv], timesteps: int) -> None:
-    """The settings of rl-zoo3 beside stable-baselines3."""
+    """Compares the settings of rl-zoo3 with stable-baselines3."""
     if not bench.wants(case):
         return
     ours, peer = our_training("nature_cnn", 5, **ZOO), sb3_a2c_breakout(make_env(), 5)
@@ -92,14 +92,14 @@ def measure_zoo(bench: Bench, case: str, make_env: Callable[[], VecEnv], timeste
 
 
 def measure(bench: Bench) -> None:
-    """Both networks and both lengths of rollouts; then the zoo's settings."""
+    """Measures both networks with both rollout lengths, then the settings of rl-zoo3."""
     timesteps = 2 * NUM_ENVS if bench.smoke else TIMESTEPS
     emulators = Emulators(NUM_ENVS, all_threads())
     for n_steps in (5, 20):
         for network in ("origin_cnn", "nature_cnn"):
             measure_training(bench, emulators, network, n_steps, timesteps)
     zoo = f"nature_cnn {NUM_ENVS} x 5, zoo settings"
-    measure_zoo(bench, zoo, lambda: own_environments(NUM_ENVS), timesteps)
+    measure_zoo(bench, zoo, lambda: sb3_environments(NUM_ENVS), timesteps)
     measure_zoo(bench, f"{zoo}, ale-py's", lambda: AleVecEnv("breakout", NUM_ENVS, all_threads()), timesteps)
 
 

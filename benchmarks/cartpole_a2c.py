@@ -1,7 +1,7 @@
-"""A2C training on CartPole-v1, 16 environments x 5 steps, beside stable-baselines3 with the same settings.
+"""A2C on CartPole-v1, 16 environments x 5 steps, compared with stable-baselines3 with the same settings.
 
-stable-baselines3 gets one thread or all, whichever is faster for it. Its networks are two MLPs of 64-64, for the policy
-and for the value; pgfast's is one for both.
+stable-baselines3 gets one thread or all, whichever is faster for it. It has two 64-64 MLPs, one for the policy and one
+for the value; pgfast has one for both.
 
 python benchmarks/cartpole_a2c.py [--rounds 5] [--smoke]
 """
@@ -13,11 +13,10 @@ from harness import CONTINUE, Bench, main, training_speed
 from peers.sb3_a2c import sb3_a2c
 
 NUM_ENVS, N_STEPS = 16, 5
-TIMESTEPS = 32_000  # of one round
+TIMESTEPS = 32_000  # per round
 
 
 def measure(bench: Bench) -> None:
-    """The one case."""
     timesteps = NUM_ENVS * N_STEPS if bench.smoke else TIMESTEPS
     settings = {"num_envs": NUM_ENVS, "n_steps": N_STEPS, "learning_rate": 7e-4, "entropy_coef": 0.0}
     ours = pgfast.A2C("CartPole-v1", preset=None, **settings, **CONTINUE)

@@ -1,4 +1,4 @@
-"""Two runs on one machine, before and after a change."""
+"""Comparison of two runs on one machine, before and after a change."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ WIDTHS = (60, 18, 18, 16, 14)
 
 
 def compare(before_file: Path, after_file: Path) -> None:
-    """Prints how much faster pgfast and its peers became: the peers' change is how much the machine itself did."""
+    """Prints how much faster pgfast and its peers became. A peer's change is that of the machine."""
     (machine_before, before), (machine_after, after) = read(before_file), read(after_file)
     for name, machine in (("before", machine_before), ("after", machine_after)):
         print(f"{name}: {machine['commit']}, {machine['date']}, {machine['cpu']}, {machine['cores']} cores")
     different = differences(machine_before, machine_after)
     if different:
-        print("NOT MEASURED ALIKE, " + "; ".join(different) + ": only ratios to the peers can be compared")
+        print("DIFFERENT CONDITIONS, " + "; ".join(different) + ": only the ratios to the peers are comparable")
     print(columns(("case", "before", "after", "speed", "peer's speed", "ratio to the peer"), WIDTHS))
     old = {(result.subject, result.case): result for result in before}
     new = {(result.subject, result.case): result for result in after}

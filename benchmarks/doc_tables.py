@@ -1,4 +1,4 @@
-"""The table of a run as documentation shows it."""
+"""The results of a run as Markdown tables for the documentation."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ NOT_SHOWN = ("date", "commit", "pgfast")
 
 
 def doc_tables(file: Path) -> str:
-    """A sentence about the machine, then one table per subject."""
+    """Returns a sentence about the machine, then one table per subject."""
     machine, results = read(file)
-    of_peers = ", ".join(
+    versions = ", ".join(
         f"{name} {value}"
         for name, value in machine.items()
         if value is not None and name not in ("cpu", "cores", *NOT_SHOWN)
     )
     lines = [
         f"Measured on {machine['date'][:10]} on {machine['cores']} cores of an {machine['cpu']}, commit "
-        f"{machine['commit']}, with {of_peers}."
+        f"{machine['commit']}, with {versions}."
     ]
     for subject, cases in groupby(results, lambda result: result.subject):
         lines += [
@@ -54,7 +54,7 @@ def _goal(name: str, value: float, result: Result) -> str:
         "size_mb": f"at most {value} MB",
     }[name]
     if name == "ratio" and result.limit is not None and result.peer_value is not None:
-        # What the goal asks for, as a fraction of the limit: above 1 it cannot be had.
+        # The goal as a fraction of the limit; above 1 it is out of reach.
         needed = value * (result.peer_value / result.limit) ** (1 if result.higher_is_better else -1)
         words += f" ({needed:.2f} of the limit)"
     return f"**{words}: missed**" if name in result.missed else words

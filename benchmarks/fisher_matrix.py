@@ -1,4 +1,4 @@
-"""The empirical Fisher matrix from scores ``[B, P]`` beside NumPy on one thread, and pgfast's two threads beside one.
+"""The empirical Fisher matrix from scores ``[B, P]``, compared with NumPy on one thread; pgfast on two threads and one.
 
 python benchmarks/fisher_matrix.py [--only float32] [--rounds 15] [--smoke]
 """
@@ -16,8 +16,6 @@ from pgfast import kernels
 
 
 def measure_scores(bench: Bench, scores: NDArray[Any], tolerance: float) -> None:
-    """One array of scores."""
-
     def ours() -> NDArray[Any]:
         return kernels.fisher_matrix(scores)
 
@@ -33,7 +31,7 @@ def measure_scores(bench: Bench, scores: NDArray[Any], tolerance: float) -> None
 
 
 def measure(bench: Bench) -> None:
-    """Two shapes in both dtypes."""
+    """Measures two shapes in both dtypes."""
     rng = np.random.default_rng(0)
     for shape in ((2000, 1000), (10000, 500)):
         measure_scores(bench, rng.standard_normal(shape, np.float32), 1e-5)

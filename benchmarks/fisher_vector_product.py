@@ -1,8 +1,8 @@
-"""Fisher-vector products beside PyTorch's double backward.
+"""Fisher-vector products compared with PyTorch's double backward.
 
-A Gaussian policy, MLP 17-64-64-6 with tanh, in float32. "product" is one product on a prepared operator or graph,
-"solve" prepares and runs 10 iterations of conjugate gradient. The limit is the same number of multiply-adds at the
-speed of PyTorch's product of two 512 x 512 matrices.
+The policy is Gaussian, an MLP 17-64-64-6 with tanh, in float32. "product" is one product with a prepared operator or
+graph; "solve" includes the preparation and runs 10 iterations of conjugate gradient. The limit is the time of as many
+multiply-adds at the speed of PyTorch's product of two 512 x 512 matrices.
 
 python benchmarks/fisher_vector_product.py [--only product] [--rounds 15] [--smoke]
 """
@@ -23,13 +23,13 @@ from threads import in_words
 SIZES = (17, 64, 64, 6)
 DAMPING = 0.1
 ITERATIONS = 10
-# Of one row: the tangent and the cotangent each pass every weight twice, but for the first layer's.
+# Per row: the tangent and the cotangent each pass every weight twice, except those of the first layer.
 MULTIPLY_ADDS = 2 * (17 * 64 + 2 * (64 * 64 + 64 * 6))
 SQUARE = 512
 
 
 def measure_size(bench: Bench, rows: int, threads: int) -> None:
-    """Product and solve of one size."""
+    """Measures product and solve for one batch size."""
     rng = np.random.default_rng(0)
     policy = GaussianPolicy(nn.mlp(SIZES[0], SIZES[-1], SIZES[1:-1]), -0.5)
     policy.parameters[:] += (0.1 * rng.standard_normal(policy.parameters.size)).astype(np.float32)
@@ -63,7 +63,7 @@ def measure_size(bench: Bench, rows: int, threads: int) -> None:
 
 
 def measure(bench: Bench) -> None:
-    """Both sizes on one thread and on two."""
+    """Measures both batch sizes on one thread and on two."""
     for threads in (1, 2):
         with bench.on_threads(threads):
             for rows in (2048, 10240):

@@ -1,7 +1,7 @@
-"""Generalized advantage estimation beside NumPy, in float32, into arrays that are there already.
+"""Generalized advantage estimation compared with NumPy, in float32, into preallocated arrays.
 
-NumPy does it once as the libraries in Python write it, and once as fast as NumPy goes. The limit of the largest case is
-a copy that reads and writes as many bytes as the estimation has to, on as many threads.
+NumPy is measured twice: as Python libraries write it, and as fast as NumPy can be. The limit of the largest case is a
+copy that reads and writes as many bytes as the estimation must, on as many threads.
 
 python benchmarks/gae.py [--only "2048 x 16"] [--rounds 15] [--smoke]
 """
@@ -20,13 +20,13 @@ from pgfast import kernels
 from threads import in_words
 
 DISCOUNT, GAE_LAMBDA = 0.99, 0.95
-# Of one entry: rewards, values (4 each) and two flags (1 each) are read, advantages and returns (4 each) are written.
-# Left out are next_values [N], and the successors' values, which were read as the row after.
+# Per entry: rewards, values (4 each) and two flags (1 each) are read, advantages and returns (4 each) are written.
+# Left out are next_values [N] and the successors' values, which have already been read with the following row.
 BYTES = 4 + 4 + 1 + 1 + 4 + 4
 
 
 def measure_shape(bench: Bench, steps: int, num_envs: int, copy_threads: int = 0) -> None:
-    """Both ways of NumPy; with ``copy_threads`` beside a copy."""
+    """Compares one shape with both NumPy versions and, if ``copy_threads`` is not 0, with a copy."""
     rng = np.random.default_rng(0)
     rewards, values = rng.standard_normal((2, steps, num_envs), np.float32)
     next_values = rng.standard_normal(num_envs, np.float32)
@@ -38,11 +38,11 @@ def measure_shape(bench: Bench, steps: int, num_envs: int, copy_threads: int = 0
     ending = f", {in_words(copy_threads)}" if copy_threads else ""
 
     kernels.gae(*arguments, out=out)
-    for way, theirs in (("loop", loop), ("differences first", DifferencesFirst(steps, num_envs))):
-        for what, ours, peers in zip(("advantages", "returns"), out, theirs(*arguments), strict=True):
-            require_equal(what, ours, peers, 1e-5)
+    for version, theirs in (("loop", loop), ("differences first", DifferencesFirst(steps, num_envs))):
+        for name, ours, peers in zip(("advantages", "returns"), out, theirs(*arguments), strict=True):
+            require_equal(name, ours, peers, 1e-5)
         bench.compare_times(
-            f"{steps} x {num_envs}, {way}{ending}",
+            f"{steps} x {num_envs}, {version}{ending}",
             "ms",
             lambda: kernels.gae(*arguments, out=out),
             partial(theirs, *arguments),
@@ -52,7 +52,7 @@ def measure_shape(bench: Bench, steps: int, num_envs: int, copy_threads: int = 0
 
 
 def measure(bench: Bench) -> None:
-    """Three shapes; the smaller two fit the caches, where a copy says nothing."""
+    """Measures three shapes; the smaller two fit into the caches, where a copy is no limit."""
     for steps, num_envs in ((128, 64), (2048, 16)):
         measure_shape(bench, steps, num_envs)
     for threads in (1, 2):

@@ -1,4 +1,4 @@
-"""The harness of every benchmark: interleaved rounds, ratios, limits and goals."""
+"""The harness of all benchmarks: interleaved rounds, ratios, limits and goals."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ __all__ = ["CONTINUE", "Bench", "Sampler", "main", "require_equal", "training_sp
 Sampler = Callable[[], float]  # one sample: seconds, or a rate
 
 SAMPLE_SECONDS = 0.01  # a timed sample repeats short calls until it takes at least this long
-UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6}  # all else are rates and sizes, taken as they come
+UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6}  # units of time; all others are rates and sizes, which are not converted
 
-CONTINUE: dict[str, Any] = {"report_every": 10**9, "sync_every": 10**9}  # settings of a training that is only timed
+CONTINUE: dict[str, Any] = {"report_every": 10**9, "sync_every": 10**9}  # settings that keep reports out of the timing
 
 
 def training_speed(agent: Any, timesteps: int) -> float:
-    """Timesteps per second of an agent of pgfast that goes on training."""
+    """Continues the training of a pgfast agent and returns its timesteps per second."""
     before, began = agent.timesteps, time.perf_counter()
     agent.learn(timesteps)
     return float((agent.timesteps - before) / (time.perf_counter() - began))
 
 
-def require_equal(what: str, ours: Any, theirs: Any, tolerance: float) -> None:
-    """Both compute the same numbers, or there is nothing to compare. Raises ``ValueError``."""
+def require_equal(name: str, ours: Any, theirs: Any, tolerance: float) -> None:
+    """Raises ``ValueError`` unless both sides have computed the same numbers."""
     if np.shape(ours) != np.shape(theirs):
-        raise ValueError(f"{what}: pgfast gives {np.shape(ours)} numbers and the peer {np.shape(theirs)}")
+        raise ValueError(f"{name}: pgfast returns shape {np.shape(ours)}, the peer {np.shape(theirs)}")
     error = float(np.linalg.norm(np.subtract(ours, theirs)) / np.linalg.norm(theirs))
     if not error <= tolerance:
-        raise ValueError(f"{what}: pgfast and the peer differ by {error:.1e} of the norm, more than {tolerance:.0e}")
+        raise ValueError(f"{name}: pgfast and the peer differ by {error:.1e} of the norm, more than {tolerance:.0e}")
 
 
 class Bench:
-    """One subject's run: takes cases, prints a line for each, keeps the ``results``."""
+    """The run of one subject: measures cases, prints a line for each, and keeps the ``results``."""
 
     def __init__(self, subject: str, *, rounds: int, smoke: bool = False, only: str = "") -> None:
         self.subject, self.smoke, self.only = subject, smoke, only
@@ -54,7 +54,7 @@ class Bench:
 
     @contextmanager
     def on_threads(self, threads: int) -> Iterator[None]:
-        """Measures on so many threads, all libraries alike."""
+        """Measures with this number of threads in all libraries."""
         before, self._threads = self._threads, threads
         try:
             with equal_threads(threads):
@@ -63,11 +63,11 @@ class Bench:
             self._threads = before
 
     def wants(self, case: str) -> bool:
-        """False for a case left out on the command line."""
+        """Returns whether the command line selects ``case``."""
         return self.only in case
 
     def timed(self, function: Callable[[], Any]) -> Sampler:
-        """Samples of the seconds that one call takes. Warms up at once, and before every sample."""
+        """Returns a sampler of the seconds that one call takes; it warms up now and before every sample."""
 
         def seconds(calls: int) -> float:
             began = time.perf_counter()
@@ -96,12 +96,12 @@ class Bench:
         peer: str,
         limit: Sampler | None = None,
     ) -> None:
-        """Times two functions that do the same; ``limit`` samples the seconds that it must take at least."""
+        """Times two functions that compute the same; ``limit`` samples a lower bound in seconds."""
         if self.wants(case):
             self.compare(case, unit, self.timed(ours), self.timed(theirs), peer=peer, limit=limit)
 
     def compare_threads(self, case: str, unit: str, function: Callable[[], Any]) -> None:
-        """Times pgfast on two threads beside pgfast on one."""
+        """Compares pgfast on two threads with pgfast on one."""
 
         def on(threads: int) -> Sampler:
             def sample() -> float:
@@ -126,7 +126,7 @@ class Bench:
         limit: Sampler | None = None,
         note: Callable[[], str] = str,
     ) -> None:
-        """Interleaves rounds of both and of the limit, in alternating order; samples are in seconds or rates."""
+        """Interleaves rounds of both sides and of the limit in alternating order; samples are seconds or rates."""
         if not self.wants(case):
             return
         sides = [ours, theirs, *([limit] if limit else [])]
@@ -138,9 +138,11 @@ class Bench:
                 samples[side].append(sides[side]())
         higher_is_better = unit not in UNITS
         power = 1 if higher_is_better else -1
-        mine, *others = samples
-        ratios, *fractions = [sorted((a / b) ** power for a, b in zip(mine, other, strict=True)) for other in others]
-        medians = [UNITS.get(unit, 1.0) * statistics.median(of_side) for of_side in samples]
+        ours_samples, *others = samples
+        ratios, *fractions = [
+            sorted((a / b) ** power for a, b in zip(ours_samples, other, strict=True)) for other in others
+        ]
+        medians = [UNITS.get(unit, 1.0) * statistics.median(values) for values in samples]
         reference = case_goals(self.subject, case).get("reference")
         self._add(
             case,
@@ -170,7 +172,7 @@ class Bench:
         limit: Sampler | None = None,
         note: Callable[[], str] = str,
     ) -> None:
-        """Lets an agent of pgfast and a peer's training go on in turns, ``timesteps`` at a time."""
+        """Continues the training of a pgfast agent and of a peer in turns, ``timesteps`` at a time."""
         self.compare(
             case,
             "steps/s",
@@ -181,8 +183,8 @@ class Bench:
             note=note,
         )
 
-    def figure(self, case: str, unit: str, value: float) -> None:
-        """A number that is compared with a goal alone; less is better."""
+    def add_value(self, case: str, unit: str, value: float) -> None:
+        """Adds a value that is compared only with a goal; less is better."""
         if self.wants(case):
             self._add(case, unit, value, higher_is_better=False)
 
@@ -204,20 +206,20 @@ class Bench:
         print(row(result), flush=True)
 
     def require_complete(self) -> None:
-        """Raises ``KeyError`` where goals.toml has a case that nothing measured."""
-        left = set(load_goals()[self.subject]) - {"*"} - {result.case for result in self.results}
-        left = {case for case in left if self.wants(case)}
-        if left:
-            raise KeyError(f"goals.toml: nothing of {self.subject} measures {', '.join(sorted(left))}")
+        """Raises ``KeyError`` if goals.toml has a case that was not measured."""
+        missing = set(load_goals()[self.subject]) - {"*"} - {result.case for result in self.results}
+        missing = {case for case in missing if self.wants(case)}
+        if missing:
+            raise KeyError(f"goals.toml: {self.subject} does not measure {', '.join(sorted(missing))}")
 
 
 def main(subject: str, measure: Callable[[Bench], None], description: str | None, *, rounds: int = 15) -> None:
-    """The command line of one subject."""
+    """Runs the command line of one subject."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=rounds, help="interleaved rounds of each case (%(default)s)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only the cases whose name has this in it")
-    parser.add_argument("--smoke", action="store_true", help="as short as possible: does it run?")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the cases whose name contains TEXT")
+    parser.add_argument("--smoke", action="store_true", help="run every case briefly, to check that it works")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
     args = parser.parse_args()
     if args.rounds < 1:
         parser.error(f"--rounds must be at least 1, got {args.rounds}")

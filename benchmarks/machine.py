@@ -1,4 +1,4 @@
-"""What a run was measured on and with."""
+"""The machine and the software versions of a run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PACKAGES = (
     *("pgfast", "numpy", "scipy", "torch", "stable-baselines3", "sb3-contrib", "envpool", "ale-py", "gymnasium"),
     "mujoco",
 )
-OF_THE_RUN = ("date", "commit", "pgfast", "isa")  # what may differ between two runs that are compared
+MAY_DIFFER = ("date", "commit", "pgfast", "isa")  # between two runs that are compared
 
 
 def machine() -> dict[str, Any]:
-    """CPU, cores, versions, instruction set, date and commit."""
+    """Returns CPU, cores, versions, instruction set, date and commit."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -35,8 +35,8 @@ def machine() -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """What two runs do not share, beside what is compared."""
-    names = [name for name in before if name not in OF_THE_RUN and before[name] != after.get(name)]
+    """Returns the conditions in which two runs differ but should not."""
+    names = [name for name in before if name not in MAY_DIFFER and before[name] != after.get(name)]
     return [f"{name}: {before[name]}, then {after.get(name)}" for name in names]
 
 
@@ -55,7 +55,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Of the sources that pgfast is used from, else of these benchmarks."""
+    """Returns the commit of the sources from which pgfast is imported, else that of these benchmarks."""
     for folder in (*pgfast.__path__[::-1], str(Path(__file__).parent)):
         command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=12"]
         try:

@@ -1,6 +1,6 @@
-"""The damped natural gradient beside SciPy's Cholesky on one thread, and pgfast's two threads beside one.
+"""The damped natural gradient compared with SciPy's Cholesky on one thread; pgfast on two threads and one.
 
-Both leave the Fisher matrix intact, at the price of one copy. pgfast also checks that it is symmetric and finite, and
+Both leave the Fisher matrix intact at the cost of one copy. pgfast also checks that it is symmetric and finite, and
 refines float32 solutions; SciPy does neither.
 
 python benchmarks/natural_gradient.py [--only float32] [--rounds 15] [--smoke]
@@ -22,7 +22,6 @@ DAMPING = 1e-2
 
 
 def measure_system(bench: Bench, fisher: NDArray[Any], tolerance: float) -> None:
-    """One matrix."""
     gradient = np.random.default_rng(1).standard_normal(len(fisher)).astype(fisher.dtype)
 
     def ours() -> NDArray[Any]:
@@ -39,7 +38,7 @@ def measure_system(bench: Bench, fisher: NDArray[Any], tolerance: float) -> None
 
 
 def measure(bench: Bench) -> None:
-    """Two sizes in both dtypes."""
+    """Measures two sizes in both dtypes."""
     for size in (500, 2000):
         fisher = numpy_fisher(np.random.default_rng(0).standard_normal((2 * size, size)))
         measure_system(bench, fisher.astype(np.float32), 1e-4)

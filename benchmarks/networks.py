@@ -1,7 +1,7 @@
-"""The convolutional networks alone, forward and forward + backward, beside PyTorch.
+"""The convolutional networks alone, forward and forward + backward, compared with PyTorch.
 
-Bytes ``[B, 4, 84, 84]`` in; the gradient is that of the parameters. PyTorch's forward pass alone is in inference mode,
-and images lie there as is faster for each case. The limit is the time of the layers' own matrix products.
+The inputs are bytes ``[B, 4, 84, 84]``; the gradient is that of the parameters. PyTorch runs the forward pass alone in
+inference mode, and uses the faster memory format for each case. The limit is the time of the layers' matrix products.
 
 python benchmarks/networks.py [--only "nature_cnn forward, 80"] [--rounds 15] [--smoke]
 """
@@ -28,7 +28,7 @@ PEER = "PyTorch"
 
 
 def faster_format(bench: Bench, peer: TorchCNN, run: Callable[[], Any]) -> None:
-    """Sets the order of images with which PyTorch runs faster."""
+    """Selects the memory format with which PyTorch runs faster."""
 
     def seconds(memory_format: torch.memory_format) -> float:
         peer.set_memory_format(memory_format)
@@ -40,7 +40,7 @@ def faster_format(bench: Bench, peer: TorchCNN, run: Callable[[], Any]) -> None:
 
 
 def measure_batch(bench: Bench, name: str, rows: int, threads: int) -> None:
-    """Both directions of one network on one batch."""
+    """Measures one network on one batch, forward and with backward."""
     cases = [f"{name} {passes}, {rows}, {in_words(threads)}" for passes in ("forward", "with backward")]
     if not any(bench.wants(case) for case in cases):
         return
@@ -96,7 +96,7 @@ def measure_batch(bench: Bench, name: str, rows: int, threads: int) -> None:
 
 
 def measure(bench: Bench) -> None:
-    """Both networks, every batch, on one thread and on two."""
+    """Measures both networks with every batch size, on one thread and on two."""
     for threads in (1, 2):
         with bench.on_threads(threads):
             for name in NETWORKS:

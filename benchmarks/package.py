@@ -1,7 +1,7 @@
-"""The time of ``import pgfast`` beside that of what it needs anyway, and its size on disk.
+"""The time of ``import pgfast`` compared with that of its dependencies, and its size on disk.
 
-Each import is timed inside a fresh interpreter, so that the start of the interpreter does not count. The goals are a
-wheel's: an editable installation imports somewhat slower, and its native modules may be larger.
+Each import is timed inside a fresh interpreter, which excludes the start of the interpreter. The goals apply to a
+wheel: an editable installation imports somewhat slower, and its native modules may be larger.
 
 python benchmarks/package.py [--rounds 11] [--smoke]
 """
@@ -18,7 +18,7 @@ from harness import Bench, main
 
 
 def import_time(modules: str) -> Callable[[], float]:
-    """Samples of the seconds that an import takes; the first, which compiles and reads from disk, is thrown away."""
+    """Returns a sampler of an import's seconds. The first import, which compiles and reads from disk, is discarded."""
     program = f"import time; began = time.perf_counter(); import {modules}; print(time.perf_counter() - began)"
 
     def sample() -> float:
@@ -30,15 +30,14 @@ def import_time(modules: str) -> Callable[[], float]:
 
 
 def installed_bytes() -> int:
-    """Files of pgfast itself; an editable installation keeps its native modules in a folder of their own."""
+    """Returns the size of pgfast's files; an editable installation keeps its native modules in a separate folder."""
     files = (file for folder in pgfast.__path__ for file in Path(folder).rglob("*") if file.is_file())
     return sum(file.stat().st_size for file in files)
 
 
 def measure(bench: Bench) -> None:
-    """Both cases."""
     bench.compare("import", "ms", import_time("pgfast"), import_time("numpy, gymnasium"), peer="numpy, gymnasium")
-    bench.figure("installed", "MB", 1e-6 * installed_bytes())
+    bench.add_value("installed", "MB", 1e-6 * installed_bytes())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs the benchmarks, each subject in a process of its own, and prints one table.
+"""Runs the benchmarks, each subject in a separate process, and prints one table.
 
 python benchmarks/run.py [SUBJECT ...] [--json FILE] [--rounds N] [--smoke]
 python benchmarks/run.py --list
@@ -24,14 +24,17 @@ FOLDER = Path(__file__).parent
 
 
 def list_subjects(subjects: list[str]) -> None:
-    """What there is to run, each with the first line of its docstring."""
+    """Prints the subjects, each with the first line of its docstring."""
     for subject in subjects:
         doc = ast.get_docstring(ast.parse((FOLDER / f"{subject}.py").read_text(encoding="utf-8"))) or ""
         print(f"{subject:22s} {doc.splitlines()[0]}")
 
 
 def run_subject(subject: str, options: list[str]) -> list[Result] | None:
-    """Its results; None where it failed. In a process of its own, no other library's threads are awake."""
+    """Returns the results of a subject, or None if it failed.
+
+    In a separate process, no threads of libraries that other subjects have loaded are awake.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "results.json"
         command = [sys.executable, str(FOLDER / f"{subject}.py"), "--json", str(file), *options]
@@ -41,21 +44,21 @@ def run_subject(subject: str, options: list[str]) -> list[Result] | None:
 
 
 def main() -> int:
-    """The command line; gives the exit status: 1 if a subject failed. Missed goals are no failure."""
+    """Runs the command line and returns the exit status: 1 if a subject failed. Missed goals are not failures."""
     subjects = list(load_goals())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help="all unless named")
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help="all by default")
     parser.add_argument("--rounds", type=int, metavar="N", help="interleaved rounds of each case")
-    parser.add_argument("--only", metavar="TEXT", help="only the cases whose name has this in it")
-    parser.add_argument("--smoke", action="store_true", help="as short as possible: does it run?")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results")
+    parser.add_argument("--only", metavar="TEXT", help="only the cases whose name contains TEXT")
+    parser.add_argument("--smoke", action="store_true", help="run every case briefly, to check that it works")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
     parser.add_argument("--list", action="store_true", help="list the subjects")
-    parser.add_argument("--compare", nargs=2, type=Path, metavar=("BEFORE", "AFTER"), help="compare two such files")
-    parser.add_argument("--markdown", type=Path, metavar="RESULTS", help="print such a file as the docs show it")
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("BEFORE", "AFTER"), help="compare two result files")
+    parser.add_argument("--markdown", type=Path, metavar="RESULTS", help="print a result file as Markdown")
     args = parser.parse_args()
     unknown = [subject for subject in args.subjects if subject not in subjects]
     if unknown:
-        parser.error(f"no such subject: {', '.join(unknown)}; there is {', '.join(subjects)}")
+        parser.error(f"unknown subject: {', '.join(unknown)}; there are {', '.join(subjects)}")
     if args.list:
         list_subjects(subjects)
         return 0
@@ -73,17 +76,17 @@ def main() -> int:
     results: list[Result] = []
     failed: list[str] = []
     for subject in args.subjects or subjects:
-        of_subject = run_subject(subject, options)
+        subject_results = run_subject(subject, options)
         print(flush=True)
-        if of_subject is None:
+        if subject_results is None:
             failed.append(subject)
         else:
-            results += of_subject
+            results += subject_results
 
     about = machine()
     print(", ".join(f"{name} {value}" for name, value in about.items() if value is not None))
     if args.smoke:
-        print("a smoke run: its numbers mean nothing")
+        print("This is a smoke run: its numbers mean nothing.")
     print_table(results)
     if args.json:
         write(args.json, about, results)
@@ -93,7 +96,7 @@ def main() -> int:
 
 
 def print_table(results: list[Result]) -> None:
-    """Every case, below the name of its subject, and how many goals were met."""
+    """Prints every case below the name of its subject, and how many goals were met."""
     print(header())
     for subject in dict.fromkeys(result.subject for result in results):
         print(f"-- {subject}")

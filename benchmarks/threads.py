@@ -1,4 +1,4 @@
-"""Equal threads for everybody."""
+"""Equal numbers of threads for pgfast and its peers."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ import pgfast
 
 __all__ = ["all_threads", "equal_threads", "in_words", "settle"]
 
-# Threads of PyTorch and OpenBLAS wait for more work on a busy core for up to some 25 ms: they must not do that while
-# the other side is measured.
+# Idle threads of PyTorch and OpenBLAS keep a core busy for up to some 25 ms and would slow down the next side.
 SETTLE_SECONDS = 0.05
 
 
 def all_threads() -> int:
-    """What pgfast takes unless told otherwise: the CPUs this process may use."""
+    """Returns the number of threads that pgfast uses by default: the CPUs that this process may use."""
     return int(pgfast.native_info()["num_threads"])
 
 
 def in_words(threads: int) -> str:
-    """As names of cases have it."""
+    """Returns "1 thread" or "2 threads", as in the names of cases."""
     return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
 @contextmanager
 def equal_threads(threads: int) -> Iterator[None]:
-    """pgfast, PyTorch where it is loaded, and every loaded BLAS on so many threads."""
+    """Sets the number of threads of pgfast, of PyTorch if it is loaded, and of every loaded BLAS."""
     torch: Any = sys.modules.get("torch")
     before = all_threads()
     torch_before = torch.get_num_threads() if torch else 0
@@ -48,5 +47,5 @@ def equal_threads(threads: int) -> Iterator[None]:
 
 
 def settle() -> None:
-    """Lets the threads of the side that was measured last fall asleep."""
+    """Waits until the threads of the side measured last are asleep."""
     time.sleep(SETTLE_SECONDS)

@@ -1,7 +1,7 @@
-"""TRPO training beside sb3-contrib with the same settings.
+"""TRPO compared with sb3-contrib with the same settings.
 
-sb3-contrib gets one thread or all, whichever is faster for it: on networks as small as these PyTorch often loses by
-more than one.
+sb3-contrib gets one thread or all, whichever is faster for it: with networks this small, PyTorch is often slower with
+more than one thread.
 
 python benchmarks/trpo.py [--only CartPole] [--rounds 5] [--smoke]
 """
@@ -14,12 +14,12 @@ import pgfast
 from harness import CONTINUE, Bench, main, training_speed
 from peers.sb3_trpo import sb3_trpo
 
-UPDATES = 4  # of one round
+UPDATES = 4  # per round
 
 
 @dataclass(frozen=True)
 class Task:
-    """A training both do; ``cg_iterations`` and ``max_kl`` are the published settings of rl-zoo3 or the defaults."""
+    """Settings of both sides; ``cg_iterations`` and ``max_kl`` are those of rl-zoo3 or the defaults of sb3-contrib."""
 
     env_id: str
     num_envs: int
@@ -38,7 +38,6 @@ TASKS = (
 
 
 def our_training(task: Task) -> pgfast.TRPO:
-    """pgfast's TRPO."""
     return pgfast.TRPO(
         task.env_id,
         preset=None,
@@ -58,7 +57,6 @@ def our_training(task: Task) -> pgfast.TRPO:
 
 
 def measure_task(bench: Bench, task: Task) -> None:
-    """One training."""
     case = f"{task.env_id} {task.num_envs} x {task.n_steps}"
     if not bench.wants(case):
         return
@@ -80,7 +78,6 @@ def measure_task(bench: Bench, task: Task) -> None:
 
 
 def measure(bench: Bench) -> None:
-    """Every task."""
     for task in TASKS:
         measure_task(bench, task)
 

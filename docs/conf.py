@@ -1,9 +1,12 @@
-"""How Sphinx builds these pages: ``pip install ".[docs]" && sphinx-build -W -n docs build/docs``."""
+"""Sphinx configuration: ``pip install ".[docs]" && sphinx-build -W -n docs build/docs``."""
 
 from __future__ import annotations
 
 import re
+import sys
 from importlib.metadata import version as _version
+from itertools import groupby
+from pathlib import Path
 from typing import Any, Generic, get_origin
 
 from docutils import nodes
@@ -19,14 +22,16 @@ author = "the pgfast authors"
 project_copyright = "the pgfast authors"
 version = release = _version("pgfast")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+sys.path.insert(0, str(Path(__file__).parent))
+extensions = ["myst_parser", "sphinx.ext.autodoc", "tables"]
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "results/*.md"]  # what other pages take in
+exclude_patterns = ["_build", "results/*.md"]  # included by other pages
 
 html_theme = "furo"
 html_title = f"pgfast {release}"
-html_static_path = ["results"]  # the curve and the film that the pages show
+html_static_path = ["results", "theme"]  # the video of the Breakout page; the style sheet
+html_css_files = ["pgfast.css"]
 html_copy_source = False
 html_math_renderer = "mathml"
 
@@ -34,21 +39,24 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # Gymnasium's docstrings do not parse here; our base classes are on the same page
 python_maximum_signature_line_length = 100
+toc_object_entries_show_parents = "hide"
 
-# Type aliases are shown by name: what they stand for is said at the head of the reference.
+# Type aliases are shown by name; docs/reference/index.md defines them.
 _ARRAYS = ("Array", "FloatArray", "BoolArray", "IntArray", "NDArray", "DTypeLike")
 _CHOICES = ("Activation", "RmspropForm", "Vectorization")
 _KINDS = ("Actions", "AnyVectorEnv", "Callback", "EnvironmentLike", "Key", "LinearMap", "LinearOperator", "T", "Tree")
 autodoc_type_aliases = {name: name for name in (*_ARRAYS, *_CHOICES, *_KINDS)}
 
-# Not looked for: names of other packages, whose pages are not asked for during a build, native classes, the aliases.
+# Not resolved: names of other packages (a build must not need the network), native classes, the aliases.
 _FOREIGN = (
-    r"(numpy|np|gymnasium|typing|collections|pathlib|abc|NDArray|spaces|VectorEnv|AutoresetMode|EnvSpec|Space)(\..*)?"
+    *("numpy", "np", "NDArray", "gymnasium", "AutoresetMode", "EnvSpec", "Space", "VectorEnv", "spaces"),
+    *("abc", "collections", "pathlib", "Path", "typing"),
 )
 _NATIVE = r"pgfast\._core\w*\..*"
 nitpick_ignore_regex = [
-    (r"py:.*", _FOREIGN),
+    (r"py:.*", rf"({'|'.join(_FOREIGN)})(\..*)?"),
     (r"py:.*", _NATIVE),
     (r"py:.*", rf"(pgfast\.(\w+\.)*)?({'|'.join(autodoc_type_aliases)})"),
 ]
@@ -59,39 +67,44 @@ _SENTENCE = re.compile(r"[.:;]$")
 
 
 def format_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Sections such as ``Args:`` become fields, and paragraphs that are equations alone literal blocks."""
-    paragraphs: list[list[str]] = [[]]
-    for line in lines:
-        if line.strip():
-            paragraphs[-1].append(line)
-        elif paragraphs[-1]:
-            paragraphs.append([])
+    """Renders paragraphs that are equations alone as literal blocks, and sections such as ``Args:`` by Napoleon."""
     result: list[str] = []
-    for paragraph in paragraphs:
-        is_equations = all(_EQUATION.match(line) and not _SENTENCE.search(line) for line in paragraph)
-        if paragraph and is_equations:
-            result += ["::", "", *(f"    {line}" for line in paragraph), ""]
-        else:
-            result += [*paragraph, ""]
+    for has_text, group in groupby(lines, lambda line: bool(line.strip())):
+        paragraph = list(group)
+        if has_text and _is_equations(paragraph):
+            paragraph = [".. code-block:: none", "", *(f"    {line}" for line in paragraph)]
+        result += paragraph
     # As of a function: Napoleon takes a colon in the docstring of an attribute for the end of a type.
     lines[:] = GoogleDocstring(result, Config(), what="function").lines()
 
 
+def _is_equations(paragraph: list[str]) -> bool:
+    """Whether every line is an equation or the indented continuation of one."""
+    is_equation = [
+        bool(_EQUATION.match(line) or (index and line.startswith("  "))) for index, line in enumerate(paragraph)
+    ]
+    return all(is_equation) and not any(_SENTENCE.search(line) for line in paragraph)
+
+
 def skip_member(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool:
-    """Fields of a named tuple, whose docstring only counts them: the class's own says what they are."""
-    return skip or (getattr(obj, "__doc__", None) or "").startswith("Alias for field number")
+    """Skips what a module does not export, and the fields of a named tuple, which its class's docstring describes."""
+    module = sys.modules.get(getattr(obj, "__module__", None) or "")
+    is_private = what == "module" and name not in getattr(module, "__all__", (name,))
+    return skip or is_private or (getattr(obj, "__doc__", None) or "").startswith("Alias for field number")
 
 
-def name_aliases(
+def format_signature(
     app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """An alias in a union is shown by its name as well, where Sphinx shows its own wrapper of it."""
+    """Shows an alias in a union by its name, and settings without a signature: it would list every inherited field."""
+    if what == "class" and name.endswith("Settings"):
+        return "", None
     shown = [None if text is None else _ALIAS_IN_UNION.sub(r"\1", text) for text in (signature, returned)]
     return shown[0], shown[1]
 
 
 def name_bases(app: Sphinx, name: str, obj: object, options: object, bases: list[Any]) -> None:
-    """Bases without their type arguments; a private one is left out for its own."""
+    """Shows bases without their type arguments, and the bases of a private base in its place."""
     plain = [get_origin(base) or base for base in bases if get_origin(base) is not Generic]
     bases[:] = [shown for base in plain for shown in (base.__bases__ if base.__name__.startswith("_") else [base])]
 
@@ -99,7 +112,7 @@ def name_bases(app: Sphinx, name: str, obj: object, options: object, bases: list
 def find_where_documented(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: nodes.TextElement
 ) -> nodes.reference | None:
-    """A class that a package passes on is documented there: pgfast.a.b.C, as annotations have it, is pgfast.a.C."""
+    """Resolves pgfast.a.b.C, as annotations name a class, to pgfast.a.C, where its package exports and documents it."""
     parts = str(node.get("reftarget", "")).split(".")
     if node.get("refdomain") != "py" or parts[0] != "pgfast" or len(parts) < 4:
         return None
@@ -109,15 +122,14 @@ def find_where_documented(
 
 
 def show_inline_math(translator: HTML5Translator, node: nodes.math) -> None:
-    """MathML, which browsers show by themselves: MathJax would be fetched from the net by every reader."""
+    """Writes MathML, which browsers render without a script; MathJax would be fetched from the network."""
     translator.body.append(convert(node.astext()))
     raise nodes.SkipNode
 
 
 def show_display_math(translator: HTML5Translator, node: nodes.math_block) -> None:
-    """The same in a line of its own, with room for tall brackets, which the theme would give a scroll bar."""
-    shown = convert(node.astext(), display="block")
-    translator.body.append(shown.replace("<math ", '<math style="padding: 0.5em 0" ', 1))
+    """Writes MathML in a block that scrolls by itself on a narrow screen."""
+    translator.body.append(f'<div class="equation">{convert(node.astext(), display="block")}</div>\n')
     raise nodes.SkipNode
 
 
@@ -126,6 +138,6 @@ def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", (show_inline_math, None), (show_display_math, None))
     app.connect("missing-reference", find_where_documented)
     app.connect("autodoc-process-bases", name_bases)
-    app.connect("autodoc-process-signature", name_aliases)
+    app.connect("autodoc-process-signature", format_signature)
     app.connect("autodoc-skip-member", skip_member)
     app.connect("autodoc-process-docstring", format_docstring)

@@ -1,9 +1,9 @@
-"""An environment of your own: Gymnasium's interface, a function that makes one, and an agent that learns in 16 of them.
+"""A custom environment with Gymnasium's interface, and an agent that learns in 16 copies of it.
 
     python examples/custom_environment.py
 
-A thermostat: a room loses heat to a cold outside, and a heater that is on or off is to keep it at 20 degrees, for as
-little energy as possible. It takes a few seconds.
+A room loses heat to the cold outside. A thermostat switches a heater on and off to keep the room at 20 degrees with as
+little energy as possible. The program takes a few seconds.
 """
 
 from typing import Any
@@ -20,12 +20,12 @@ COMFORT = 20.0  # degrees
 
 
 def observe(room: float, outside: float) -> NDArray[np.float32]:
-    """Both as numbers of about -3 to 3, which networks learn from best."""
+    """Scales both temperatures to a range of about -3 to 3, which suits neural networks."""
     return np.array([(room - COMFORT) / 2.0, (outside - COMFORT) / 10.0], np.float32)
 
 
 class Thermostat(gymnasium.Env[NDArray[np.float32], np.int64]):
-    """Observes how far the room is from comfort, and how cold it is outside. One step is a quarter hour."""
+    """A room with a heater; the observation is the scaled temperatures inside and outside. One step is 15 minutes."""
 
     def __init__(self) -> None:
         self.observation_space = spaces.Box(-50.0, 50.0, (2,), np.float32)
@@ -35,7 +35,7 @@ class Thermostat(gymnasium.Env[NDArray[np.float32], np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        super().reset(seed=seed)  # seeds self.np_random, the one source of random numbers
+        super().reset(seed=seed)  # seeds self.np_random, the only source of random numbers
         self.room = self.np_random.uniform(10.0, 25.0)
         self.outside = self.np_random.uniform(-10.0, 10.0)
         return observe(self.room, self.outside), {}
@@ -44,11 +44,11 @@ class Thermostat(gymnasium.Env[NDArray[np.float32], np.int64]):
         self.room += 0.05 * (self.outside - self.room) + 2.0 * int(action)
         self.outside = float(np.clip(self.outside + self.np_random.normal(0.0, 0.3), -10.0, 10.0))
         reward = -abs(self.room - COMFORT) / 10.0 - 0.02 * int(action)
-        return observe(self.room, self.outside), reward, False, False, {}  # never over: the time limit only cuts it off
+        return observe(self.room, self.outside), reward, False, False, {}  # never terminates: TimeLimit truncates
 
 
 def make() -> gymnasium.Env[Any, Any]:
-    """One day of 96 quarter hours. The limit truncates, so what would have come after it is estimated, not zero."""
+    """Makes one environment of 96 steps, a day. The limit truncates, so the rest has an estimated value, not zero."""
     return TimeLimit(Thermostat(), 96)
 
 
@@ -56,7 +56,7 @@ agent = pgfast.A2C(
     make,
     num_envs=16,
     n_steps=20,
-    discount=0.95,  # what the heater does now is over in an hour or so
+    discount=0.95,  # the effect of a step fades within hours
     gae_lambda=0.95,
     optimizer="adam",
     learning_rate=3e-3,

@@ -1,9 +1,9 @@
-"""Kernels on NumPy arrays alone: one actor-critic update of a batch that you bring, no environment and no agent.
+"""Kernels on NumPy arrays: actor-critic updates from your own batches, without an environment or an agent.
 
     python examples/kernels_on_numpy.py
 
-The batch here is made up: in a walk of four steps to the left or right, each to the right is worth 1. The update is
-repeated until the policy walks to the right.
+The task is a walk of four steps to the left or right, in which each step to the right has a reward of 1. The policy
+learns to walk to the right.
 """
 
 import numpy as np
@@ -12,15 +12,15 @@ from gymnasium import spaces
 from pgfast import Rng, kernels, losses, nn, optim
 from pgfast.policies import ActorCritic
 
-T, N, A = 4, 64, 2  # steps of a walk, walks side by side, actions: left and right
+T, N, A = 4, 64, 2  # steps of a walk, parallel walks, actions: left and right
 
-network = nn.mlp(1, A + 1, hidden_sizes=(16,), seed=0)  # position to logits, then the value
+network = nn.mlp(1, A + 1, hidden_sizes=(16,), seed=0)  # input: position; outputs: logits, then the value
 policy = ActorCritic(network, spaces.Discrete(A))
 optimizer = optim.Adam(1e-2)
 rng = Rng(seed=0)
 
 for update in range(60):
-    # A rollout, time first: rows of T, columns of N.
+    # A rollout, time first: [T, N].
     positions = np.zeros((T, N, 1), np.float32)
     actions, rewards = np.empty((T, N), np.int64), np.empty((T, N), np.float32)
     values = np.empty((T, N), np.float32)
@@ -33,12 +33,12 @@ for update in range(60):
     terminated = np.zeros((T, N), np.bool_)
     terminated[-1] = True
 
-    # What each step was worth beyond what was expected, and what it led to.
+    # Advantages A_t and returns R_t of every step.
     advantages, returns = kernels.gae(
         rewards, values, np.zeros(N, np.float32), terminated, None, discount=0.99, gae_lambda=0.95
     )
 
-    # The losses and their gradient at each row, then through the network, then a clipped step.
+    # The losses and their gradient at each row, the gradient of the parameters, and a clipped step.
     observations, acts = positions.reshape(T * N, 1), actions.reshape(T * N)
     distribution = policy.distribution(observations)
     (policy_loss, value_loss, total_loss), rows = losses.a2c_gradient(

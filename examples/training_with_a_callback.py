@@ -1,9 +1,9 @@
-"""Training that watches itself: a callback prints the progress and stops the training at a target return.
+"""Training with a callback that prints the progress and stops the training at a target return.
 
     python examples/training_with_a_callback.py
 
-Trains TRPO on CartPole with its preset, stops at a mean return of 400, evaluates the policy on games of its own, saves
-it and loads it again. It takes a few seconds.
+The program trains TRPO on CartPole with its preset, stops at a mean return of 400, evaluates the policy on new
+episodes, saves it and loads it again. It takes a few seconds.
 """
 
 import tempfile
@@ -18,8 +18,8 @@ TARGET = 400.0
 
 
 def watch(agent: Any, row: dict[str, Any]) -> bool:
-    """Called for every row of progress, here every 10,000 steps; False ends the training."""
-    mean = row["return_mean"]  # of the last 100 whole games; None before the first has ended
+    """Called with every row of progress, here every 10,000 steps; returning False stops the training."""
+    mean = row["return_mean"]  # over the last 100 whole episodes; None before the first has ended
     if mean is None:
         return True
     print(f"{row['timesteps']:7,} steps: return {mean:5.1f}, KL divergence {row['kl']:.4f}")
@@ -31,7 +31,7 @@ agent.learn(150_000, callback=watch)
 print(f"stopped after {agent.timesteps:,} of 150,000 steps")
 
 result = agent.evaluate(50, deterministic=True)
-print(f"evaluation: {result.return_mean:.0f} +- {result.return_std:.0f} in {len(result.returns)} games")
+print(f"evaluation: {result.return_mean:.0f} +- {result.return_std:.0f} over {len(result.returns)} episodes")
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "cartpole.safetensors"

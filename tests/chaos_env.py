@@ -1,4 +1,4 @@
-"""An environment that goes wrong in every way that an environment can, each with a probability of its own."""
+"""An environment that fails at random, in every way that an environment can."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from gymnasium.envs.classic_control import CartPoleEnv
 
 
 class ChaosEnv(gymnasium.Wrapper):
-    """CartPole whose steps fail at random; ``failures`` gives the probability of each kind.
+    """CartPole whose steps fail at random; ``failures`` holds the probability of each kind.
 
-    raise: an exception; die: the process is killed; hang: a step that never returns; slow: one that takes 0.3 s;
-    nan, infinity: in the observation; nan_reward, huge_reward: in the reward; shape, dtype: an observation of another.
+    raise: an exception; die: the process is killed; hang: a step that never returns; slow: a step of 0.3 s; nan,
+    infinity: in the observation; nan_reward, huge_reward: in the reward; shape, dtype, text: an observation of another
+    shape, dtype or of strings.
     """
 
     def __init__(self, failures: dict[str, float], *, fail_in_reset: bool = False) -> None:
@@ -35,7 +36,7 @@ class ChaosEnv(gymnasium.Wrapper):
         if seed is not None:
             self.chaos = np.random.default_rng(seed)
         if self.fail_in_reset:
-            raise RuntimeError("no new game")
+            raise RuntimeError("no new episode")
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict]:

@@ -1,4 +1,4 @@
-"""What the tests share: seeded numbers, both float dtypes, one notion of close, and Python in a process of its own."""
+"""Shared fixtures: seeded random numbers, both float dtypes with their tolerances, and fresh Python processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture
 def draw(rng: np.random.Generator) -> Callable[..., NDArray[np.float64]]:
-    """draw(*shape): standard normal float64 numbers that float32 holds exactly, so that both dtypes see the same."""
+    """draw(*shape) returns standard normal float64 numbers that float32 represents exactly."""
 
     def normal(*shape: int) -> NDArray[np.float64]:
         return rng.standard_normal(shape, dtype=np.float32).astype(np.float64)
@@ -41,7 +41,7 @@ def dtype(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def assert_close(dtype: Any) -> Callable[[NDArray[Any], NDArray[np.float64]], None]:
-    """assert_close(native, reference): the dtype of this test, and equal to some units of its rounding error."""
+    """assert_close(native, reference) checks dtype, shape, and equality within the tolerance of the test's dtype."""
     tolerance = 2e-5 if dtype == np.float32 else 1e-11
 
     def check(native: NDArray[Any], reference: NDArray[np.float64]) -> None:
@@ -63,7 +63,7 @@ def num_threads() -> Iterator[Callable[[int], None]]:
 
 @pytest.fixture
 def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """run_python(code, NAME=value, ...): a fresh interpreter with these environment variables; None removes one."""
+    """run_python(code, NAME=value, ...) runs a fresh interpreter with these environment variables; None unsets one."""
 
     def run(code: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, **{name: value for name, value in variables.items() if value is not None}}

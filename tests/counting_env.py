@@ -1,4 +1,4 @@
-"""An environment whose every number can be told beforehand."""
+"""An environment whose observations and rewards are predictable."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CountingEnv(gymnasium.Env):
 
 
 class BrokenEnv(CountingEnv):
-    """Gives a number that is not finite at its second step."""
+    """Returns a number that is not finite at its second step."""
 
     def __init__(self, key: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-/* Counts the allocations of a page or more that a process makes: preload it with LD_PRELOAD. For glibc. */
+/* Counts a process's allocations of a page or more. Load it with LD_PRELOAD; it needs glibc. */
 #include <stddef.h>
 
 static _Atomic long allocations;

@@ -1,4 +1,4 @@
-"""The one finite-difference check of gradients."""
+"""Finite-difference checks of gradients, shared by all tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def directional_derivative(
 def check_gradient(
     function: Callable[[NDArray[np.float64]], float], point: NDArray[np.float64], gradient: NDArray[np.float64]
 ) -> None:
-    """Asserts that ``gradient`` is that of the scalar ``function`` at ``point``, entry by entry."""
+    """Asserts that ``gradient`` is the gradient of the scalar ``function`` at ``point``, entry by entry."""
     assert gradient.dtype == np.float64
     assert gradient.shape == point.shape
     numerical = np.empty_like(point)

@@ -25,7 +25,7 @@ PARAMETERS = "policy.parameters"
 
 
 class Evil:
-    """Leaves a file behind where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -46,7 +46,7 @@ def join(header: Json | bytes, data: bytes) -> bytes:
 
 
 def other_formats(marker: Path) -> Iterator[tuple[str, bytes]]:
-    """What is no safetensors file at all."""
+    """Files that are not safetensors files at all."""
     yield "empty", b""
     yield "one-byte", b"\x00"
     yield "seven-bytes", b"\x10" + bytes(6)
@@ -74,7 +74,7 @@ def other_formats(marker: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def broken_containers(model: bytes) -> Iterator[tuple[str, bytes]]:
-    """Lengths and headers that do not hold."""
+    """Lengths and headers that contradict the file."""
     header, data = split(model)
     size = int.from_bytes(model[:8], "little")
     for length in (0, 1, size - 1, size + 1, len(model), 2**20 + 1, 2**31, 2**63, 2**64 - 1):
@@ -104,7 +104,7 @@ def broken_containers(model: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def broken_arrays(model: bytes) -> Iterator[tuple[str, bytes]]:
-    """Array entries that do not fit the data, each other, or what the settings say."""
+    """Array entries that do not fit the data, each other, or the settings."""
     header, data = split(model)
     entry = header[PARAMETERS]
     end = entry["data_offsets"][1]
@@ -264,13 +264,13 @@ def lying_models(model: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def manifest(files: dict[str, bytes]) -> bytes:
-    """As it would be if these files had been written."""
+    """The manifest that fits these files."""
     prints = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     return json.dumps({"format": "pgfast checkpoint", "version": 1, "files": prints}).encode()
 
 
 def broken_checkpoints(files: dict[str, bytes]) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Directories: name -> content. ``files`` is a whole one, without its manifest."""
+    """Directories: name -> content. ``files`` is a whole checkpoint without its manifest."""
     arrays, state = files["arrays.safetensors"], json.loads(files["state.json"])
     whole = {**files, "manifest.json": manifest(files)}
     for name in whole:
@@ -333,7 +333,7 @@ def broken_checkpoints(files: dict[str, bytes]) -> Iterator[tuple[str, dict[str,
 
 
 def corpus(model: bytes, checkpoint: dict[str, bytes], marker: Path) -> dict[str, bytes | dict[str, bytes]]:
-    """All of them by name: bytes of a file, or the files of a directory. ``marker`` is what an executed one makes."""
+    """The corpus by name: bytes of a file, or the files of a directory. Executed code would create ``marker``."""
     found: dict[str, bytes | dict[str, bytes]] = {}
     for part in (other_formats(marker), broken_containers(model), broken_arrays(model), lying_models(model)):
         found.update(part)
@@ -342,7 +342,7 @@ def corpus(model: bytes, checkpoint: dict[str, bytes], marker: Path) -> dict[str
 
 
 def write_corpus(folder: Path) -> list[Path]:
-    """Makes a model and a checkpoint, and writes the corpus; gives the paths in it."""
+    """Makes a model and a checkpoint, writes the corpus, and returns its paths."""
     import pgfast
     from pgfast.runs.checkpoints import latest_checkpoint
 
@@ -366,7 +366,7 @@ def write_corpus(folder: Path) -> list[Path]:
 
 
 def special_files(folder: Path, checkpoint: Path) -> list[Path]:
-    """What is no regular file."""
+    """Paths that are not regular files."""
     pipe = folder / "pipe"
     os.mkfifo(pipe)
     devices = folder / "devices"

@@ -1,4 +1,4 @@
-"""Calls of kernels that are refused, with the exception and its text, for test_error_texts.py."""
+"""Kernel calls that must be refused, each with its exception and message, for test_error_texts.py."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ KERNEL_CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         ValueError,
         "gae: next_values must have shape (T, N) = (128, 8), got (128, 9)",
     ),
-    (lambda: gae(WIDE.astype(F4)), TypeError, "gae: values must be float64 as rewards, got float32"),
+    (lambda: gae(WIDE.astype(F4)), TypeError, "gae: values must be float64 like rewards, got float32"),
     (lambda: gae(terminated=WIDE), TypeError, "gae: terminated must be bool, got float64"),
     (lambda: gae(truncated=[True]), TypeError, "gae: truncated must be a NumPy array, got list"),
     (lambda: gae(np.asfortranarray(WIDE)), ValueError, "gae: values must be C-contiguous; use np.ascontiguousarray"),
@@ -114,7 +114,7 @@ KERNEL_CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: kernels.conjugate_gradient(OPERATOR, ROW),
         TypeError,
-        "conjugate_gradient: matvec must be an operator of float64 as b, got one of float32",
+        "conjugate_gradient: matvec must be a float64 operator like b, got a float32 operator",
     ),
     (
         lambda: kernels.conjugate_gradient(OPERATOR, ROW.astype(F4)),
@@ -129,7 +129,7 @@ KERNEL_CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: kernels.conjugate_gradient(lambda v: v.astype(F4), ROW + 1.0),
         TypeError,
-        "conjugate_gradient: matvec(v) must be float64 as b, got float32",
+        "conjugate_gradient: matvec(v) must be float64 like b, got float32",
     ),
     (
         lambda: kernels.conjugate_gradient(lambda v: None, ROW + 1.0),  # type: ignore[arg-type, return-value]
@@ -174,8 +174,8 @@ KERNEL_CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: kernels.natural_gradient(np.array([[1.0, 0.0], [0.5, 4.0]]), ROW[:2]),
         ValueError,
-        "natural_gradient: fisher must be symmetric to 1e-10 of its largest entry 4.0, "
-        "got [1, 0] and [0, 1] that differ by 0.5",
+        "natural_gradient: fisher must be symmetric to within 1e-10 of its largest entry 4.0, "
+        "but [1, 0] and [0, 1] differ by 0.5",
     ),
     (
         lambda: kernels.natural_gradient(np.array([[1.0, np.nan], [np.nan, 4.0]]), ROW[:2]),

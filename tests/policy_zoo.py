@@ -1,4 +1,4 @@
-"""Small policies of every kind, and all their actions with probabilities."""
+"""Small policies of every kind, and expectations over their actions."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pgfast.policies import ActorCritic, CategoricalPolicy, GaussianPolicy, Poli
 
 
 class Entry(NamedTuple):
-    """A network that computes ``outputs`` columns from ``input_shape``, and what makes a policy of it."""
+    """The architecture of a network, and the function that makes a policy from it."""
 
     layers: tuple[Layer, ...]
     input_shape: tuple[int, ...]
     policy: Callable[[Network], Policy]
-    sizes: tuple[int, ...] = ()  # of a categorical policy
-    components: int = 0  # of a Gaussian one
+    sizes: tuple[int, ...] = ()  # choices of each group of a categorical policy
+    components: int = 0  # action components of a Gaussian policy
     byte_observations: bool = False
 
 
@@ -59,7 +59,7 @@ ZOO = {
 
 
 def make_policy(name: str, dtype: Any = np.float64, seed: int = 0) -> Policy:
-    """A policy whose parameters are all far from where they start."""
+    """Returns a policy whose parameters are all far from their initial values."""
     entry = ZOO[name]
     policy = entry.policy(Network(entry.input_shape, entry.layers, dtype=dtype, seed=seed))
     change = np.random.default_rng(seed).standard_normal(policy.parameters.size, np.float32)
@@ -68,7 +68,7 @@ def make_policy(name: str, dtype: Any = np.float64, seed: int = 0) -> Policy:
 
 
 def observations(name: str, rows: int, dtype: Any = np.float64) -> NDArray[Any]:
-    """Standard normal numbers that float32 holds exactly, or bytes."""
+    """Returns bytes or standard normal numbers that float32 represents exactly."""
     rng = np.random.default_rng(rows)
     shape = (rows, *ZOO[name].input_shape)
     if ZOO[name].byte_observations:
@@ -77,10 +77,10 @@ def observations(name: str, rows: int, dtype: Any = np.float64) -> NDArray[Any]:
 
 
 def all_actions(policy: Policy, obs: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[np.float64]]]:
-    """(actions, weights ``[B]``) whose weighted sums are expectations over pi(a | obs).
+    """Yields (actions, weights ``[B]``) whose weighted sums are expectations over pi(a | obs).
 
-    Every action of a discrete policy. For a Gaussian 4 Gauss-Hermite nodes along each axis, exact for polynomials of
-    degree 7: products of two scores have degree 4.
+    A discrete policy yields every action. A Gaussian policy yields 4 Gauss-Hermite nodes along each axis, which are
+    exact for polynomials of degree 7; products of two scores have degree 4.
     """
     distribution, rows = policy.distribution(obs), len(obs)
     if isinstance(distribution, DiagGaussian):

@@ -1,4 +1,4 @@
-"""Every public function of arrays, with arguments that it accepts, for the tests that give it others."""
+"""Every public function that takes arrays, with valid arguments for the tests to vary."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CLEAN = (TypeError, ValueError, FloatingPointError)
 
 
 class Call(NamedTuple):
-    """A public function and arguments that it accepts; ``written`` names those it may change.
+    """A public function and valid arguments for it; ``written`` names the arguments that it may modify.
 
-    ``native`` is the name of the compiled function, which the text begins with where an argument has no form at all,
-    ``inner`` are functions that it calls and that check for it.
+    ``native`` is the name of the compiled function: pybind11's message starts with it if an argument cannot be
+    converted at all. ``inner`` names the functions called inside that check arguments and report errors themselves.
     """
 
     function: Callable[..., Any]
@@ -50,7 +50,7 @@ P = NETWORKS[np.float32].parameters.size
 
 
 def dtype_for(x: Any) -> Any:
-    """The float dtype that goes with ``x``, whatever it is."""
+    """Returns float64 if ``x`` is a float64 array, else float32."""
     return np.float64 if getattr(x, "dtype", None) == np.float64 else np.float32
 
 
@@ -79,26 +79,26 @@ def tape_vjp(x: Any, dy: Any, gradient: Any) -> None:
     tape.vjp(dy, gradient)
 
 
-# 9 parameters; an operator keeps its own.
-SOFTMAX = {
+# 9 parameters each; an operator keeps a copy of them.
+OPERATORS = {
     dtype: policies.CategoricalPolicy(nn.mlp(2, A, (), dtype=dtype)).fisher_operator(rows(dtype, B, 2))
     for dtype in (np.float32, np.float64)
 }
 
 
 def linear_operator(v: Any) -> Any:
-    return SOFTMAX[dtype_for(v)]
+    return OPERATORS[dtype_for(v)]
 
 
 def leaves(result: Any) -> tuple[Any, ...]:
-    """The numbers and arrays of a result, which may be a tuple of tuples; None is left out."""
+    """Returns the numbers and arrays of a result, flattening nested tuples and leaving out None."""
     if not isinstance(result, tuple):
         return () if result is None else (result,)
     return tuple(leaf for part in result for leaf in leaves(part))
 
 
 def information(dtype: Any) -> NDArray[Any]:
-    """A positive definite matrix ``[4, 4]``."""
+    """Returns a positive definite matrix ``[4, 4]``."""
     return kernels.fisher_matrix(rows(dtype, 9, 4))
 
 
@@ -115,9 +115,9 @@ def row_weights(dtype: Any) -> dict[str, Any]:
 
 
 def categorical_calls(
-    family: str, of: Callable[[Any], Categorical | MultiCategorical], columns: int, actions: NDArray[np.int64]
+    family: str, make: Callable[[Any], Categorical | MultiCategorical], columns: int, actions: NDArray[np.int64]
 ) -> dict[str, Call]:
-    """The methods of ``of(logits)``, which Categorical and MultiCategorical share."""
+    """Returns the methods that Categorical and MultiCategorical share, called on ``make(logits)``."""
 
     def logits(dtype: Any, *others: str) -> dict[str, Any]:
         return {name: rows(dtype, B, columns) for name in ("logits", *others)}
@@ -129,21 +129,21 @@ def categorical_calls(
         [
             call(
                 "log_prob",
-                lambda logits, actions: of(logits).log_prob(actions),
+                lambda logits, actions: make(logits).log_prob(actions),
                 lambda d: {**logits(d), "actions": actions.copy()},
             ),
-            call("kl", lambda logits, other: of(logits).kl(of(other)), lambda d: logits(d, "other")),
-            call("entropy", lambda logits: of(logits).entropy(), logits),
-            call("mode", lambda logits: of(logits).mode(), logits),
-            call("sample", lambda logits: of(logits).sample_with_log_prob(1), logits),
+            call("kl", lambda logits, other: make(logits).kl(make(other)), lambda d: logits(d, "other")),
+            call("entropy", lambda logits: make(logits).entropy(), logits),
+            call("mode", lambda logits: make(logits).mode(), logits),
+            call("sample", lambda logits: make(logits).sample_with_log_prob(1), logits),
             call(
                 "likelihood_ratio",
-                lambda logits, old, actions: of(logits).likelihood_ratio(of(old), actions),
+                lambda logits, old, actions: make(logits).likelihood_ratio(make(old), actions),
                 lambda d: {**logits(d, "old"), "actions": actions.copy()},
             ),
             call(
                 "gradient",
-                lambda logits, actions, **weights: of(logits).gradient(actions, **weights),
+                lambda logits, actions, **weights: make(logits).gradient(actions, **weights),
                 lambda d: {**logits(d), "actions": actions.copy(), **row_weights(d)},
             ),
         ]

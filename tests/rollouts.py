@@ -1,4 +1,4 @@
-"""Rollouts made by hand: any observations, rewards and flags, with the actions and tape of a real policy."""
+"""Synthetic rollouts: random observations, rewards and flags, with the actions and tape of a real policy."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def random_rollout(
     rollout.observations[:] = agent.learner.normalizers.normalize_observations(
         rollout.raw_observations.reshape(-1, *rollout.raw_observations.shape[2:])
     ).reshape(rollout.observations.shape)
-    _play(rollout, int(rng.integers(2**31)))
+    _act(rollout, int(rng.integers(2**31)))
     return rollout
 
 
 def of_environments(agent: Agent, rollout: Rollout, environments: slice) -> Rollout:
-    """The rollout of an equal agent that has some of the environments alone."""
+    """The rollout of an equal agent that has only some of the environments."""
     part = _empty(agent, rollout.steps, len(range(rollout.num_envs)[environments]))
     for name in ("raw_observations", "observations", "time", "log_prob", "rewards", "terminated", "truncated", "valid"):
         getattr(part, name)[:] = getattr(rollout, name)[:, environments]
-    _play(part, 0)
+    _act(part, 0)
     part.actions[:] = rollout.actions[:, environments]
     part.log_prob[:] = rollout.log_prob[:, environments]
     part.timesteps, part.update = rollout.timesteps, rollout.update
@@ -70,8 +70,8 @@ def _empty(agent: Agent, steps: int, num_envs: int) -> Rollout:
     )
 
 
-def _play(rollout: Rollout, seed: int) -> None:
-    """Draws actions, and records the forward passes where the rollout keeps them, as the collector does."""
+def _act(rollout: Rollout, seed: int) -> None:
+    """Draws actions, and records the forward passes if the rollout keeps them, as the collector does."""
     tape, num_envs = rollout.tape, rollout.num_envs
     for t in range(rollout.steps):
         row = t * num_envs if rollout.keeps_forward else 0

@@ -1,4 +1,4 @@
-"""A2C reuses its memory: after the first update nothing of a page or more is allocated, but by the emulator."""
+"""A2C reuses its memory: after the first update, only the emulator allocates a page or more."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator that is counted is glibc's")
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="counts the allocations of glibc")
 
 COUNTER = Path(__file__).with_name("counting_malloc.c")
 
-# Counts of the updates, of the rollouts, and of as many steps of the environments alone.
+# Prints the allocations of each update, of each rollout, and of as many steps of the environments alone.
 PROGRAM = """
 import ctypes, sys
 import numpy as np
@@ -28,10 +28,10 @@ agent = pgfast.A2C(sys.argv[1], preset=None, num_envs=16, n_steps=5, network=sys
 agent.learn(2 * 80)
 counts = {"collect": [], "update": []}
 for part, name in ((agent.sampler, "collect"), (agent.learner, "update")):
-    def counted(*given, step=getattr(part, name), of=counts[name]):
+    def counted(*arguments, step=getattr(part, name), record=counts[name]):
         before = count()
-        result = step(*given)
-        of.append(count() - before)
+        result = step(*arguments)
+        record.append(count() - before)
         return result
     setattr(part, name, counted)
 agent.learn(6 * 80)
@@ -54,8 +54,8 @@ def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("env_id", "network"), [("CartPole-v1", "mlp"), ("BreakoutNoFrameskip-v4", "origin_cnn")])
-def test_a_training_allocates_nothing_after_its_first_update(counter: Path, env_id: str, network: str) -> None:
-    # One thread: of several, each makes its own working memory when it first takes a task of a kind, whenever that is.
+def test_training_allocates_nothing_after_the_first_update(counter: Path, env_id: str, network: str) -> None:
+    # One thread: with several, each allocates working memory at its first task of a kind, which may come late.
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, env_id, network],
         env={**os.environ, "LD_PRELOAD": str(counter), "PGFAST_NUM_THREADS": "1"},
@@ -64,7 +64,7 @@ def test_a_training_allocates_nothing_after_its_first_update(counter: Path, env_
         text=True,
     )
     numbers = [int(word) for word in done.stdout.split()]
-    updates, rollouts, of_environments = numbers[:6], numbers[6:12], numbers[12]
+    updates, rollouts, emulation = numbers[:6], numbers[6:12], numbers[12]
     assert updates == [0] * 6
-    assert rollouts == [of_environments] * 6
-    assert (of_environments > 0) == (network == "origin_cnn")  # so the counter counts
+    assert rollouts == [emulation] * 6
+    assert (emulation > 0) == (network == "origin_cnn")  # the counter works

@@ -1,4 +1,4 @@
-"""Any argument whatever gives a result or a clean exception, and what is not documented as written stays as it is."""
+"""Any argument yields a result or a clean exception, and no argument is modified unless documented."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def bits(value: Any) -> Any:
 
 
 def check(name: str, arguments: dict[str, Any]) -> None:
-    """Calls; then either a result that shares no memory with the arguments, or an exception that changed nothing."""
+    """Asserts a result that shares no memory with the arguments, or a documented exception that changed nothing."""
     call = CALLS[name]
     before = {key: bits(value) for key, value in arguments.items()}
     written: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ def check(name: str, arguments: dict[str, Any]) -> None:
             if isinstance(array, np.ndarray):
                 assert array.flags.c_contiguous
                 assert array.flags.writeable
-                assert not any(np.may_share_memory(array, given) for given in arguments.values())
+                assert not any(np.may_share_memory(array, argument) for argument in arguments.values())
     checkers = "|".join(re.escape(checker) for checker in (name.split()[0], f"{call.native}()", *call.inner))
     assert refusal is None or re.match(rf"({checkers}): ", refusal), refusal
     for key, value in arguments.items():
@@ -112,12 +112,12 @@ def check(name: str, arguments: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_the_valid_arguments_are_valid(name: str, dtype: Any) -> None:
+def test_valid_arguments_are_accepted(name: str, dtype: Any) -> None:
     CALLS[name].function(**CALLS[name].valid(dtype))
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_any_single_argument_may_be_wrong(name: str, dtype: Any) -> None:
+def test_one_wrong_argument_yields_a_result_or_a_clean_exception(name: str, dtype: Any) -> None:
     for key, value in CALLS[name].valid(dtype).items():
         if isinstance(value, np.ndarray):
             for mutate in MUTATIONS:
@@ -134,7 +134,7 @@ def test_any_single_argument_may_be_wrong(name: str, dtype: Any) -> None:
 @pytest.mark.parametrize("name", CALLS)
 @settings(max_examples=60)
 @given(data=st.data())
-def test_any_arguments_may_be_wrong(name: str, data: st.DataObject) -> None:
+def test_several_wrong_arguments_yield_a_result_or_a_clean_exception(name: str, data: st.DataObject) -> None:
     arguments = CALLS[name].valid(data.draw(st.sampled_from([np.float32, np.float64]), label="dtype"))
     for _ in range(data.draw(st.integers(2, 4), label="changes")):
         key = data.draw(st.sampled_from(sorted(arguments)), label="argument")
@@ -145,5 +145,5 @@ def test_any_arguments_may_be_wrong(name: str, data: st.DataObject) -> None:
         else:
             mutate = data.draw(st.sampled_from(MUTATIONS), label="mutation")
             with contextlib.suppress(TypeError, ValueError, IndexError, ArithmeticError):
-                arguments[key] = mutate(arguments[key])  # after another mutation it need not make sense
+                arguments[key] = mutate(arguments[key])  # it may not apply after another mutation
     check(name, arguments)

@@ -1,4 +1,4 @@
-"""Where a call accepts its arguments, whatever their size, scale, flags and overlap, its result is the reference's."""
+"""A call that accepts its arguments matches the reference, whatever their sizes, scales, flags and overlap."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from public_calls import CALLS, CLEAN, GAUSSIAN, NETWORKS, SIZES, A, B, N, P, T,
 
 LAYERS = [("conv2d", 3, 3, 1, "relu"), ("dense", A, 0, 1, "identity")]
 LINEAR = [("dense", A, 0, 1, "identity")]
-ROWS = (T, B)  # extents that may be any number; the others are fixed by a network or by each other
+ROWS = (T, B)  # extents that may vary; the others are fixed by a network or by each other
 
 
 for pair in (NETWORKS, GAUSSIAN):  # the same parameters in both dtypes
@@ -33,7 +33,7 @@ def fisher_product(obs: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
     return fisher_operator.product(LINEAR, policy[:-A], obs, A, policy[-A:], v, 0.0)
 
 
-# The reference of each call, by position; of an optimizer's step and of clipping also what is written.
+# The reference of each call, with positional arguments; for clipping and optimizer steps also what they write.
 REFERENCES: dict[str, Callable[..., Any]] = {
     "discounted_returns": returns.discounted_returns,
     "gae": returns.gae,
@@ -86,7 +86,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
 
 
 def vary(name: str, data: st.DataObject) -> dict[str, Any]:
-    """Arguments of a call with other numbers of rows, other values, read-only and in shared memory."""
+    """Draws arguments of a call: any number of rows, other values, read-only or in shared memory."""
     dtype = data.draw(st.sampled_from([np.float32, np.float64]), label="dtype")
     arguments = CALLS[name].valid(dtype)
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32), label="seed"))
@@ -98,7 +98,7 @@ def vary(name: str, data: st.DataObject) -> dict[str, Any]:
         if chosen is not None and value.shape[0] == extent:
             value = value[chosen]
         kinds = ["as they are", "others", "zeros", "equal"]
-        # In float32 a matrix of large scores has lost the damping; exp of hundreds is no standard deviation.
+        # Next to large scores float32 loses the damping, and exp of a large log_std overflows.
         if "natural" not in name and not key.endswith("log_std"):
             kinds.append("scaled")
         kind = data.draw(st.sampled_from(kinds), label=key)
@@ -124,7 +124,7 @@ def vary(name: str, data: st.DataObject) -> dict[str, Any]:
 @pytest.mark.parametrize("name", REFERENCES)
 @settings(max_examples=60)
 @given(data=st.data())
-def test_a_result_is_the_references(name: str, data: st.DataObject) -> None:
+def test_results_match_the_reference(name: str, data: st.DataObject) -> None:
     arguments = vary(name, data)
     exact = [
         value.astype(np.float64) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
@@ -133,7 +133,7 @@ def test_a_result_is_the_references(name: str, data: st.DataObject) -> None:
     dtype = next(v.dtype for v in arguments.values() if isinstance(v, np.ndarray) and v.dtype.kind == "f")
     call = CALLS[name]
     found: tuple[Any, ...] | None = None
-    with suppress(*CLEAN):  # as for a direction without curvature, or memory that may not be shared
+    with suppress(*CLEAN):  # such as a direction without curvature, or memory that must not be shared
         found = leaves(call.function(**arguments))
     if found is None:
         return
@@ -147,11 +147,10 @@ def test_a_result_is_the_references(name: str, data: st.DataObject) -> None:
         assert np.shape(ours) == np.shape(wanted)
         # Terms as large as the arguments may cancel.
         scale = max(1.0, largest, float(np.abs(wanted).max(initial=0.0)))
-        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        with np.errstate(over="ignore"):  # numbers beyond float32's range become infinite
             wanted = np.asarray(wanted).astype(np.asarray(ours).dtype).astype(np.float64)
         np.testing.assert_allclose(np.asarray(ours, np.float64), wanted, rtol=tolerance, atol=tolerance * scale)
 
 
-def test_every_extent_is_known() -> None:
-    """The shapes that this file speaks of are those of the calls."""
+def test_the_extents_that_this_file_assumes_are_those_of_the_calls() -> None:
     assert (4, 3, 5, 3, parameters_of(NETWORKS).size) == (T, N, B, A, P)

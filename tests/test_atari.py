@@ -1,4 +1,4 @@
-"""The Atari protocol, against the real emulator."""
+"""The Atari protocol, on the real emulator."""
 
 from __future__ import annotations
 
@@ -37,44 +37,44 @@ def test_an_action_out_of_range_raises_at_once(breakout: AtariVecEnv, actions: l
 
 
 @pytest.mark.parametrize("actions", [np.zeros(3, np.int64), np.zeros(4, np.float32)])
-def test_actions_of_another_form_raise(breakout: AtariVecEnv, actions: np.ndarray) -> None:
+def test_actions_of_another_shape_or_dtype_raise(breakout: AtariVecEnv, actions: np.ndarray) -> None:
     with pytest.raises(ValueError, match="actions must be integers of shape"):
         breakout.step(actions)
 
 
 def test_the_protocol_over_whole_games(breakout: AtariVecEnv) -> None:
-    """Life loss ends the episode but not the game; FIRE follows it; scores are raw; reset rows are marked."""
+    """Life loss ends the episode but not the game; FIRE follows it; raw rewards and reset rows are reported."""
     rng = np.random.default_rng(0)
     lives = np.full(4, 5)
     was_over = np.zeros(4, bool)
     was_lost = np.zeros(4, bool)
     games = lost_lives = 0
-    score = np.zeros(4)
+    raw_return = np.zeros(4)
     for _ in range(900):
         observations, rewards, terminated, truncated, infos = breakout.step(rng.integers(0, 4, 4))
         np.testing.assert_array_equal(infos["reset"], was_over)
         np.testing.assert_array_equal(infos["valid"], ~was_over & ~was_lost)
-        np.testing.assert_array_equal(rewards, np.sign(infos["score"]))
+        np.testing.assert_array_equal(rewards, np.sign(infos["raw_reward"]))
         now = infos["lives"]
         fell = (now < lives) & ~was_over
         np.testing.assert_array_equal(terminated, fell)
         assert not truncated.any()
         np.testing.assert_array_equal(infos["game_over"], fell & (now == 0))
         assert (now[was_over] == 5).all()
-        assert (infos["score"][was_over] == 0).all()
+        assert (infos["raw_reward"][was_over] == 0).all()
         was_over, was_lost, lives = infos["game_over"], fell & (now > 0), now
         lost_lives += int(fell.sum())
-        score += infos["score"]
+        raw_return += infos["raw_reward"]
         games += int(was_over.sum())
     assert observations.shape == (4, 4, 84, 84)
     assert observations.dtype == np.uint8
     assert games >= 3
     assert lost_lives >= 5 * games
-    assert score.sum() > 0
+    assert raw_return.sum() > 0
 
 
-def test_fire_is_played_for_the_one_step_after_a_lost_life() -> None:
-    """Without FIRE the ball would never come back: with only NOOP chosen, lives keep being lost."""
+def test_fire_is_pressed_for_the_one_step_after_a_lost_life() -> None:
+    """Without FIRE the ball would not come back; with FIRE, lives are lost though only NOOP is chosen."""
     env = pgfast.make_vec(BREAKOUT, 2, seed=0, num_threads=1)
     env.reset()
     lost = 0
@@ -86,7 +86,7 @@ def test_fire_is_played_for_the_one_step_after_a_lost_life() -> None:
 
 
 def test_a_game_without_lives() -> None:
-    """In Pong `lives` is 0 all game long; it must not end anything, nor press FIRE."""
+    """In Pong `lives` is always 0, which must neither end the game nor press FIRE."""
     env = pgfast.make_vec("PongNoFrameskip-v4", 2, seed=0)
     env.reset()
     rng = np.random.default_rng(1)
@@ -94,7 +94,7 @@ def test_a_game_without_lives() -> None:
     while steps < 2000:
         steps += 1
         _, _, terminated, _, infos = env.step(rng.integers(0, 6, 2))
-        points += int((infos["score"] != 0).sum())
+        points += int((infos["raw_reward"] != 0).sum())
         assert (infos["valid"] | infos["reset"]).all()
         if infos["game_over"].any():
             np.testing.assert_array_equal(terminated, infos["game_over"])
@@ -107,7 +107,7 @@ def test_a_game_without_lives() -> None:
 
 @pytest.mark.parametrize("late", [0, 1])
 def test_a_game_that_reaches_the_frame_limit(late: int) -> None:
-    """Also where a life is lost on that very step, which hides the truncation."""
+    """Also if a life is lost on that step, which hides the truncation."""
     game = atari_game(env_spec(BREAKOUT))
 
     def lives_and_ends(limit: int) -> list[tuple[bool, bool, bool, int]]:
@@ -138,7 +138,7 @@ def test_a_random_frame_skip_is_refused(env_id: str) -> None:
         pgfast.make_vec(env_id, 1, seed=0)
 
 
-def play(num_threads: int, env_id: str = BREAKOUT, seed: int = 9) -> list[np.ndarray]:
+def run(num_threads: int, env_id: str = BREAKOUT, seed: int = 9) -> list[np.ndarray]:
     env = pgfast.make_vec(env_id, 5, seed=seed, num_threads=num_threads)
     rng = np.random.default_rng(2)
     seen = [env.reset()[0]]
@@ -151,12 +151,12 @@ def play(num_threads: int, env_id: str = BREAKOUT, seed: int = 9) -> list[np.nda
 
 @pytest.mark.parametrize("env_id", [BREAKOUT, "ALE/Breakout-v5"])
 def test_threads_change_nothing(env_id: str) -> None:
-    for first, second in zip(play(1, env_id), play(4, env_id), strict=True):
+    for first, second in zip(run(1, env_id), run(4, env_id), strict=True):
         np.testing.assert_array_equal(first, second)
 
 
-def test_seeds_decide_the_games() -> None:
-    first, same, other = (play(2, seed=seed) for seed in (9, 9, 10))
+def test_seeds_determine_the_games() -> None:
+    first, same, other = (run(2, seed=seed) for seed in (9, 9, 10))
     assert all(np.array_equal(a, b) for a, b in zip(first, same, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
@@ -180,7 +180,7 @@ def test_closing_ends_the_emulators_threads() -> None:
 
 
 def test_lives_are_not_episodes() -> None:
-    """The agent's own statistics count whole games, though every lost life is an episode to learn from."""
+    """The agent's statistics count whole games, though every lost life ends an episode of learning."""
     agent = pgfast.A2C(BREAKOUT, num_envs=4, n_steps=10, network="mlp", hidden_sizes=(4,))
     terminated = 0
 
@@ -198,9 +198,9 @@ def test_lives_are_not_episodes() -> None:
     assert row["length_mean"] > 100
 
 
-def test_the_stepper_reports_raw_scores(breakout: AtariVecEnv) -> None:
+def test_every_first_step_of_a_game_is_valid(breakout: AtariVecEnv) -> None:
     stepper = Stepper(breakout)
     stepper.reset([1, 2, 3, 4])
     step = stepper.step(np.zeros(4, np.int64))
     assert step.valid.all()
-    assert step.played.all()
+    assert step.stepped.all()

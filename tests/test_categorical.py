@@ -1,4 +1,4 @@
-"""distributions.Categorical and MultiCategorical, which with one group is the same."""
+"""distributions.Categorical and MultiCategorical; with one group they are the same distribution."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pgfast.reference import random
 
 Draw = Callable[..., NDArray[np.float64]]
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
-Sizes = tuple[int, ...] | None  # None: Categorical, among all columns
+Sizes = tuple[int, ...] | None  # None: Categorical over all columns
 Case = tuple[NDArray[np.float64], Sizes, NDArray[np.int64]]
 
 USER_STREAM = 16  # pgfast.Rng(seed, stream) draws from stream 16 + stream
@@ -80,7 +80,7 @@ def test_sample_matches_the_reference(case: Case, dtype: Any, assert_close: Asse
 
 
 @pytest.mark.parametrize(("columns", "sizes"), [(5, None), (7, (2, 1, 4))])
-def test_gradient_is_that_of_log_prob_and_entropy(
+def test_gradient_is_the_derivative_of_log_prob_and_entropy(
     columns: int, sizes: Sizes, draw: Draw, rng: np.random.Generator
 ) -> None:
     logits, weights = draw(4, columns), draw(2, 4)
@@ -127,7 +127,7 @@ def test_two_choices_are_the_logistic_function(draw: Draw) -> None:
     np.testing.assert_allclose(got[:, 0], 1.0 / (1.0 + np.exp(-x)), rtol=1e-13)
 
 
-def test_identities(draw: Draw) -> None:
+def test_identities_of_probabilities_entropy_and_kl(draw: Draw) -> None:
     logits, other = draw(60, 7), draw(60, 7)
     p, q = Categorical(logits), Categorical(other)
     np.testing.assert_allclose(p.probabilities().sum(axis=1), 1.0, rtol=1e-14)
@@ -136,9 +136,9 @@ def test_identities(draw: Draw) -> None:
     np.testing.assert_allclose(shifted.probabilities(), p.probabilities(), rtol=1e-12)
     assert p.kl(p).tolist() == [0.0] * 60
     assert (p.kl(q) > 0.0).all()
-    # H(p) + KL(p, q) is the cross entropy, and KL from the uniform distribution is what entropy lacks of its maximum.
-    every = [q.log_prob(np.full(60, action)) for action in range(7)]
-    np.testing.assert_allclose(p.entropy() + p.kl(q), -np.sum(p.probabilities() * np.transpose(every), axis=1))
+    # H(p) + KL(p, q) is the cross entropy, and KL(p, uniform) = log A - H(p).
+    log_q = [q.log_prob(np.full(60, action)) for action in range(7)]
+    np.testing.assert_allclose(p.entropy() + p.kl(q), -np.sum(p.probabilities() * np.transpose(log_q), axis=1))
     np.testing.assert_allclose(p.kl(Categorical(np.zeros((60, 7)))), math.log(7) - p.entropy(), rtol=1e-11, atol=1e-14)
 
 
@@ -163,20 +163,20 @@ def test_huge_logits_are_exact(dtype: Any) -> None:
     )
     np.testing.assert_allclose(log_prob, expected, rtol=1e-6, atol=1e-7)
     p = 1.0 / (1.0 + math.e)
-    spread = -p * math.log(p) - (1.0 - p) * math.log(1.0 - p)
-    np.testing.assert_allclose(distribution.entropy(), [0.0, math.log(3.0), math.log(2.0), spread], rtol=1e-6)
+    entropy = -p * math.log(p) - (1.0 - p) * math.log(1.0 - p)
+    np.testing.assert_allclose(distribution.entropy(), [0.0, math.log(3.0), math.log(2.0), entropy], rtol=1e-6)
     assert distribution.mode().tolist() == [0, 0, 0, 1]
     assert distribution.kl(distribution).tolist() == [0.0] * 4
 
 
-def test_any_finite_logits_give_numbers_or_infinities(dtype: Any) -> None:
+def test_finite_logits_never_produce_nan(dtype: Any) -> None:
     largest = np.finfo(dtype).max
     logits = np.array([[largest, -largest], [-largest, largest]], dtype)
     distribution, other, actions = Categorical(logits), Categorical(-logits), np.array([1, 1])
     assert distribution.log_prob(actions).tolist() == [-math.inf, 0.0]
     assert distribution.entropy().tolist() == [0.0, 0.0]
     assert distribution.kl(other).tolist() == [math.inf, math.inf]
-    # -inf minus -inf is no number: where neither gives a probability, the two agree.
+    # -inf - (-inf) would be NaN: if both give the action probability 0, their ratio is 1.
     assert distribution.likelihood_ratio(distribution, actions).tolist() == [1.0, 1.0]
     np.testing.assert_allclose(distribution.likelihood_ratio(other, actions), [math.exp(-80), math.exp(80)], rtol=1e-5)
     (dlogits,) = distribution.gradient(actions, np.ones(2, dtype), np.ones(2, dtype))
@@ -206,7 +206,7 @@ def test_one_group_is_the_categorical_distribution_bit_for_bit(
         assert got.tobytes() == expected.tobytes()
 
 
-def test_groups_are_one_choice_in_the_product_space(draw: Draw, rng: np.random.Generator) -> None:
+def test_groups_equal_one_choice_in_the_product_space(draw: Draw, rng: np.random.Generator) -> None:
     sizes, rows = (2, 3, 4), 50
     logits, other = draw(rows, 9), draw(rows, 9)
 
@@ -224,14 +224,14 @@ def test_groups_are_one_choice_in_the_product_space(draw: Draw, rng: np.random.G
     np.testing.assert_array_equal(best, product(logits).mode())
 
 
-def test_sizes_of_two_are_bernoulli(draw: Draw) -> None:
+def test_groups_of_two_are_bernoulli(draw: Draw) -> None:
     x = draw(40, 3)
     logits = np.stack([np.zeros((40, 3)), x], axis=2).reshape(40, 6)
     log_prob = MultiCategorical(logits, np.full(3, 2)).log_prob(np.ones((40, 3), np.int64))
     np.testing.assert_allclose(log_prob, -np.log1p(np.exp(-x)).sum(axis=1), rtol=1e-12)
 
 
-def test_extremes_of_groups_are_exact_or_infinite(dtype: Any) -> None:
+def test_extreme_logits_of_groups_are_exact_or_infinite(dtype: Any) -> None:
     logits = np.array([[1e38, -1e38, 1e38, 1e38], [0.0, -1e38, 0.0, 0.0]], dtype)
     distribution = MultiCategorical(logits, (2, 2))
     other = MultiCategorical(-logits, (2, 2))
@@ -273,19 +273,19 @@ def test_sample_never_takes_an_action_without_probability(dtype: Any) -> None:
     assert set(Categorical(logits).sample(0).tolist()) == {1, 3}
 
 
-def test_sample_is_a_function_of_the_generator_alone(draw: Draw) -> None:
+def test_sample_depends_on_the_generator_alone(draw: Draw) -> None:
     distribution = Categorical(draw(200, 6))
     first, second = Rng(4), Rng(4)
     one = [distribution.sample(first) for _ in range(3)]
     other = [distribution.sample(second) for _ in range(3)]
     np.testing.assert_array_equal(one, other)
     assert first.position == 3
-    assert not np.array_equal(one[0], one[1])  # the generator moved on
+    assert not np.array_equal(one[0], one[1])  # the generator has advanced
     np.testing.assert_array_equal(distribution.sample(4), one[0])  # an int is a fresh generator
     assert not np.array_equal(distribution.sample(Rng(4, stream=1)), one[0])
     # A row's draw does not depend on how many rows follow it.
     few = Categorical(np.ascontiguousarray(distribution.logits[:50]))
     np.testing.assert_array_equal(few.sample(4), one[0][:50])
-    # Row b of a later group of environments is row 50 + b of all of them.
+    # Row b of a later group of environments equals row 50 + b of all environments.
     later = Categorical(distribution.logits[50:])
     np.testing.assert_array_equal(later.sample_at(4, USER_STREAM, 50, 0)[0], one[0][50:])

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent after a crash at any step, verified when read, few."""
+"""Checkpoints: whole or absent after a crash at any step, verified when read, limited in number."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pgfast.runs.checkpoints import (
 from pgfast.runs.files import CheckpointError
 
 ARRAYS: dict[str, Any] = {"parameters": np.arange(4, dtype=np.float32), "steps": np.array(3)}
-STATE: dict[str, Any] = {"timesteps": 1000, "scores": [1.0, 2.5], "progress_bytes": 77}
+STATE: dict[str, Any] = {"timesteps": 1000, "returns": [1.0, 2.5], "progress_bytes": 77}
 
 
 def write(parent: Path, timesteps: int, **options: Any) -> Path:
@@ -56,7 +56,7 @@ def test_only_the_last_ones_are_kept_and_they_are_listed_in_order(tmp_path: Path
     assert names(tmp_path) == ["000000030000"]
 
 
-def test_later_ones_than_the_new_one_are_left_alone(tmp_path: Path) -> None:
+def test_checkpoints_later_than_the_new_one_are_left_alone(tmp_path: Path) -> None:
     for timesteps in (1, 2, 9):
         write(tmp_path, timesteps)
     write(tmp_path, 5, keep=2)
@@ -77,7 +77,7 @@ def test_a_missing_directory_has_no_checkpoints(tmp_path: Path) -> None:
         ({"timesteps": -1}, "timesteps must be in"),
         ({"timesteps": 10**12}, "timesteps must be in"),
         ({"keep": 0}, "keep must be at least 1"),
-        ({"state": {"score": float("nan")}}, "JSON"),
+        ({"state": {"loss": float("nan")}}, "JSON"),
         ({"state": {"text": "x" * 2**24}}, r"state\.json must stay below"),
         ({"arrays": {"a": np.array([np.inf])}}, "not finite"),
     ],
@@ -93,12 +93,12 @@ def test_bad_arguments_write_nothing(tmp_path: Path, options: dict[str, Any], re
 def test_every_truncation_and_every_changed_byte_is_found(tmp_path: Path, name: str) -> None:
     path = write(tmp_path, 1000)
     data = (path / name).read_bytes()
-    samples = [data[:length] for length in range(len(data) - (name == "manifest.json"))]  # its last byte: a line end
+    samples = [data[:length] for length in range(len(data) - (name == "manifest.json"))]  # the last byte is a newline
     samples += [data[:n] + bytes([data[n] ^ 1 << n % 8]) + data[n + 1 :] for n in range(len(data))]
     for sample in samples:
         (path / name).write_bytes(sample)
         if name == "manifest.json" and sample.split() == data.split():
-            continue  # another kind of white space
+            continue  # another kind of whitespace
         with pytest.raises(CheckpointError, match=str(path)):
             read_checkpoint(path)
 
@@ -140,11 +140,12 @@ def test_the_latest_whole_one_is_read_and_the_broken_ones_are_named(
 ) -> None:
     whole, broken = write(tmp_path, 1000), write(tmp_path, 2000)
     damage(broken)
-    path, _, state, skipped = read_latest(tmp_path)
-    assert (path, state) == (whole, STATE)
-    assert [where for where, _ in skipped] == [broken]
+    checkpoint, messages = read_latest(tmp_path)
+    assert (checkpoint.path, checkpoint.content) == (whole, STATE)
+    (message,) = messages
+    assert message.startswith(f"skipped {broken}: ")
     damage(whole)
-    with pytest.raises(CheckpointError, match=r"holds no whole checkpoint \(000000002000/.*; 000000001000/"):
+    with pytest.raises(CheckpointError, match=r"holds no whole checkpoint \(000000002000: .*; 000000001000: "):
         read_latest(tmp_path)
 
 
@@ -175,15 +176,15 @@ def test_a_crash_at_any_step_leaves_whole_checkpoints(
             def step(*args: Any, **kwargs: Any) -> Any:
                 nonlocal calls
                 calls += 1
-                if calls > crash_at:  # nothing happens any more, cleaning up included
+                if calls > crash_at:  # from here on nothing is executed, not even the cleanup
                     raise PowerCut
                 return function(*args, **kwargs)
 
             return step
 
         with monkeypatch.context() as patch:
-            for owner, name in STEPS:
-                patch.setattr(owner, name, crashing(getattr(owner, name)))
+            for module, name in STEPS:
+                patch.setattr(module, name, crashing(getattr(module, name)))
             try:
                 write(parent, 3000, keep=2)
             except PowerCut:
@@ -193,7 +194,7 @@ def test_a_crash_at_any_step_leaves_whole_checkpoints(
         clean_leftovers(parent)
         assert all(len(name) == 12 for name in names(parent))
         assert all(read_checkpoint(path) for path in list_checkpoints(parent))
-        assert read_latest(parent)[0].name in ("000000003000", f"{before[-1]:012d}")
+        assert read_latest(parent)[0].path.name in ("000000003000", f"{before[-1]:012d}")
         assert write(parent, 4000).name == names(parent)[-1]
     assert crash_at > 8
     assert names(parent) == ["000000002000", "000000003000"]
@@ -211,7 +212,7 @@ def test_a_full_disk_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert names(tmp_path) == ["000000001000"]
 
 
-def test_cleaning_touches_only_what_is_ours(tmp_path: Path) -> None:
+def test_cleaning_removes_only_leftovers_of_checkpoints(tmp_path: Path) -> None:
     write(tmp_path, 1000)
     for name in (".new-000000002000", ".old-000000000500", ".replaced-000000001000", ".hidden", "best", ".new-12"):
         (tmp_path / name).mkdir()

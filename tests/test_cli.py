@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line, run in separate processes as a user runs it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_train_eval_verify_plot_resume(tmp_path: Path) -> None:
 
     code, out, _ = run(tmp_path, "eval", "run", "--episodes", "4")
     assert code == 0
-    assert "4 whole games, stochastic policy, seed 0" in out
+    assert "4 whole episodes, stochastic policy, seed 0" in out
     code, out, _ = run(tmp_path, "eval", "run/model.safetensors", "--episodes", "2", "--deterministic")
     assert code == 0
     assert "deterministic" in out
@@ -74,7 +74,7 @@ def test_a_signal_saves_and_exits(tmp_path: Path, number: int, code: int) -> Non
     process.send_signal(number)
     out, error = process.communicate(timeout=30)
     assert process.returncode == code
-    assert "saved; go on with: pgfast resume run" in out
+    assert "saved; continue with: pgfast resume run" in out
     assert error == ""
     stopped = pgfast.load(tmp_path / "run").timesteps
     assert stopped >= 600
@@ -87,25 +87,30 @@ def test_a_signal_saves_and_exits(tmp_path: Path, number: int, code: int) -> Non
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["trian"], 2, 'there is no command "trian"'),
-        (["train"], 2, "train needs an algorithm and an environment"),
-        (["train", "dqn", "CartPole-v1"], 2, 'there is no algorithm "dqn"'),
+        (["trian"], 2, "Available subcommands: train, resume"),
+        (["train"], 2, "Expected one of {vpg, npg, trpo, a2c}"),
+        (["train", "a2c"], 2, "ENV"),
+        (["train", "dqn", "CartPole-v1"], 2, "Available subcommands: vpg, npg, trpo, a2c"),
         (["train", "a2c", "CartPole-v99"], 1, "not a registered environment"),
         (["train", "a2c", "os:CartPole-v1"], 1, "is not an environment id"),
         (["train", "a2c", "Breakout-v4"], 1, "skips (2, 5) frames at random"),
         (["train", "a2c", "FrozenLake-v1"], 1, "observation space must be a Box"),
         (["train", "a2c", "CartPole-v1", "--preset", "fast"], 1, 'no preset "fast"'),
         (["train", "a2c", "CartPole-v1", "--lerning-rate", "1"], 2, "--learning-rate"),
-        (["train", "a2c", "CartPole-v1", "--n-steps", "0"], 1, "n_steps must be at least 1, got 0"),
+        (["train", "a2c", "CartPole-v1", "--n-steps", "0"], 1, "n_steps must be an int in [1, 2^24], got 0"),
         (["train", "a2c", "CartPole-v1", "--network", "origin_cnn"], 1, "needs observations (channels, height, width)"),
         (["train", "a2c", "CartPole-v1", "--run-dir", "."], 1, "exists"),
         (["train", "a2c", "CartPole-v1", "--run-dir", "file/run"], 1, "file"),
-        (["train", "a2c", "CartPole-v1", "--total-timesteps", "0"], 1, "total_timesteps must be at least 1"),
+        (
+            ["train", "a2c", "CartPole-v1", "--total-timesteps", "0"],
+            1,
+            "total_timesteps must be an int of at least 1, got 0",
+        ),
         (["resume", "nothing"], 1, "nothing"),
         (
             ["resume", "run", "--learning-rate", "1"],
             2,
-            "started with, learning_rate included; only --total-timesteps",
+            "started with, learning_rate included; it takes only --total-timesteps",
         ),
         (["resume", "run", "--no-normalize-rewards"], 2, "started with, normalize_rewards included"),
         (["eval", "nothing"], 1, "nothing: there is no such file"),
@@ -120,11 +125,11 @@ def test_mistakes_are_one_sentence(tmp_path: Path, arguments: list[str], code: i
     assert got == code, error
     assert text in error
     assert "Traceback" not in error
-    assert len(error.strip().splitlines()) == 1 or "--lerning-rate" in arguments
+    assert len(error.strip().splitlines()) == 1 or error.startswith("╭")  # tyro frames the errors of its parser
 
 
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
-    """ale_py made unimportable, as where it is not installed."""
+    """Makes ale_py fail to import, as if it were not installed."""
     (tmp_path / "ale_py.py").write_text("raise ImportError('not here')")
     code, _, error = run(tmp_path, "train", "a2c", "BreakoutNoFrameskip-v4", PYTHONPATH=str(tmp_path))
     assert code == 1
@@ -136,15 +141,29 @@ def test_help_list_and_info(tmp_path: Path) -> None:
     code, out, _ = run(tmp_path, "--help")
     assert code == 0
     assert all(name in out for name in ("train", "resume", "eval", "video", "plot", "verify", "list", "info"))
-    code, out, _ = run(tmp_path, "train", "a2c", "CartPole-v1", "--help")
+    code, out, _ = run(tmp_path, "train", "--help")
     assert code == 0
-    assert "--gae-lambda" in out
-    assert "Decay of generalized advantage estimation" in out
+    assert all(name in out for name in ("vpg", "npg", "trpo", "a2c", "Trust region policy optimization."))
     assert run(tmp_path, "list")[0] == 0
     code, out, _ = run(tmp_path, "info", PGFAST_NUM_THREADS="3")
     assert code == 0
     assert "threads of the kernels: 3" in out
     assert run(tmp_path)[0] == 2
+
+
+def test_help_of_an_algorithm_has_groups_ranges_and_the_values_of_the_preset(tmp_path: Path) -> None:
+    code, out, _ = run(tmp_path, "train", "a2c", "CartPole-v1", "--help", COLUMNS="80")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    for group in ("environment", "rollout", "network", "update", "run"):
+        assert f" {group} options " in out
+    text = " ".join(out.replace("\u2502", " ").split())
+    assert "--gae-lambda FLOAT Decay of generalized advantage estimation" in text
+    assert "(in [0, 1]; default: 0.9)" in text
+    assert "(at least 0; default: 0.005)" in text
+    plain = run(tmp_path, "train", "a2c", "--help")[1]
+    assert "default: 0.001)" in plain
+    assert "ENV" in plain
 
 
 @pytest.mark.slow

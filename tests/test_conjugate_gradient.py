@@ -1,4 +1,4 @@
-"""conjugate_gradient, by callables and by native operators."""
+"""kernels.conjugate_gradient with callables and with native operators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgfast.reference import second_order as reference
 
 Draw = Callable[..., NDArray[np.float64]]
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
-BLOCK = 1 << 13  # entries that are summed by one thread
+BLOCK = 1 << 13  # entries that one thread sums at a time
 
 
 def positive_definite(draw: Draw, n: int) -> NDArray[np.float64]:
@@ -42,7 +42,7 @@ def test_matches_the_reference(n: int, damping: float, draw: Draw, dtype: Any, a
         assert got.residual_norm == pytest.approx(residual_norm, rel=1e-2, abs=1e-5)
 
 
-def test_n_equations_are_solved_in_n_steps(draw: Draw) -> None:
+def test_n_equations_are_solved_in_n_iterations(draw: Draw) -> None:
     for n in (1, 3, 12):
         matrix, b = positive_definite(draw, n), draw(n)
         got = kernels.conjugate_gradient(lambda v, matrix=matrix: matrix @ v, b, max_iterations=n, tolerance=1e-9)
@@ -51,7 +51,7 @@ def test_n_equations_are_solved_in_n_steps(draw: Draw) -> None:
         np.testing.assert_allclose(got.solution, np.linalg.solve(matrix, b), rtol=1e-8, atol=1e-10)
 
 
-def test_as_many_steps_as_distinct_eigenvalues() -> None:
+def test_the_iterations_are_as_many_as_the_distinct_eigenvalues() -> None:
     diagonal = np.repeat([1.0, 2.0, 5.0], 40)
     got = kernels.conjugate_gradient(lambda v: diagonal * v, np.ones(120), tolerance=1e-12)
     assert (got.iterations, got.status) == (3, "converged")
@@ -59,7 +59,7 @@ def test_as_many_steps_as_distinct_eigenvalues() -> None:
 
 
 @pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, 2 * BLOCK + 5])
-def test_large_systems(size: int, draw: Draw, dtype: Any, assert_close: AssertClose) -> None:
+def test_systems_of_several_blocks_are_solved(size: int, draw: Draw, dtype: Any, assert_close: AssertClose) -> None:
     diagonal, b = np.linspace(1.0, 3.0, size), draw(size)
     native = diagonal.astype(dtype)
     tolerance = 1e-6 if dtype == np.float32 else 1e-12
@@ -68,12 +68,12 @@ def test_large_systems(size: int, draw: Draw, dtype: Any, assert_close: AssertCl
     assert_close(got.solution, b / diagonal)
 
 
-def test_the_residual_is_that_of_the_solution(draw: Draw) -> None:
+def test_the_residual_norm_is_that_of_the_solution(draw: Draw) -> None:
     matrix, b = positive_definite(draw, 30), draw(30)
     got = kernels.conjugate_gradient(lambda v: matrix @ v, b, max_iterations=4, tolerance=0.0, damping=0.3)
     assert got.status == "max_iterations"
-    true = np.linalg.norm(b - matrix @ got.solution - 0.3 * got.solution)
-    assert got.residual_norm == pytest.approx(true, rel=1e-10)
+    expected = np.linalg.norm(b - matrix @ got.solution - 0.3 * got.solution)
+    assert got.residual_norm == pytest.approx(expected, rel=1e-10)
 
 
 def test_damping_is_added_to_the_map(draw: Draw) -> None:
@@ -82,7 +82,7 @@ def test_damping_is_added_to_the_map(draw: Draw) -> None:
     np.testing.assert_allclose(damped.solution, np.linalg.solve(matrix + 2.0 * np.eye(10), b), rtol=1e-8)
 
 
-def test_a_native_operator_gives_what_its_products_give(draw: Draw, dtype: Any) -> None:
+def test_a_native_operator_and_its_product_as_a_callable_agree_bit_for_bit(draw: Draw, dtype: Any) -> None:
     policy = CategoricalPolicy(nn.mlp(9, 3, (), dtype=dtype))
     operator, b = policy.fisher_operator(draw(40, 9).astype(dtype)), draw(30).astype(dtype)
     native = kernels.conjugate_gradient(operator, b, damping=0.1, max_iterations=7)
@@ -91,7 +91,7 @@ def test_a_native_operator_gives_what_its_products_give(draw: Draw, dtype: Any) 
     assert native[1:] == called[1:]
 
 
-def test_zero_right_hand_side_takes_no_product() -> None:
+def test_a_zero_right_hand_side_needs_no_product() -> None:
     def refuse(v: NDArray[Any]) -> NDArray[Any]:
         raise AssertionError(v)
 
@@ -100,7 +100,7 @@ def test_zero_right_hand_side_takes_no_product() -> None:
     assert got[1:] == (0, 0.0, "converged")
 
 
-def test_the_first_product_is_of_the_right_hand_side(draw: Draw, dtype: Any) -> None:
+def test_the_first_product_is_with_the_right_hand_side(draw: Draw, dtype: Any) -> None:
     b = draw(5).astype(dtype)
     seen: list[NDArray[Any]] = []
 
@@ -118,7 +118,7 @@ def test_indefinite_maps_break_down(dtype: Any) -> None:
     got = kernels.conjugate_gradient(lambda v: -v, np.ones(3, dtype))
     assert got.solution.tolist() == [0.0, 0.0, 0.0]
     assert got[1:] == (0, pytest.approx(np.sqrt(3.0)), "breakdown")
-    # The second search direction is where this one is negative: the first iterate is kept.
+    # The curvature along the second search direction is negative: the first iterate is kept.
     diagonal = np.array([1.0, 2.0, -0.5], dtype)
     got = kernels.conjugate_gradient(lambda v: diagonal * v, np.ones(3, dtype))
     assert (got.iterations, got.status) == (1, "breakdown")
@@ -126,18 +126,18 @@ def test_indefinite_maps_break_down(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_breaks_down(bad: float, dtype: Any) -> None:
+def test_non_finite_numbers_break_down_and_keep_the_last_iterate(bad: float, dtype: Any) -> None:
     diagonal = np.arange(1, 6).astype(dtype)
     calls = 0
 
-    def later(v: NDArray[Any]) -> NDArray[Any]:
+    def fail_at_the_third_call(v: NDArray[Any]) -> NDArray[Any]:
         nonlocal calls
         calls += 1
         product = diagonal * v
         product[2] = bad if calls == 3 else product[2]
         return product
 
-    got = kernels.conjugate_gradient(later, np.ones(5, dtype), tolerance=0.0)
+    got = kernels.conjugate_gradient(fail_at_the_third_call, np.ones(5, dtype), tolerance=0.0)
     assert (got.iterations, got.status) == (2, "breakdown")
     two = kernels.conjugate_gradient(lambda v: diagonal * v, np.ones(5, dtype), tolerance=0.0, max_iterations=2)
     np.testing.assert_array_equal(got.solution, two.solution)
@@ -147,7 +147,7 @@ def test_what_is_not_finite_breaks_down(bad: float, dtype: Any) -> None:
     assert kernels.conjugate_gradient(lambda v: v, b).solution.tolist() == [0.0, 0.0]
 
 
-def test_a_solution_out_of_range_breaks_down(dtype: Any) -> None:
+def test_a_solution_that_overflows_breaks_down(dtype: Any) -> None:
     tiny = np.finfo(dtype).tiny
     got = kernels.conjugate_gradient(lambda v: tiny * v, np.full(3, np.finfo(dtype).max))
     assert got.status == "breakdown"
@@ -159,7 +159,7 @@ def test_the_solution_scales_with_the_right_hand_side(exponent: int, draw: Draw)
     matrix, b = positive_definite(draw, 12), draw(12)
     plain = kernels.conjugate_gradient(lambda v: matrix @ v, b, max_iterations=5)
     scaled = kernels.conjugate_gradient(lambda v: matrix @ v, np.ldexp(b, exponent), max_iterations=5)
-    # Scaling by a power of two commutes with rounding where nothing is subnormal.
+    # Scaling by a power of two commutes with rounding if nothing is subnormal.
     np.testing.assert_array_equal(scaled.solution, np.ldexp(plain.solution, exponent))
     assert scaled.residual_norm == np.ldexp(plain.residual_norm, exponent)
 
@@ -172,7 +172,7 @@ def test_the_solution_scales_with_the_map(scale: float, draw: Draw, dtype: Any, 
     assert_close((scale * got.solution.astype(np.float64)).astype(dtype), np.linalg.solve(matrix, b))
 
 
-def test_an_ill_conditioned_system_in_single_precision(draw: Draw) -> None:
+def test_an_ill_conditioned_system_converges_in_single_precision(draw: Draw) -> None:
     diagonal = np.logspace(0, 3, 20)
     b = draw(20)
     got = kernels.conjugate_gradient(
@@ -182,32 +182,32 @@ def test_an_ill_conditioned_system_in_single_precision(draw: Draw) -> None:
     assert np.linalg.norm(diagonal * got.solution - b) <= 3e-5 * np.linalg.norm(b)
 
 
-def test_a_callable_may_keep_and_change_what_it_is_given(draw: Draw) -> None:
+def test_a_callable_may_keep_and_overwrite_its_argument(draw: Draw) -> None:
     matrix, b = positive_definite(draw, 8), draw(8)
     kept: list[NDArray[Any]] = []
 
-    def selfish(v: NDArray[Any]) -> NDArray[Any]:
+    def overwrite(v: NDArray[Any]) -> NDArray[Any]:
         product: NDArray[Any] = matrix @ v
         kept.append(v)
         v[:] = np.nan
         return product
 
-    got = kernels.conjugate_gradient(selfish, b)
-    want = kernels.conjugate_gradient(lambda v: matrix @ v, b)
-    np.testing.assert_array_equal(got.solution, want.solution)
+    got = kernels.conjugate_gradient(overwrite, b)
+    expected = kernels.conjugate_gradient(lambda v: matrix @ v, b)
+    np.testing.assert_array_equal(got.solution, expected.solution)
     assert len({array.ctypes.data for array in kept}) == got.iterations > 3
 
 
 def test_exceptions_of_the_callable_pass_through() -> None:
-    class Own(BaseException):
+    class CallableError(BaseException):
         pass
 
-    error = Own("mine")
+    error = CallableError("raised by the callable")
 
     def raises(v: NDArray[Any]) -> NDArray[Any]:
         raise error
 
-    with pytest.raises(Own) as caught:
+    with pytest.raises(CallableError) as caught:
         kernels.conjugate_gradient(raises, np.ones(3))
     assert caught.value is error
 
@@ -222,7 +222,7 @@ def test_a_callable_may_solve_a_system_itself(draw: Draw) -> None:
     np.testing.assert_allclose(got.solution, matrix @ b, rtol=1e-7, atol=1e-9)
 
 
-def test_bits_depend_on_neither_threads_nor_alignment(
+def test_results_depend_on_neither_thread_count_nor_alignment(
     draw: Draw, dtype: Any, num_threads: Callable[[int], None]
 ) -> None:
     size = 3 * BLOCK + 12
@@ -249,7 +249,7 @@ def test_python_threads_may_share_an_operator(draw: Draw, num_threads: Callable[
     with ThreadPoolExecutor(4) as executor:
         products = [executor.submit(operator, v) for v in vectors]
         solutions = [executor.submit(kernels.conjugate_gradient, operator, vectors[0], damping=0.1) for _ in range(10)]
-        for product, wanted in zip(products, expected, strict=True):
-            np.testing.assert_array_equal(product.result(timeout=60), wanted)
+        for product, vector in zip(products, expected, strict=True):
+            np.testing.assert_array_equal(product.result(timeout=60), vector)
         for solution in solutions:
             np.testing.assert_array_equal(solution.result(timeout=60).solution, solved)

@@ -87,7 +87,7 @@ def test_gradient_matches_the_reference(
         assert_close(got, expected)
 
 
-def test_gradient_is_that_of_log_prob_and_entropy(draw: Draw, shared: bool) -> None:
+def test_gradient_is_the_derivative_of_log_prob_and_entropy(draw: Draw, shared: bool) -> None:
     mean, log_std, actions, weights = draw(4, 3), draw(3) if shared else draw(4, 3), draw(4, 3), draw(2, 4)
 
     def weighted_sum(mean: NDArray[np.float64], log_std: NDArray[np.float64]) -> float:
@@ -128,7 +128,7 @@ def test_kl_and_entropy_are_integrals(draw: Draw) -> None:
         np.testing.assert_allclose(weight @ score**2, information, rtol=1e-12)
 
 
-def test_one_log_std_for_all_rows_is_the_same_as_its_copies(draw: Draw, dtype: Any) -> None:
+def test_a_shared_log_std_equals_its_copies_per_row(draw: Draw, dtype: Any) -> None:
     mean, log_std, actions, weights = (
         array.astype(dtype) for array in (draw(60, 4), draw(4), draw(60, 4), draw(2, 60))
     )
@@ -145,7 +145,7 @@ def test_one_log_std_for_all_rows_is_the_same_as_its_copies(draw: Draw, dtype: A
     )
 
 
-def test_the_sum_over_rows_does_not_depend_on_threads(
+def test_the_gradient_of_a_shared_log_std_does_not_depend_on_thread_count(
     draw: Draw, dtype: Any, num_threads: Callable[[int], None]
 ) -> None:
     mean, log_std, actions, weights = (
@@ -198,12 +198,12 @@ def test_sample_has_the_moments_of_the_distribution(dtype: Any) -> None:
     assert np.abs(np.corrcoef(e.T) - np.eye(3)).max() < 4.0 / math.sqrt(rows)
 
 
-def test_sample_at_names_the_numbers(draw: Draw) -> None:
+def test_sample_at_depends_on_seed_stream_row_and_step(draw: Draw) -> None:
     distribution = DiagGaussian(draw(200, 3), draw(3))
     actions, log_prob = distribution.sample_at(4, USER_STREAM, 0, 0)
     np.testing.assert_array_equal(distribution.sample(4), actions)
     np.testing.assert_array_equal(distribution.log_prob(actions), log_prob)
-    # Row b of a later group of environments is row 50 + b of all of them.
+    # Row b of a later group of environments equals row 50 + b of all environments.
     later = DiagGaussian(distribution.mean[50:], distribution.log_std)
     np.testing.assert_array_equal(later.sample_at(4, USER_STREAM, 50, 0)[0], actions[50:])
     for other in (
@@ -231,7 +231,7 @@ def extreme(dtype: Any, mean: float, log_std: float) -> DiagGaussian:
         (1e-36, -82.0, -0.5 * (1e-36 * math.exp(82.0)) ** 2 + 82.0 - math.log(2.0 * math.pi) / 2.0),
     ],
 )
-def test_extreme_log_std(action: float, log_std: float, log_prob: float, dtype: Any) -> None:
+def test_log_prob_and_entropy_of_an_extreme_log_std(action: float, log_std: float, log_prob: float, dtype: Any) -> None:
     distribution = extreme(dtype, 0.0, log_std)
     np.testing.assert_allclose(distribution.log_prob(np.array([[action]], dtype)), log_prob, rtol=1e-5)
     np.testing.assert_allclose(distribution.entropy(), np.array(log_std + 0.5 * math.log(2 * math.pi * math.e)), 1e-6)
@@ -249,12 +249,12 @@ def test_extreme_log_std(action: float, log_std: float, log_prob: float, dtype: 
         ((0.0, 0.0), (1e19, 0.0), 0.5e38),
     ],
 )
-def test_kl_of_extremes(p: tuple[float, float], q: tuple[float, float], kl: float, dtype: Any) -> None:
+def test_kl_of_extreme_parameters(p: tuple[float, float], q: tuple[float, float], kl: float, dtype: Any) -> None:
     np.testing.assert_allclose(extreme(dtype, *p).kl(extreme(dtype, *q)), kl, rtol=1e-6)
 
 
-def test_products_with_an_exponential_that_overflows_alone(dtype: Any) -> None:
-    # e^800 and a - m = e^-690 meet in e^110.
+def test_a_factor_that_overflows_does_not_make_its_product_overflow(dtype: Any) -> None:
+    # 1 / std = e^800 overflows, but (a - m) / std = e^-690 e^800 = e^110 does not.
     got = extreme(np.float64, 0.0, -800.0).log_prob(np.array([[math.exp(-690.0)]]))
     np.testing.assert_allclose(got, -0.5 * math.exp(220.0), rtol=1e-9)
     dmean, dlog_std = extreme(dtype, 0.0, 1e38).gradient(np.array([[1e38]], dtype), np.ones(1, dtype))
@@ -262,16 +262,16 @@ def test_products_with_an_exponential_that_overflows_alone(dtype: Any) -> None:
     assert dlog_std.tolist() == [-1.0]
 
 
-def test_the_ratio_of_extremes_is_finite(dtype: Any) -> None:
+def test_the_likelihood_ratio_of_extremes_is_finite(dtype: Any) -> None:
     at = np.array([[0.0]], dtype)
-    narrow, unit, beside = extreme(dtype, 0.0, -1e38), extreme(dtype, 0.0, 0.0), extreme(dtype, 1.0, -1e38)
+    narrow, unit, off_center = extreme(dtype, 0.0, -1e38), extreme(dtype, 0.0, 0.0), extreme(dtype, 1.0, -1e38)
     np.testing.assert_allclose(narrow.likelihood_ratio(unit, at), math.exp(80.0), rtol=1e-6)
     np.testing.assert_allclose(unit.likelihood_ratio(narrow, at), math.exp(-80.0), rtol=1e-6)
-    np.testing.assert_allclose(beside.likelihood_ratio(unit, at), math.exp(-80.0), rtol=1e-6)
-    assert beside.likelihood_ratio(extreme(dtype, 2.0, -1e38), at).tolist() == [1.0]
+    np.testing.assert_allclose(off_center.likelihood_ratio(unit, at), math.exp(-80.0), rtol=1e-6)
+    assert off_center.likelihood_ratio(extreme(dtype, 2.0, -1e38), at).tolist() == [1.0]
 
 
-def test_nothing_is_ever_nan(dtype: Any, shared: bool) -> None:
+def test_finite_parameters_never_produce_nan(dtype: Any, shared: bool) -> None:
     values = np.array([0.0, 1e-30, 1.0, -1.0, 1e38, -1e38], dtype)
     mean = np.stack(np.meshgrid(values, values), axis=-1).reshape(-1, 2)
     actions, rows = mean[::-1].copy(), len(mean)
@@ -294,8 +294,8 @@ def test_nothing_is_ever_nan(dtype: Any, shared: bool) -> None:
             assert p.kl(p).tolist() == [0.0] * rows
 
 
-def test_rows_of_opposite_weight_share_an_overflowing_log_std(dtype: Any) -> None:
-    # Alone, either row would give an infinite derivative; their squares meet before the common factor is applied.
+def test_rows_of_opposite_weight_cancel_before_their_common_factor_overflows(dtype: Any) -> None:
+    # Alone, either row has an infinite derivative. Their squares are summed before the common factor is applied.
     mean, log_std = np.zeros((2, 1), dtype), np.array([-1e38], dtype)
     weights = np.array([1.0, -1.0], dtype)
     assert DiagGaussian(mean, log_std).gradient(np.array([[1.0], [2.0]], dtype), weights)[1].tolist() == [-math.inf]
@@ -309,7 +309,7 @@ def test_rows_of_weight_zero_have_no_gradient(dtype: Any, shared: bool) -> None:
         assert not array.any()
 
 
-def test_an_action_beyond_the_range_is_infinite() -> None:
+def test_a_sampled_action_that_overflows_is_infinite() -> None:
     actions, log_prob = extreme(np.float32, 0.0, 1000.0).sample_with_log_prob(1)
     assert np.isinf(actions).all()
     assert log_prob.tolist() == [-math.inf]

@@ -1,4 +1,4 @@
-"""A disk that is full for a while, and a directory that cannot be written to for a while, under a training run."""
+"""Training on a disk that is full for a while, and into a directory that is read-only for a while."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgfast.runs.checkpoints import list_checkpoints
 from pgfast.runs.progress_log import read_progress
 from test_training import agent, without_times
 
-# A mount of its own, which only this process sees.
+# Mounts in this namespace are visible to the process alone.
 IN_A_NAMESPACE = ["unshare", "--map-root-user", "--mount"]
 
 PROGRAM = """
@@ -27,33 +27,33 @@ from test_training import agent
 disk, copies, run = Path({disk!r}), Path({copies!r}), Path({disk!r}) / "run"
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], check=True)
 
-def break_it():
+def break_storage():
     if {kind!r} == "full":
-        with (disk / "rest").open("wb", buffering=0) as rest:
+        with (disk / "filler").open("wb", buffering=0) as filler:
             try:
                 while True:
-                    rest.write(b"0")
+                    filler.write(b"0")
             except OSError as error:
                 assert error.errno == errno.ENOSPC
     else:
         subprocess.run(["mount", "--bind", run / "checkpoints", run / "checkpoints"], check=True)
         subprocess.run(["mount", "-o", "remount,bind,ro", run / "checkpoints"], check=True)
 
-def mend_it():
+def repair_storage():
     if {kind!r} == "full":
-        (disk / "rest").unlink()
+        (disk / "filler").unlink()
     else:
         subprocess.run(["umount", run / "checkpoints"], check=True)
 
-def note(agent, row):
+def callback(agent, row):
     if agent.timesteps == 240:
-        break_it()
+        break_storage()
     if agent.timesteps == 660:
         shutil.copytree(run, copies / "broken")
-        mend_it()
+        repair_storage()
 
-agent().learn(900, run_dir=run, callback=note, progress_bar=True)
-shutil.copytree(run, copies / "mended")
+agent().learn(900, run_dir=run, callback=callback, progress_bar=True)
+shutil.copytree(run, copies / "repaired")
 """
 
 
@@ -63,12 +63,12 @@ def mounts() -> None:
     try:
         subprocess.run(probe, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this machine does not let a process mount a file system of its own")
+        pytest.skip("this machine does not allow mounts in a private namespace")
 
 
 @pytest.mark.usefixtures("mounts")
 @pytest.mark.parametrize("kind", ["full", "read-only"])
-def test_training_goes_on_and_saves_later(kind: str, tmp_path: Path) -> None:
+def test_training_continues_and_saves_later(kind: str, tmp_path: Path) -> None:
     disk, copies = tmp_path / "disk", tmp_path / "copies"
     disk.mkdir()
     copies.mkdir()
@@ -79,18 +79,18 @@ def test_training_goes_on_and_saves_later(kind: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "could not save at 400 timesteps: " in done.stdout
     assert ("No space left on device" if kind == "full" else "Read-only file system") in done.stdout
-    assert "training goes on, and tries again" in done.stdout
-    assert "saved the state of 600 timesteps after all" in done.stdout
+    assert "training continues, and tries again" in done.stdout
+    assert "saved the state of 600 timesteps at last" in done.stdout
 
     undisturbed = agent().learn(900, run_dir=tmp_path / "undisturbed")
-    broken, mended = copies / "broken", copies / "mended"
+    broken, repaired = copies / "broken", copies / "repaired"
     assert [int(path.name) for path in list_checkpoints(broken / "checkpoints")] == [0, 200]
-    assert verify(broken).timesteps == 200  # whole, though no longer the newest
+    assert verify(broken).timesteps == 200  # intact, though outdated
     progress = (broken / "progress.csv").read_bytes()
     assert progress.endswith(b"\n")
     assert set(read_progress(broken / "progress.csv")["timesteps"]) >= {60, 120, 180}
-    assert verify(mended).timesteps == 900
-    assert [int(path.name) for path in list_checkpoints(mended / "checkpoints")] == [600, 800, 900]
-    assert without_times(mended / "progress.csv") == without_times(tmp_path / "undisturbed" / "progress.csv")
-    np.testing.assert_array_equal(pgfast.load(mended).policy.parameters, undisturbed.policy.parameters)
-    assert not [path for path in mended.rglob(".*") if path.name != ".lock"]
+    assert verify(repaired).timesteps == 900
+    assert [int(path.name) for path in list_checkpoints(repaired / "checkpoints")] == [600, 800, 900]
+    assert without_times(repaired / "progress.csv") == without_times(tmp_path / "undisturbed" / "progress.csv")
+    np.testing.assert_array_equal(pgfast.load(repaired).policy.parameters, undisturbed.policy.parameters)
+    assert not [path for path in repaired.rglob(".*") if path.name != ".lock"]

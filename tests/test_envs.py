@@ -37,7 +37,7 @@ def test_make_vec_picks_the_native_vector_env() -> None:
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Acrobot-v1"])
-def test_the_seed_decides_the_games(env_id: str) -> None:
+def test_the_seed_determines_the_episodes(env_id: str) -> None:
     def first_observations(seed: int, generation: int = 0) -> np.ndarray:
         env = pgfast.make_vec(env_id, 3, seed=seed, generation=generation)
         observations = env.reset()[0]
@@ -65,7 +65,7 @@ def test_the_first_reset_of_make_vec_is_that_of_a_run(env_id: str) -> None:
     seeded.close()
 
 
-def test_a_source_leaves_the_first_reset_to_the_player() -> None:
+def test_a_source_leaves_the_first_reset_to_the_stepper() -> None:
     given = SyncVectorEnv([CountingEnv] * 2)
     for source in (EnvironmentSource(CountingEnv), EnvironmentSource(given)):
         source.spaces()
@@ -90,7 +90,7 @@ def test_restarts_are_used_up() -> None:
     assert options.with_restarts_left(5).max_env_restarts == 0
 
 
-def test_neighbouring_runs_share_no_environment_seed() -> None:
+def test_neighboring_runs_share_no_environment_seed() -> None:
     seeds = [seed for run in range(50) for seed in environment_seeds(run, 64)]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**31 for seed in seeds)
@@ -124,25 +124,25 @@ def vector(mode: AutoresetMode, **kwargs: object) -> SyncVectorEnv:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("truncate", [True, False])
-def test_every_autoreset_mode_tells_the_same_story(mode: AutoresetMode, truncate: bool) -> None:
+def test_transitions_are_the_same_in_every_autoreset_mode(mode: AutoresetMode, truncate: bool) -> None:
     stepper = Stepper(vector(mode, length=3, truncate=truncate))
     observations = stepper.reset([1, 2])
-    played = []
+    transitions = []
     for _ in range(12):
         before = observations
         step = stepper.step(np.zeros(2, np.int64))
         observations = step.observations
-        if step.played[0]:
+        if step.stepped[0]:
             last = step.final_observations.get(0, step.observations[0])
-            played.append((before[0][1], last[1], step.rewards[0], step.terminated[0], step.truncated[0]))
+            transitions.append((before[0][1], last[1], step.rewards[0], step.terminated[0], step.truncated[0]))
         else:
             assert not step.valid[0]
-            assert step.scores[0] == 0
-            assert not any(flags[0] for flags in (step.terminated, step.truncated, step.game_over))
+            assert step.raw_rewards[0] == 0
+            assert not any(flags[0] for flags in (step.terminated, step.truncated, step.episode_over))
     # Steps of whole episodes: observation before, observation after (the true last one), reward, flags.
     expected = [(float(t), float(t + 1), float(t + 1), t == 2 and not truncate, t == 2 and truncate) for t in (0, 1, 2)]
-    assert played == (expected * 4)[: len(played)]
-    assert len(played) == (9 if mode is AutoresetMode.NEXT_STEP else 12)
+    assert transitions == (expected * 4)[: len(transitions)]
+    assert len(transitions) == (9 if mode is AutoresetMode.NEXT_STEP else 12)
 
 
 @pytest.mark.parametrize("key", ["reward", "observation"])
@@ -157,7 +157,7 @@ def test_numbers_that_are_not_finite_are_named(key: str, mode: AutoresetMode) ->
 
 
 class TwoLives(VectorEnv):
-    """Games of two lives of three steps, with clipped rewards; the step after a lost life is not the policy's."""
+    """Games of two lives of three steps; rewards are clipped, and the step after a lost life is not valid."""
 
     def __init__(self, *reports: str) -> None:
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reports": reports}
@@ -180,7 +180,7 @@ class TwoLives(VectorEnv):
         reset = self.time == 6
         self.time = 0 if reset else self.time + 1
         infos = {
-            "score": np.full(2, 0.0 if reset else 10.0),
+            "raw_reward": np.full(2, 0.0 if reset else 10.0),
             "valid": np.full(2, self.time != 4),
             "reset": np.full(2, reset),
             "game_over": np.full(2, self.time == 6),
@@ -190,32 +190,33 @@ class TwoLives(VectorEnv):
 
 
 def test_a_vector_environment_reports_what_it_declares() -> None:
-    def play(*reports: str) -> dict[str, list[float]]:
+    def run(*reports: str) -> dict[str, list[float]]:
         stepper = Stepper(TwoLives(*reports))
         stepper.reset([1, 2])
         steps = [stepper.step(np.zeros(2, np.int64)) for _ in range(7)]
         return {name: [float(getattr(step, name)[1]) for step in steps] for name in seen}
 
-    seen = ("scores", "valid", "played", "terminated", "game_over")
-    assert play("score", "valid", "reset", "game_over") == {
-        "scores": [10, 10, 10, 10, 10, 10, 0],
+    seen = ("raw_rewards", "valid", "stepped", "terminated", "episode_over")
+    assert run("raw_reward", "valid", "reset", "game_over") == {
+        "raw_rewards": [10, 10, 10, 10, 10, 10, 0],
         "valid": [1, 1, 1, 0, 1, 1, 0],
-        "played": [1, 1, 1, 1, 1, 1, 0],
+        "stepped": [1, 1, 1, 1, 1, 1, 0],
         "terminated": [0, 0, 1, 0, 0, 1, 0],
-        "game_over": [0, 0, 0, 0, 0, 1, 0],
+        "episode_over": [0, 0, 0, 0, 0, 1, 0],
     }
-    assert play() == {  # as Gymnasium would have it: every end is followed by a reset
-        "scores": [1, 1, 1, 1, 1, 1, 0],
+    assert run() == {  # by default, a reset follows every end
+        "raw_rewards": [1, 1, 1, 1, 1, 1, 0],
         "valid": [1, 1, 1, 0, 1, 1, 0],
-        "played": [1, 1, 1, 0, 1, 1, 0],
+        "stepped": [1, 1, 1, 0, 1, 1, 0],
         "terminated": [0, 0, 1, 0, 0, 1, 0],
-        "game_over": [0, 0, 1, 0, 0, 1, 0],
+        "episode_over": [0, 0, 1, 0, 0, 1, 0],
     }
 
 
-def test_an_agent_learns_from_what_is_reported() -> None:
+def test_an_agent_uses_reports() -> None:
     rows: list[dict[str, Any]] = []
-    agent = pgfast.A2C(TwoLives("score", "valid", "reset", "game_over"), n_steps=7, hidden_sizes=(4,), report_every=14)
+    env = TwoLives("raw_reward", "valid", "reset", "game_over")
+    agent = pgfast.A2C(env, n_steps=7, hidden_sizes=(4,), report_every=14)
     agent.learn(42, callback=lambda _, row: rows.append(row))
     assert (rows[-1]["episodes"], rows[-1]["return_mean"], rows[-1]["length_mean"]) == (6, 60.0, 6.0)
 
@@ -224,11 +225,15 @@ def test_an_agent_learns_from_what_is_reported() -> None:
     ("change", "error", "text"),
     [
         ({"valid": np.ones(3, np.bool_)}, EnvironmentFailure, r"at step 1: valid has shape \(3,\), not \(2,\)"),
-        ({"score": np.array([1.0, np.nan])}, FloatingPointError, "score of environment 1 at step 1 is not finite"),
+        (
+            {"raw_reward": np.array([1.0, np.nan])},
+            FloatingPointError,
+            "raw reward of environment 1 at step 1 is not finite",
+        ),
     ],
 )
 def test_reports_are_checked(change: dict[str, Any], error: type[Exception], text: str) -> None:
-    env = TwoLives("score", "valid")
+    env = TwoLives("raw_reward", "valid")
     env.changes = change
     stepper = Stepper(env)
     stepper.reset([1, 2])
@@ -236,12 +241,12 @@ def test_reports_are_checked(change: dict[str, Any], error: type[Exception], tex
         stepper.step(np.zeros(2, np.int64))
 
 
-def test_a_report_that_is_missing_is_named() -> None:
+def test_a_missing_report_is_named() -> None:
     stepper = Stepper(TwoLives(*REPORTS))
     stepper.reset([1, 2])
     with pytest.raises(EnvironmentFailure, match="at step 1: it did not report restarted"):
         stepper.step(np.zeros(2, np.int64))
-    with pytest.raises(ValueError, match=r"may name score, valid, reset, game_over, restarted, got \('lives',\)"):
+    with pytest.raises(ValueError, match=r"may name raw_reward, valid, reset, game_over, restarted, got \('lives',\)"):
         Stepper(TwoLives("lives"))
 
 

@@ -1,4 +1,4 @@
-"""What the exceptions say: the function, the argument, what was expected by symbol and number, and what was given."""
+"""Exceptions name the function, the argument, the expected value by symbol and number, and the value received."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: DiagGaussian(LOGITS, np.zeros(3, F4)).mode(),
         TypeError,
-        "DiagGaussian.mode: log_std must be float64 as mean, got float32",
+        "DiagGaussian.mode: log_std must be float64 like mean, got float32",
     ),
     (
         lambda: DiagGaussian(LOGITS, np.array([0.0, np.inf, np.nan])).sample(0),
@@ -107,7 +107,7 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: GAUSSIAN.log_prob(ACTIONS),  # type: ignore[arg-type]
         TypeError,
-        "DiagGaussian.log_prob: actions must be float64 as mean, got int64",
+        "DiagGaussian.log_prob: actions must be float64 like mean, got int64",
     ),
     (
         lambda: GAUSSIAN.kl(DiagGaussian(LOGITS, np.zeros(2))),
@@ -168,7 +168,7 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: losses.trpo_surrogate(GAUSSIAN, GAUSSIAN, LOGITS, ROW.astype(F4)),
         TypeError,
-        "trpo_surrogate: advantages must be float64 as new, got float32",
+        "trpo_surrogate: advantages must be float64 like new, got float32",
     ),
     (
         lambda: losses.trpo_surrogate(GAUSSIAN, GAUSSIAN, LOGITS, ROW, ROW > 1.0),
@@ -193,7 +193,7 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: losses.policy_gradient(ROW, ROW, entropy_coef=0.1),
         ValueError,
-        "policy_gradient: entropy must be given for an entropy_coef other than 0",
+        "policy_gradient: entropy must be given if entropy_coef is not 0",
     ),
     (lambda: NETWORK.forward(X[:, :2]), ValueError, "Network.forward: x must have shape (B, 3), got (6, 2)"),
     (lambda: NETWORK.forward(X[:0]), ValueError, "Network.forward: x must not be empty"),
@@ -210,7 +210,7 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: sgd(ROW, LAST), ValueError, "SGD.step: gradient must have shape (P,) = (5,), got (8,)"),
     (lambda: sgd(SHARED, SHARED), ValueError, "SGD.step: parameters must not share memory with gradient"),
     (lambda: sgd(SHARED[1:], SHARED[:-1]), ValueError, "SGD.step: parameters must not share memory with gradient"),
-    (lambda: sgd(FROZEN, ROW[:4]), ValueError, "SGD.step: parameters must be writable, it is read-only"),
+    (lambda: sgd(FROZEN, ROW[:4]), ValueError, "SGD.step: parameters must be writable, got a read-only array"),
     (
         lambda: sgd(ROW, np.array([0.0, 0.0, np.nan, 0.0, np.inf])),
         ValueError,
@@ -241,12 +241,12 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("call", "kind", "text"), CASES, ids=[text for _, _, text in CASES])
-def test_the_text(call: Callable[[], Any], kind: type[Exception], text: str) -> None:
+def test_a_refused_call_raises_this_message(call: Callable[[], Any], kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=f"^{re.escape(text)}$"):
         call()
 
 
-def test_neighbours_in_one_buffer_do_not_share_memory() -> None:
+def test_adjacent_parts_of_one_buffer_do_not_share_memory() -> None:
     buffer = np.arange(10.0)
     sgd(buffer[:5], buffer[5:])
     np.testing.assert_allclose(buffer[:5], np.arange(5.0) - 0.1 * np.arange(5.0, 10.0))
@@ -265,7 +265,7 @@ def test_neighbours_in_one_buffer_do_not_share_memory() -> None:
         lambda: nn.Network((4, 9, 9), [Layer("dense", 8), Layer("conv2d", 8, 3)]),
     ],
 )
-def test_layers_that_do_not_fit_are_refused_in_the_networks_name(build: Callable[[], nn.Network]) -> None:
+def test_layers_that_do_not_fit_are_refused_by_network(build: Callable[[], nn.Network]) -> None:
     with pytest.raises(ValueError, match=r"^Network: "):
         build()
 
@@ -292,13 +292,14 @@ def test_sizes_are_never_rounded(build: Callable[[], nn.Network]) -> None:
         lambda array: Categorical(array[:, np.newaxis]).entropy(),
     ],
 )
-def test_a_refused_array_costs_no_memory(call: Callable[[Any], Any]) -> None:
+def test_a_refused_array_is_not_copied(call: Callable[[Any], Any]) -> None:
     with pytest.raises(ValueError, match=r"must be C-contiguous; use np.ascontiguousarray$"):
         call(np.broadcast_to(np.zeros(1), (1 << 44,)))  # 128 TiB, if it were copied
 
 
-def test_two_distributions_of_different_precision_do_not_mix() -> None:
-    with pytest.raises(TypeError, match=r"^Categorical.kl: other must be float64 as logits, got float32$"):
+def test_distributions_of_different_dtypes_do_not_mix() -> None:
+    with pytest.raises(TypeError, match=r"^Categorical.kl: other must be float64 like logits, got float32$"):
         Categorical(LOGITS).kl(Categorical(LOGITS.astype(F4)))
-    with pytest.raises(TypeError, match=r"^Categorical.likelihood_ratio: old must be float64 as logits, got float32$"):
+    text = r"^Categorical.likelihood_ratio: old must be float64 like logits, got float32$"
+    with pytest.raises(TypeError, match=text):
         Categorical(LOGITS).likelihood_ratio(Categorical(LOGITS.astype(F4)), ACTIONS)

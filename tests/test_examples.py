@@ -1,4 +1,4 @@
-"""The programs in examples/ run as their docstrings say, and learn what they claim; gymnasium plays in most of them."""
+"""The programs in examples/, most of which use gymnasium, run as their docstrings say and learn what they claim."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ FILES = sorted(EXAMPLES.glob("*.py"))
 
 
 def run(name: str, folder: Path) -> str:
-    """What an example prints, run elsewhere than in the repository and with warnings as errors."""
+    """Runs an example outside the repository, with warnings as errors, and returns what it prints."""
     command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert list(folder.iterdir()) == []  # nothing is left behind
+    assert list(folder.iterdir()) == []  # no files are left behind
     return done.stdout
 
 
 def numbers(pattern: str, text: str) -> list[float]:
-    """What the one group of a pattern matches, everywhere."""
-    return [float(found) for found in re.findall(pattern, text)]
+    """Returns all matches of the one group of ``pattern`` as numbers."""
+    return [float(match) for match in re.findall(pattern, text)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -37,7 +37,7 @@ def test_an_example_says_how_to_run_it(path: Path) -> None:
     assert f'"{path.name}"' in Path(__file__).read_text()  # and a test runs it
 
 
-def test_kernels_on_numpy(tmp_path: Path) -> None:
+def test_kernels_on_numpy_learns(tmp_path: Path) -> None:
     printed = run("kernels_on_numpy.py", tmp_path)
     returns = numbers(r"return ([\d.]+) of 4", printed)
     assert len(returns) == 6
@@ -45,7 +45,7 @@ def test_kernels_on_numpy(tmp_path: Path) -> None:
     assert numbers(r"step to the right: ([\d.]+)", printed)[0] > 0.9
 
 
-def test_natural_gradient_by_hand(tmp_path: Path) -> None:
+def test_natural_gradient_by_hand_learns_with_small_steps(tmp_path: Path) -> None:
     printed = run("natural_gradient_by_hand.py", tmp_path)
     returns = numbers(r"mean return +([\d.]+)", printed)
     assert returns[0] < 50
@@ -54,7 +54,7 @@ def test_natural_gradient_by_hand(tmp_path: Path) -> None:
     assert max(numbers(r"KL divergence ([\d.]+)", printed)) < 0.1
 
 
-def test_training_with_a_callback(tmp_path: Path) -> None:
+def test_training_with_a_callback_stops_early(tmp_path: Path) -> None:
     printed = run("training_with_a_callback.py", tmp_path)
     returns = numbers(r"return +([\d.]+), KL", printed)
     assert returns[-1] >= 400
@@ -65,7 +65,7 @@ def test_training_with_a_callback(tmp_path: Path) -> None:
     assert printed.endswith("saved, loaded, and the same action again\n")
 
 
-def test_custom_environment(tmp_path: Path) -> None:
+def test_custom_environment_learns_to_control_the_heater(tmp_path: Path) -> None:
     printed = run("custom_environment.py", tmp_path)
     before, after = numbers(r"(-[\d.]+) (?:before|after)", printed)
     assert before < -30

@@ -1,4 +1,4 @@
-"""Environments that crash, hang or give nonsense: what the training says, saves and goes on with."""
+"""Environments that crash, hang or return nonsense: the training's error, its save and its recovery."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pgfast.runs.checkpoints import list_checkpoints
 from pgfast.runs.progress_log import read_progress
 from test_run_directory import RunPython
 
-# Where workers are not forked, a new one imports what it needs.
+# If workers are not forked, a new one imports its modules first.
 TIMEOUT = 0.5 if multiprocessing.get_start_method() == "fork" else 10.0
 SMALL: dict[str, Any] = {"num_envs": 3, "n_steps": 10, "hidden_sizes": (8,), "report_every": 30, "seed": 1}
 TEXTS = {
@@ -49,7 +49,7 @@ def test_a_failure_is_named_and_the_run_saved_first(kind: str, vectorization: st
     assert saved >= read_progress(tmp_path / "run" / "progress.csv")["timesteps"].max(initial=0)
     assert verify(tmp_path / "run").timesteps == saved
     with pytest.raises((EnvironmentFailure, FloatingPointError)):
-        training.learn(100_000)  # with new games, which fail again
+        training.learn(100_000)  # with new episodes, which fail again
 
 
 def test_a_worker_that_dies_is_named() -> None:
@@ -65,7 +65,7 @@ def test_a_worker_that_hangs_is_named() -> None:
         training.learn(100_000)
 
 
-def test_an_exception_of_a_worker_brings_its_traceback() -> None:
+def test_an_exception_of_a_worker_has_its_traceback() -> None:
     with pytest.raises(EnvironmentFailure) as caught:
         agent("raise", vectorization="async").learn(100_000)
     assert any("in _fail" in note for note in caught.value.__notes__)
@@ -74,7 +74,7 @@ def test_an_exception_of_a_worker_brings_its_traceback() -> None:
 def test_an_environment_that_cannot_start_is_named() -> None:
     broken = partial(ChaosEnv, {}, fail_in_reset=True)
     for vectorization in ("sync", "async"):
-        with pytest.raises(RuntimeError, match="no new game"):
+        with pytest.raises(RuntimeError, match="no new episode"):
             pgfast.A2C(broken, **SMALL, vectorization=vectorization).learn(30)
 
 
@@ -85,7 +85,7 @@ def test_workers_are_replaced(kind: str, tmp_path: Path) -> None:
     training = agent(kind, probability, env_timeout=TIMEOUT if kind == "hang" else None, **settings)
     training.learn(3000, run_dir=tmp_path / "run")
     progress = read_progress(tmp_path / "run" / "progress.csv")
-    if kind == "nan":  # which is a number to learn from, not a worker that fails
+    if kind == "nan":  # a failed update, not a failed worker
         assert progress["updates_skipped"][-1] > 0
     else:
         assert progress["env_restarts"][-1] > 0
@@ -93,14 +93,14 @@ def test_workers_are_replaced(kind: str, tmp_path: Path) -> None:
     assert training.timesteps == 3000
 
 
-def test_the_game_that_was_open_leaves_the_losses() -> None:
-    """Every row of it that is in the rollout; the rows of the game before and after it stay."""
+def test_the_open_episode_is_left_out_of_the_losses() -> None:
+    """All its rows in the rollout are; the rows of the episodes before and after it stay."""
     training = agent("raise", 0.02, vectorization="async", max_env_restarts=1000, num_envs=2, n_steps=60)
     training.start_environments()
     seen = 0
     for _ in range(6):
         rollout = training.sampler.rollout
-        opened = [rollout.time[-1, n] for n in range(2)]  # rows of the open game that earlier rollouts had
+        opened = [rollout.time[-1, n] for n in range(2)]  # rows of the open episode in earlier rollouts
         before = training.sampler.statistics.env_restarts
         training.sampler.collect(training.timesteps, training.updates)
         for n in range(2):
@@ -128,7 +128,7 @@ def test_restarts_run_out() -> None:
     assert training.sampler.statistics.env_restarts == 3
 
 
-def test_replaced_workers_play_games_of_their_own() -> None:
+def test_replaced_workers_start_different_episodes() -> None:
     def first_observations() -> list[np.ndarray]:
         env = WorkerVectorEnv(partial(ChaosEnv, {"raise": 0.1}), 2, max_restarts=100)
         try:
@@ -150,13 +150,13 @@ def test_replaced_workers_play_games_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("env", "settings", "text"),
     [
-        ("CartPole-v1", {"max_env_restarts": 1}, 'needs worker processes, which vectorization "async" makes'),
-        ("CartPole-v1", {"max_env_restarts": -1}, "must be at least 0, got -1"),
-        ("CartPole-v1", {"env_timeout": 0.0}, "env_timeout must be positive and finite, got 0.0"),
+        ("CartPole-v1", {"max_env_restarts": 1}, 'needs the worker processes of vectorization "async"'),
+        ("CartPole-v1", {"max_env_restarts": -1}, "must be an int of at least 0, got -1"),
+        ("CartPole-v1", {"env_timeout": 0.0}, "env_timeout must be a float greater than 0 or None, got 0.0"),
         ("BreakoutNoFrameskip-v4", {"max_env_restarts": 1, "vectorization": "async"}, "native vector environment"),
     ],
 )
-def test_restarts_that_cannot_be_had_are_refused(env: str, settings: dict[str, Any], text: str) -> None:
+def test_restarts_that_are_impossible_are_refused(env: str, settings: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         pgfast.A2C(env, **settings)
 
@@ -190,13 +190,13 @@ def test_a_hang_in_the_process_ends_it(run_python: RunPython, tmp_path: Path) ->
     assert verify(run).timesteps > 0
 
 
-def test_a_slow_step_within_the_time_is_no_failure() -> None:
+def test_a_slow_step_within_the_timeout_is_no_failure() -> None:
     agent("slow", 0.05, env_timeout=2.0).learn(120)
     agent("slow", 0.05, env_timeout=2.0, vectorization="async").learn(120)
 
 
 @pytest.mark.slow
-def test_cartpole_is_learned_among_crashes() -> None:
+def test_cartpole_is_learned_despite_crashes() -> None:
     crashes = partial(ChaosEnv, {"raise": 2.5e-4, "die": 2.5e-4})
     training = pgfast.A2C(
         crashes,

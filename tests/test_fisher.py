@@ -1,4 +1,4 @@
-"""fisher_matrix."""
+"""kernels.fisher_matrix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgfast.reference import second_order as reference
 Draw = Callable[..., NDArray[np.float64]]
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
 
-# around tiles of 256 parameters, chunks of 256 rows, and blocks of 512 columns and 8192 terms of the products
+# Around tiles of 256 parameters, chunks of 256 rows, and blocks of 512 columns and 8192 terms of the products.
 SHAPES = [(1, 1), (1, 7), (9, 1), (3, 3), (40, 10), (300, 255), (256, 256), (257, 257), (31, 600), (700, 520)]
 
 
@@ -27,7 +27,7 @@ def test_fisher_matrix_matches_the_reference(
     assert_close(kernels.fisher_matrix(scores.astype(dtype)), reference.fisher_matrix(scores))
 
 
-def test_shares_of_two_workers_add_up_to_the_whole(draw: Draw, dtype: Any) -> None:
+def test_parts_of_two_workers_sum_to_the_whole(draw: Draw, dtype: Any) -> None:
     scores = draw(70, 60).astype(dtype)
     whole = kernels.fisher_matrix(scores)
     halves = kernels.fisher_matrix(scores[:30], count=70) + kernels.fisher_matrix(scores[30:], count=70)
@@ -37,7 +37,7 @@ def test_shares_of_two_workers_add_up_to_the_whole(draw: Draw, dtype: Any) -> No
     np.testing.assert_array_equal(kernels.fisher_matrix(scores, count=140), whole / 2)
 
 
-def test_the_loop_of_outer_products_of_the_course(draw: Draw) -> None:
+def test_fisher_matrix_equals_the_courses_loop_of_outer_products(draw: Draw) -> None:
     gradients = draw(50, 12)
     F = np.zeros((12, 12))
     for grad_logp in gradients:
@@ -55,28 +55,28 @@ def test_fisher_matrix_is_exactly_symmetric_and_semidefinite(shape: tuple[int, i
 
 
 def test_fisher_matrix_of_a_softmax_policy_is_its_covariance(rng: np.random.Generator) -> None:
-    # The score of the logits is e_a - p; over actions drawn in exact proportion to p, its outer products average to
+    # The score of the logits is e_a - p. Over actions in exact proportion to p, the mean of its outer products is
     # diag(p) - pp'.
     p = np.array([0.5, 0.3, 0.2])
     scores = np.eye(3)[np.repeat(np.arange(3), [50, 30, 20])] - p
     np.testing.assert_allclose(kernels.fisher_matrix(scores), np.diag(p) - np.outer(p, p), rtol=0, atol=1e-15)
 
 
-def test_huge_and_tiny_scores(draw: Draw, dtype: Any) -> None:
+def test_huge_and_tiny_scores_scale_exactly(draw: Draw, dtype: Any) -> None:
     scores = draw(30, 5).astype(dtype)
     plain = kernels.fisher_matrix(scores)
     for scale in (2.0**40, 2.0**-40):
         np.testing.assert_array_equal(kernels.fisher_matrix(dtype(scale) * scores), dtype(scale**2) * plain)
 
 
-def test_scores_that_are_not_finite_go_through(draw: Draw) -> None:
+def test_non_finite_scores_propagate_to_their_rows_and_columns(draw: Draw) -> None:
     scores = draw(10, 4)
     scores[3, 1] = np.nan
     assert np.isnan(kernels.fisher_matrix(scores)[1]).all()
     assert np.isfinite(kernels.fisher_matrix(scores)[np.ix_([0, 2, 3], [0, 2, 3])]).all()
 
 
-def test_bits_depend_on_neither_threads_nor_alignment(
+def test_results_depend_on_neither_thread_count_nor_alignment(
     draw: Draw, dtype: Any, num_threads: Callable[[int], None]
 ) -> None:
     scores = draw(1000, 530).astype(dtype)

@@ -22,11 +22,11 @@ from policy_zoo import ZOO, all_actions, make_policy, observations, some_actions
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
 
 ROWS = 9
-name_of_policy = pytest.mark.parametrize("name", ZOO)
+every_policy = pytest.mark.parametrize("name", ZOO)
 
 
 def explicit_fisher(policy: Policy, obs: NDArray[Any]) -> NDArray[np.float64]:
-    """(1/B) sum_b sum_a pi(a | s_b) s s', from the scores of all actions."""
+    """Returns (1/B) sum_b sum_a pi(a | s_b) s s', from the scores of all actions."""
     fisher = np.zeros((policy.parameters.size, policy.parameters.size))
     for actions, weights in all_actions(policy, obs):
         scores = policy.scores(obs, actions)
@@ -35,18 +35,18 @@ def explicit_fisher(policy: Policy, obs: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def implicit_fisher(policy: Policy, obs: NDArray[Any], damping: float = 0.0) -> NDArray[Any]:
-    """The products of the operator with every unit vector, as columns."""
+    """Returns the products of the operator with every unit vector, as columns."""
     operator = policy.fisher_operator(obs, damping)
     return np.stack([operator(unit) for unit in np.eye(operator.size, dtype=policy.network.dtype)], axis=1)
 
 
 def reference_product(name: str, policy: Policy, obs: Any, v: NDArray[np.float64], damping: float) -> NDArray[Any]:
     entry, parameters = ZOO[name], policy.network.parameters.astype(np.float64)
-    log_std = policy.parameters[parameters.size :].astype(np.float64) if policy.family.own_parameters else None
+    log_std = policy.parameters[parameters.size :].astype(np.float64) if policy.family.log_std_parameters else None
     return reference.product(entry.layers, parameters, obs, entry.sizes or entry.components, log_std, v, damping)
 
 
-@name_of_policy
+@every_policy
 def test_the_operator_is_the_expected_product_of_scores(name: str) -> None:
     policy, obs = make_policy(name), observations(name, ROWS)
     explicit, implicit = explicit_fisher(policy, obs), implicit_fisher(policy, obs)
@@ -54,7 +54,7 @@ def test_the_operator_is_the_expected_product_of_scores(name: str) -> None:
     np.testing.assert_allclose(implicit, explicit, rtol=0.0, atol=1e-10 * np.abs(explicit).max())
 
 
-@name_of_policy
+@every_policy
 def test_products_match_the_reference(
     name: str, rng: np.random.Generator, dtype: Any, assert_close: AssertClose
 ) -> None:
@@ -66,7 +66,7 @@ def test_products_match_the_reference(
 
 
 @pytest.mark.parametrize("layers", ["first", "middle", "conv"])
-def test_layers_that_are_split_by_columns(
+def test_products_of_layers_split_by_columns_match_the_reference(
     layers: str, rng: np.random.Generator, dtype: Any, assert_close: AssertClose
 ) -> None:
     shape, body = {
@@ -84,8 +84,8 @@ def test_layers_that_are_split_by_columns(
     assert_close(policy.fisher_vector_product(obs, v.astype(dtype)), expected)
 
 
-@name_of_policy
-def test_symmetric_and_positive_semidefinite(name: str, rng: np.random.Generator) -> None:
+@every_policy
+def test_the_operator_is_symmetric_and_positive_semidefinite(name: str, rng: np.random.Generator) -> None:
     policy, obs = make_policy(name), observations(name, ROWS)
     operator = policy.fisher_operator(obs)
     u, v = rng.standard_normal((2, operator.size))
@@ -95,21 +95,21 @@ def test_symmetric_and_positive_semidefinite(name: str, rng: np.random.Generator
     assert np.linalg.eigvalsh(fisher).min() > -1e-13 * np.abs(fisher).max()
 
 
-@name_of_policy
+@every_policy
 def test_damping_is_added_to_the_diagonal(name: str) -> None:
     policy, obs = make_policy(name), observations(name, ROWS)
     plain, damped = implicit_fisher(policy, obs), implicit_fisher(policy, obs, 0.125)
     np.testing.assert_allclose(damped, plain + 0.125 * np.eye(len(plain)), rtol=0.0, atol=1e-15)
 
 
-@name_of_policy
+@every_policy
 def test_the_operator_is_the_hessian_of_the_kl_divergence(name: str, rng: np.random.Generator) -> None:
     policy, obs = make_policy(name), observations(name, ROWS)
     at = policy.parameters.copy()
     nodes = list(all_actions(policy, obs))
 
     def kl_gradient(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
-        """grad KL(pi_old, pi) = -E_old[grad log pi], the mean over rows."""
+        """Returns grad KL(pi_old, pi) = -E_old[grad log pi], averaged over the rows."""
         policy.parameters[:] = parameters
         return sum(policy.gradient(obs, actions, RowGradients(-weights / ROWS)) for actions, weights in nodes)  # type: ignore[return-value]
 
@@ -128,7 +128,7 @@ def test_the_operator_is_the_hessian_of_the_kl_divergence(name: str, rng: np.ran
         assert curvature == pytest.approx(direction @ product, rel=1e-5)
 
 
-@name_of_policy
+@every_policy
 def test_the_operator_keeps_its_forward_pass(name: str, rng: np.random.Generator) -> None:
     policy, obs = make_policy(name), observations(name, ROWS)
     operator, v = policy.fisher_operator(obs, 0.1), rng.standard_normal(policy.parameters.size)
@@ -141,8 +141,8 @@ def test_the_operator_keeps_its_forward_pass(name: str, rng: np.random.Generator
     np.testing.assert_array_equal(operator(v), before)
 
 
-@name_of_policy
-def test_two_halves_with_a_common_count_add_up_to_the_whole(name: str, rng: np.random.Generator, dtype: Any) -> None:
+@every_policy
+def test_two_halves_with_a_common_count_sum_to_the_whole(name: str, rng: np.random.Generator, dtype: Any) -> None:
     policy, obs = make_policy(name, dtype), observations(name, 50, dtype)
     v = rng.standard_normal(policy.parameters.size).astype(dtype)
     whole = policy.fisher_operator(obs)(v)
@@ -156,7 +156,7 @@ def test_two_halves_with_a_common_count_add_up_to_the_whole(name: str, rng: np.r
         policy.fisher_operator(obs, count=0)
 
 
-def test_the_operator_outlives_what_it_was_made_from(rng: np.random.Generator) -> None:
+def test_the_operator_outlives_its_policy_and_observations(rng: np.random.Generator) -> None:
     policy, obs = make_policy("gaussian-tanh"), observations("gaussian-tanh", 50)
     operator, v = policy.fisher_operator(obs), rng.standard_normal(policy.parameters.size)
     before = operator(v)
@@ -169,7 +169,7 @@ def test_the_operator_outlives_what_it_was_made_from(rng: np.random.Generator) -
 
 @pytest.mark.parametrize("rows", [1, 700])
 @pytest.mark.parametrize("name", ["multi-categorical", "gaussian-tanh", "state-std-tanh", "categorical-cnn"])
-def test_the_number_of_threads_changes_no_bit(
+def test_results_do_not_depend_on_thread_count(
     name: str, rows: int, rng: np.random.Generator, dtype: Any, num_threads: Callable[[int], None]
 ) -> None:
     policy, obs = make_policy(name, dtype), observations(name, rows, dtype)
@@ -188,15 +188,15 @@ def test_the_number_of_threads_changes_no_bit(
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 129, 2048])
-def test_the_mean_over_rows_does_not_depend_on_how_they_are_split(rows: int, rng: np.random.Generator) -> None:
+def test_the_product_of_a_batch_is_the_mean_over_its_rows(rows: int, rng: np.random.Generator) -> None:
     policy, obs = make_policy("gaussian-tanh"), observations("gaussian-tanh", rows)
     v = rng.standard_normal(policy.parameters.size)
     row_by_row = sum(policy.fisher_vector_product(obs[b : b + 1], v) for b in range(rows)) / rows
     np.testing.assert_allclose(policy.fisher_vector_product(obs, v), row_by_row, rtol=0.0, atol=1e-12)
 
 
-@name_of_policy
-def test_conjugate_gradient_takes_the_operator_and_the_product_alike(name: str, rng: np.random.Generator) -> None:
+@every_policy
+def test_conjugate_gradient_solves_alike_with_the_operator_and_its_product(name: str, rng: np.random.Generator) -> None:
     policy, obs = make_policy(name), observations(name, 40)
     b = rng.standard_normal(policy.parameters.size)
     native = kernels.conjugate_gradient(policy.fisher_operator(obs), b, max_iterations=8, damping=0.1)
@@ -207,7 +207,7 @@ def test_conjugate_gradient_takes_the_operator_and_the_product_alike(name: str, 
     assert native.iterations == python.iterations
 
 
-def test_the_value_has_no_part_in_the_fisher_information() -> None:
+def test_the_value_head_does_not_enter_the_fisher_information() -> None:
     network = nn.mlp(4, 4, (6,), dtype=np.float64)
     policy = ActorCritic(network, spaces.Discrete(3))
     fisher = implicit_fisher(policy, observations("categorical-tanh", ROWS))
@@ -219,7 +219,7 @@ def test_the_value_has_no_part_in_the_fisher_information() -> None:
     assert fisher[~value].any()
 
 
-def test_what_makes_no_fisher_information_is_refused() -> None:
+def test_non_finite_parameters_and_observations_are_refused() -> None:
     policy = GaussianPolicy(nn.mlp(3, 2, (4,)), -50.0)
     obs = np.zeros((2, 3), np.float32)
     with pytest.raises(ValueError, match=r"^Policy.fisher_operator: log_std must be finite, and so must exp\(-2"):
@@ -231,6 +231,6 @@ def test_what_makes_no_fisher_information_is_refused() -> None:
     policy.parameters[-3] = np.inf
     with pytest.raises(ValueError, match=r"^Policy.fisher_operator: network outputs must be finite, got inf at "):
         policy.fisher_operator(obs)
-    obs[1, 1] = np.inf  # which the tanh that follows would hide
+    obs[1, 1] = np.inf  # the tanh would hide it
     with pytest.raises(ValueError, match=r"^Policy.fisher_operator: x must be finite, got inf at flat index 4$"):
         policy.fisher_operator(obs)

@@ -1,4 +1,4 @@
-"""The floor plan: what a file may include or import, and what no file may call."""
+"""The floor plan: the files and packages that a file may include or import, and the calls that none may make."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CPP = ROOT / "cpp" / "pgfast"
 PYTHON = Path(pgfast.__file__).resolve().parent
 
 CPP_FLOORS = {"base": 0, "linalg": 1, "optim": 1, "nn": 2, "dist": 2, "rl": 3}
-# floor: its groups, each of files or one folder whose members may use each other
+# floor: its groups, each several files or one folder, whose members may import each other
 PYTHON_FLOORS = {
     5: [
         {"reference"},
@@ -36,7 +36,7 @@ PYTHON_FLOORS = {
     15: [{"cli", "__main__", "__init__"}],
 }
 GROUPS = {name: (floor, group) for floor, groups in PYTHON_FLOORS.items() for group in groups for name in group}
-OPTIONAL = ["ale_py", "matplotlib", "imageio_ffmpeg", "tensorboardX"]
+OPTIONAL = ["ale_py", "matplotlib", "imageio_ffmpeg", "pygame", "tensorboardX"]
 CODE_FROM_DATA = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
 CPP_FILES = sorted(path for path in CPP.rglob("*") if path.suffix in (".hpp", ".cpp"))
@@ -50,12 +50,12 @@ def includes(path: Path) -> list[str]:
 
 
 def package_of(path: Path) -> list[str]:
-    """The names of the package that a module lies in: ["pgfast", "envs"]."""
+    """Returns the package of a module as a list of names, such as ["pgfast", "envs"]."""
     return ["pgfast", *path.relative_to(PYTHON).parent.parts]
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Absolute names of all that a module imports, wherever and however: "gymnasium.spaces", "pgfast.envs.make"."""
+    """Yields the absolute name of every import of a module, anywhere and in any form, such as "gymnasium.spaces"."""
     return imported_below(ast.parse(path.read_text()), path)
 
 
@@ -69,12 +69,12 @@ def imported_below(tree: ast.AST, path: Path) -> Iterator[str]:
             base = ".".join([*parts, *([node.module] if node.module else [])])
             yield from (f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            yield from (str(given.value) for given in node.args[:1] if isinstance(given, ast.Constant))
+            yield from (str(name.value) for name in node.args[:1] if isinstance(name, ast.Constant))
 
 
 def place(name: str) -> tuple[int, set[str]]:
-    """The floor and the group of a module's first name below the package."""
-    assert name in GROUPS, f"{name} is on no floor: give it one here and in the design"
+    """Returns the floor and the group of a name directly below the package."""
+    assert name in GROUPS, f"{name} is on no floor: add it here and in the design"
     return GROUPS[name]
 
 
@@ -82,8 +82,8 @@ def first_name(path: Path) -> str:
     return path.relative_to(PYTHON).parts[0].removesuffix(".py")
 
 
-def own_imports(path: Path) -> Iterator[str]:
-    """The first names below the package of what a module imports of it; "from pgfast import Rng" is "__init__"."""
+def package_imports(path: Path) -> Iterator[str]:
+    """Yields the name directly below the package for each import from it; "from pgfast import Rng" is "__init__"."""
     for name in imports(path):
         parts = name.split(".")
         if parts[0] == "pgfast" and name != "pgfast.__version__":
@@ -91,13 +91,13 @@ def own_imports(path: Path) -> Iterator[str]:
 
 
 def module_graph() -> dict[str, set[str]]:
-    """Every module of the package and the modules that it imports."""
+    """Maps every module of the package to the modules that it imports."""
     names = {path: ".".join([*package_of(path), path.stem]).removesuffix(".__init__") for path in MODULES}
     graph: dict[str, set[str]] = {name: set() for name in names.values()}
     for path, name in names.items():
-        for wanted in imports(path):
-            module = wanted if wanted in names.values() else wanted.rpartition(".")[0]
-            if module in names.values() and wanted not in ("pgfast._core", "pgfast._cpu"):  # the native modules
+        for imported in imports(path):
+            module = imported if imported in names.values() else imported.rpartition(".")[0]
+            if module in names.values() and imported not in ("pgfast._core", "pgfast._cpu"):  # the native modules
                 graph[name].add(module)
     return graph
 
@@ -113,7 +113,7 @@ def test_the_files_are_found() -> None:
 
 
 @cpp_file
-def test_the_core_knows_nothing_of_python(path: Path) -> None:
+def test_the_core_does_not_depend_on_python(path: Path) -> None:
     for name in includes(path):
         assert not name.startswith("pybind11")
         assert name not in ("Python.h", "arrays.hpp", "omp.h")
@@ -133,20 +133,19 @@ def test_a_core_file_includes_its_own_folder_and_floors_below(path: Path) -> Non
 @module
 def test_a_module_imports_floors_below_and_its_own_group(path: Path) -> None:
     floor, group = place(first_name(path))
-    for name in own_imports(path):
+    for name in package_imports(path):
         assert name in group or place(name)[0] < floor, name
 
 
-def test_no_module_imports_itself_by_a_detour() -> None:
+def test_imports_form_no_cycle() -> None:
     graph = module_graph()
     assert len(graph) == len(MODULES)
-    with_circles = TopologicalSorter(graph)
-    with_circles.prepare()  # raises CycleError, which lists the circle
+    TopologicalSorter(graph).prepare()  # raises CycleError, which lists the cycle
 
 
 @module
-def test_no_import_hides_in_a_function(path: Path) -> None:
-    """Optional packages may: they need not be there. So may the two files whose purpose is to import on demand."""
+def test_no_import_is_inside_a_function(path: Path) -> None:
+    """Except optional packages, which may be missing, and the two files whose purpose is to import on demand."""
     if path in (PYTHON / "__init__.py", PYTHON / "_native.py"):
         return
     for function in ast.walk(ast.parse(path.read_text())):
@@ -156,13 +155,13 @@ def test_no_import_hides_in_a_function(path: Path) -> None:
 
 
 @module
-def test_gymnasium_begins_at_floor_six(path: Path) -> None:
+def test_gymnasium_is_imported_only_from_floor_six_on(path: Path) -> None:
     if place(first_name(path))[0] < 6:
         assert not [name for name in imports(path) if name.split(".")[0] == "gymnasium"]
 
 
 @module
-def test_the_reference_stands_alone(path: Path) -> None:
+def test_the_reference_neither_imports_the_package_nor_is_imported_by_it(path: Path) -> None:
     names = [name for name in imports(path) if name.startswith("pgfast")]
     if path.parent.name == "reference":
         assert all(name.startswith("pgfast.reference") for name in names)
@@ -177,7 +176,7 @@ def test_an_optional_package_is_imported_in_one_file(package: str) -> None:
 
 
 @module
-def test_data_is_never_code(path: Path) -> None:
+def test_no_module_executes_data(path: Path) -> None:
     assert not [name for name in imports(path) if name.split(".")[0] in CODE_FROM_DATA]
     for call in calls(path):
         name = ast.unparse(call.func)

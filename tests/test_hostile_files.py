@@ -1,4 +1,4 @@
-"""Files from strangers: each is an agent or a CheckpointError, soon, in little memory, and nothing is executed."""
+"""Untrusted files: each yields an agent or a CheckpointError, soon, in little memory, and nothing is executed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pgfast
 from pgfast.loading import verify
 from pgfast.runs.checkpoints import latest_checkpoint
 
-# In a process of its own, which sees what is imported, executed and unpickled, and how much memory that took.
+# Runs in a new process, which records imports, executed and unpickled code, and memory.
 LOAD_ALL = """
 import json, resource, sys, time
 from pathlib import Path
@@ -41,7 +41,7 @@ watching = False
 sys.addaudithook(watch)
 
 def peak():
-    # In MB, of the process so far: the corpus is written by another, as that takes more than reading any of it.
+    # In MB, the peak of the process: another process writes the corpus, as that takes more memory than reading it.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 results = []
@@ -98,7 +98,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_changed(run: Path, data: st.DataObject) -> None:
-    """Changes bytes of one file of a run, reads it, and puts it back."""
+    """Changes bytes of one file of a run, reads the run, and restores the file."""
     newest = latest_checkpoint(run / "checkpoints")
     assert newest is not None
     files = [run / "model.safetensors", *sorted(newest.iterdir()), run / "progress.csv", run / "config.json"]
@@ -129,7 +129,7 @@ def read_changed(run: Path, data: st.DataObject) -> None:
 
 @settings(max_examples=150)
 @given(data=st.data())
-def test_changed_bytes_give_an_agent_or_the_error(run: Path, data: st.DataObject) -> None:
+def test_changed_bytes_lead_to_an_agent_or_the_error(run: Path, data: st.DataObject) -> None:
     read_changed(run, data)
 
 
@@ -137,5 +137,5 @@ def test_changed_bytes_give_an_agent_or_the_error(run: Path, data: st.DataObject
 @pytest.mark.timeout(7200)
 @settings(max_examples=20_000)
 @given(data=st.data())
-def test_many_changed_bytes_give_an_agent_or_the_error(run: Path, data: st.DataObject) -> None:
+def test_many_changed_bytes_lead_to_an_agent_or_the_error(run: Path, data: st.DataObject) -> None:
     read_changed(run, data)

@@ -1,4 +1,4 @@
-"""The weights that a network starts with."""
+"""The initial weights of a network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def build(dtype: Any, seed: int) -> nn.Network:
 
 
 def weights(network: nn.Network) -> list[NDArray[Any]]:
-    """Each layer's weight as a matrix ``[fan_in, outputs]``."""
+    """Returns each layer's weight as a matrix ``[fan_in, outputs]``."""
     blocks = [block for block in network.layout if block.name.endswith("weight")]
     return [network.parameters[block.slice].reshape(-1, block.shape[-1]) for block in blocks]
 
@@ -51,24 +51,24 @@ def test_weights_match_the_reference(dtype: Any) -> None:
         np.testing.assert_allclose(weight, expected, atol=2e-4 if dtype == np.float32 else 1e-11)
 
 
-def test_weights_are_a_function_of_the_seed() -> None:
+def test_weights_are_determined_by_the_seed() -> None:
     same, again, other = build(np.float32, 5), build(np.float32, 5), build(np.float32, 6)
     np.testing.assert_array_equal(same.parameters, again.parameters)
     for one, two in zip(weights(same), weights(other), strict=True):
         assert np.abs(one - two).max() > 0.1
 
 
-def test_layers_of_one_shape_start_differently() -> None:
+def test_layers_of_equal_shape_get_different_weights() -> None:
     first, second, _ = weights(nn.mlp(16, 1, (16, 16)))
     assert np.abs(first - second).max() > 0.1
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_small_matrices_are_uniformly_distributed_rotations(seed: int) -> None:
+def test_small_matrices_are_uniformly_distributed_orthogonal_matrices(seed: int) -> None:
     # Entries of a uniform orthogonal n x n matrix have mean 0 and variance 1/n.
     entries = np.concatenate([weights(nn.mlp(2, 2, (), dtype=np.float64, seed=1000 * seed + k))[0] for k in range(400)])
     assert abs(entries.mean()) < 4.0 / math.sqrt(2.0 * entries.size)
     assert abs((entries**2).mean() - 0.5) < 1e-12
-    # The mean of x^4 on a circle is 3/8; sign or column bias of the QR would show in the first entry alone.
+    # The mean of x^4 on a circle is 3/8. A sign or column bias of the QR decomposition would show in the first entry.
     assert abs((entries[::2, 0] ** 4).mean() - 0.375) < 4.0 * 0.25 / math.sqrt(400)
     assert abs(entries[::2, 0].mean()) < 4.0 * math.sqrt(0.5 / 400)

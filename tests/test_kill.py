@@ -1,4 +1,4 @@
-"""Runs that are killed, or asked to stop, at any moment."""
+"""Runs that are killed or asked to stop at any moment."""
 
 from __future__ import annotations
 
@@ -44,26 +44,26 @@ def wait_for(process: subprocess.Popen[str], path: Path) -> None:
         time.sleep(0.01)
 
 
-def litter(run: Path) -> list[str]:
-    """Files with temporary names."""
+def leftover_files(run: Path) -> list[str]:
+    """Returns the files with temporary names."""
     return [str(path) for path in run.rglob(".*") if path.name != ".lock"]
 
 
-def kill_and_resume(folder: Path, moments: int) -> None:
-    """Kills a run, resumes it, kills it again; each time it must be whole, and no older than one save before."""
+def kill_and_resume(folder: Path, kills: int) -> None:
+    """Kills and resumes a run repeatedly. Each time its files must be intact, and its state at most one save old."""
     run = folder / "run"
     rng = random.Random(4)
     process = start(folder, *TRAIN)
     wait_for(process, run / "config.json")
     reached = 0
-    for _ in range(moments):
+    for _ in range(kills):
         time.sleep(rng.uniform(0.0, 0.6))
         process.kill()
         process.communicate()
         checkpoints = list_checkpoints(run / "checkpoints")
         if checkpoints:
             saved = int(checkpoints[-1].name)
-            rows = read_progress(run / "progress.csv")["timesteps"]  # raises for a torn row
+            rows = read_progress(run / "progress.csv")["timesteps"]  # raises if a row is incomplete
             assert verify(run).timesteps >= 0
             assert saved >= reached
             assert len(rows) == 0 or rows[-1] - saved <= SYNC_EVERY + 20
@@ -72,22 +72,22 @@ def kill_and_resume(folder: Path, moments: int) -> None:
         line = process.stdout.readline() if process.stdout else ""
         assert line.startswith("resuming run at"), (line, process.communicate())
         assert f"{reached:,} timesteps, exactly" in line or "nothing was saved yet" in line or reached == 0
-        assert not [name for name in litter(run) if "old" in name or "replaced" in name or "tmp" in name]
+        assert not [name for name in leftover_files(run) if "old" in name or "replaced" in name or "tmp" in name]
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=30)
     assert (process.returncode, error) == (143, "")
-    assert litter(run) == []
+    assert leftover_files(run) == []
     assert verify(run).timesteps > 0
 
 
 @pytest.mark.slow
-def test_20_kills(tmp_path: Path) -> None:
+def test_a_run_survives_20_kills(tmp_path: Path) -> None:
     kill_and_resume(tmp_path, 20)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_200_kills(tmp_path: Path) -> None:
+def test_a_run_survives_200_kills(tmp_path: Path) -> None:
     kill_and_resume(tmp_path, 200)
 
 
@@ -135,10 +135,10 @@ def test_a_signal_during_a_step_ends_the_run_after_its_update(tmp_path: Path) ->
     assert verify(tmp_path / "run").timesteps == 2
 
 
-@pytest.mark.parametrize(("what", "number", "code"), [("step", signal.SIGINT, 130), ("kernel", signal.SIGTERM, 143)])
-def test_a_second_signal_ends_at_once(what: str, number: int, code: int, tmp_path: Path) -> None:
-    process = start(tmp_path, code=SLOW_STEP.format(seconds=60.0) if what == "step" else LONG_KERNEL)
-    wait_for(process, tmp_path / f"in_{what}")
+@pytest.mark.parametrize(("during", "number", "code"), [("step", signal.SIGINT, 130), ("kernel", signal.SIGTERM, 143)])
+def test_a_second_signal_ends_the_run_at_once(during: str, number: int, code: int, tmp_path: Path) -> None:
+    process = start(tmp_path, code=SLOW_STEP.format(seconds=60.0) if during == "step" else LONG_KERNEL)
+    wait_for(process, tmp_path / f"in_{during}")
     process.send_signal(number)
     time.sleep(0.05)
     began = time.monotonic()
@@ -146,7 +146,7 @@ def test_a_second_signal_ends_at_once(what: str, number: int, code: int, tmp_pat
     process.communicate(timeout=30)
     assert process.returncode == code
     assert time.monotonic() - began < 0.5
-    if what == "step":
+    if during == "step":
         assert verify(tmp_path / "run").timesteps == 0
 
 

@@ -25,7 +25,7 @@ FAMILIES = ["Categorical", "MultiCategorical", "DiagGaussian"]
 
 
 def two_policies(family: str, draw: Draw, dtype: Any, rows: int) -> tuple[Any, Any, Any]:
-    """Two distributions of one family, and actions that the second drew."""
+    """Returns two distributions of one family, and actions sampled from the second."""
     new: Distribution[Any]
     old: Distribution[Any]
     if family == "DiagGaussian":
@@ -38,15 +38,16 @@ def two_policies(family: str, draw: Draw, dtype: Any, rows: int) -> tuple[Any, A
 
 
 class Loss:
-    """One of the losses on columns ``[B]``: the native call, that of its gradient, and the reference of both.
+    """A loss of columns ``[B]``: its native values, its native gradient, and the reference of both.
 
-    The surrogate takes its log_prob as logits of two actions, the first of which is taken, against a uniform policy.
+    For the surrogate, the column "logit" defines a new policy over two actions, [logit, 0]. The old policy is uniform,
+    and the first action is taken in every row.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.columns = {"a2c": A2C_COLUMNS, "policy_gradient": A2C_COLUMNS[:3]}.get(name, ("logit", "advantages"))
-        self.of = {"log_prob", "entropy", "values"} & set(self.columns)  # what it has a gradient at
+        self.differentiable = {"log_prob", "entropy", "values"} & set(self.columns)  # columns with a row gradient
 
     def draw(self, draw: Draw, rows: int) -> Columns:
         return {name: draw(rows) for name in self.columns}
@@ -118,7 +119,7 @@ def test_losses_and_gradients_match_the_reference(
     values, gradient = loss.gradient(cast(columns, dtype), valid, count)
     expected_values, expected = loss.reference(columns, valid, count)
     assert all(isinstance(value, float) for value in values)
-    exact = 1e-5 if dtype == np.float32 and loss.name == "trpo_surrogate" else 1e-10  # sums are float64 for both
+    exact = 1e-5 if dtype == np.float32 and loss.name == "trpo_surrogate" else 1e-10  # sums are float64 in both
     np.testing.assert_allclose(values, expected_values, rtol=exact, atol=exact)
     assert loss.values(cast(columns, dtype), valid, count) == values
     for rows_found, rows_expected in zip(gradient, expected, strict=True):
@@ -133,7 +134,7 @@ def test_gradients_are_derivatives_of_the_loss(
 ) -> None:
     columns, valid = loss.draw(draw, 6), mask(rng, 6)
     _, gradient = loss.gradient(columns, valid, count)
-    for name in loss.of:
+    for name in loss.differentiable:
 
         def total(at: NDArray[np.float64], name: str = name) -> float:
             return loss.values({**columns, name: at}, valid, count)[-1]
@@ -142,7 +143,9 @@ def test_gradients_are_derivatives_of_the_loss(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_gradient_of_the_surrogate_away_from_the_old_policy(family: str, draw: Draw, rng: np.random.Generator) -> None:
+def test_the_surrogate_gradient_is_its_derivative_away_from_the_old_policy(
+    family: str, draw: Draw, rng: np.random.Generator
+) -> None:
     new, old, actions = two_policies(family, draw, np.float64, 6)
     advantages, valid = draw(6), mask(rng, 6)
     _, rows = losses.trpo_surrogate_gradient(new, old, actions, advantages, valid)
@@ -159,7 +162,7 @@ def test_gradient_of_the_surrogate_away_from_the_old_policy(family: str, draw: D
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_at_the_old_policy_the_surrogate_has_the_policy_gradient(family: str, draw: Draw, dtype: Any) -> None:
+def test_the_surrogate_gradient_at_the_old_policy_is_the_policy_gradient(family: str, draw: Draw, dtype: Any) -> None:
     _, old, actions = two_policies(family, draw, dtype, 50)
     advantages = draw(50).astype(dtype)
     loss, surrogate = losses.trpo_surrogate_gradient(old, old, actions, advantages)
@@ -190,9 +193,7 @@ def test_a_clamped_ratio_has_no_gradient(dtype: Any) -> None:
     np.testing.assert_allclose(rows.log_prob, np.where(inside, -ratio / 7.0, 0.0), rtol=1e-4)
 
 
-def test_shares_of_two_workers_add_up_to_the_whole(
-    loss: Loss, draw: Draw, rng: np.random.Generator, dtype: Any
-) -> None:
+def test_parts_of_two_workers_sum_to_the_whole(loss: Loss, draw: Draw, rng: np.random.Generator, dtype: Any) -> None:
     columns, valid = cast(loss.draw(draw, 64), dtype), mask(rng, 64)
     count, tolerance = int(np.count_nonzero(valid)), 1e-6 if dtype == np.float32 else 1e-12
     whole, gradient = loss.gradient(columns, valid)
@@ -207,7 +208,9 @@ def test_shares_of_two_workers_add_up_to_the_whole(
             np.testing.assert_array_equal(parts, getattr(gradient, name))
 
 
-def test_a_count_of_the_valid_rows_changes_no_bit(loss: Loss, draw: Draw, rng: np.random.Generator, dtype: Any) -> None:
+def test_the_default_count_is_the_number_of_valid_rows(
+    loss: Loss, draw: Draw, rng: np.random.Generator, dtype: Any
+) -> None:
     columns, valid = cast(loss.draw(draw, 30), dtype), mask(rng, 30)
     alone, counted = loss.gradient(columns, valid), loss.gradient(columns, valid, int(np.count_nonzero(valid)))
     assert counted[0] == alone[0]
@@ -215,7 +218,7 @@ def test_a_count_of_the_valid_rows_changes_no_bit(loss: Loss, draw: Draw, rng: n
         np.testing.assert_array_equal(one, other)
 
 
-def test_no_valid_row_adds_zeros_to_a_count(loss: Loss, draw: Draw, dtype: Any) -> None:
+def test_with_a_count_a_part_without_valid_rows_adds_zeros(loss: Loss, draw: Draw, dtype: Any) -> None:
     columns, valid = cast(loss.draw(draw, 5), dtype), np.zeros(5, bool)
     with pytest.raises(ValueError, match=rf"^{loss.name}_gradient: valid must mark at least one row$"):
         loss.gradient(columns, valid)
@@ -225,7 +228,7 @@ def test_no_valid_row_adds_zeros_to_a_count(loss: Loss, draw: Draw, dtype: Any) 
 
 
 @pytest.mark.parametrize(("count", "kind"), [(0, ValueError), (-3, ValueError), (2.0, TypeError), ("2", TypeError)])
-def test_a_count_is_a_positive_int(loss: Loss, count: Any, kind: type[Exception], draw: Draw) -> None:
+def test_the_count_must_be_a_positive_int(loss: Loss, count: Any, kind: type[Exception], draw: Draw) -> None:
     columns = loss.draw(draw, 4)
     for call, name in ((loss.values, loss.name), (loss.gradient, f"{loss.name}_gradient")):
         with pytest.raises(kind, match=rf"^{name}: count must be "):
@@ -239,7 +242,7 @@ def test_invalid_rows_are_not_read_and_have_no_gradient(
     columns, valid = cast(loss.draw(draw, 40), dtype), mask(rng, 40)
     clean_values, clean = loss.gradient(columns, valid)
     for name, column in columns.items():
-        if name != "logit":  # of a policy, whose actions must have probabilities
+        if name != "logit":  # the policy's logits must be finite
             column[~valid] = np.nan
     values, gradient = loss.gradient(columns, valid)
     assert values == clean_values
@@ -248,7 +251,7 @@ def test_invalid_rows_are_not_read_and_have_no_gradient(
         assert rows is None or not rows[~valid].any()
 
 
-def test_a2c_by_hand() -> None:
+def test_a2c_matches_a_calculation_by_hand() -> None:
     log_prob, advantages = np.array([-1.0, -2.0]), np.array([3.0, -1.0])
     entropy, returns, values = np.array([0.5, 1.5]), np.array([1.0, 5.0]), np.array([0.0, 2.0])
     (policy, value, total), rows = losses.a2c_gradient(log_prob, advantages, entropy, returns, values, 0.1, 0.25)
@@ -260,7 +263,7 @@ def test_a2c_by_hand() -> None:
     np.testing.assert_allclose(rows.values, [-0.25, -0.75])
 
 
-def test_the_bonus_without_a_coefficient_is_none(draw: Draw) -> None:
+def test_without_a_coefficient_there_is_no_entropy_bonus(draw: Draw) -> None:
     log_prob, advantages, entropy = draw(5), draw(5), draw(5)
     plain = losses.policy_gradient_gradient(log_prob, advantages)
     loss, rows = losses.policy_gradient_gradient(log_prob, advantages, entropy=entropy)
@@ -270,7 +273,7 @@ def test_the_bonus_without_a_coefficient_is_none(draw: Draw) -> None:
     assert with_bonus == losses.policy_gradient(log_prob, advantages) - 0.5 * entropy.mean()
 
 
-def test_uniform_policy_has_a_closed_form_gradient() -> None:
+def test_a_uniform_policy_has_the_closed_form_gradient() -> None:
     # p_a = 1/3, entropy at its maximum: d/d l_a = -A ([a = action] - 1/3) / B.
     policy, actions = Categorical(np.zeros((2, 3))), np.array([0, 2])
     advantages, returns, values = np.array([3.0, -6.0]), np.array([2.0, 2.0]), np.array([1.0, 4.0])

@@ -1,4 +1,4 @@
-"""Model files: what is written comes back bit for bit; nothing else is read."""
+"""Model files: every array is read back bit for bit, and nothing else is read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def example() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def forge(tensors: dict[str, Any], data: bytes = b"", metadata: Any = METADATA) -> bytes:
-    """A file with a header of our choice."""
+    """A file with the given header."""
     header = json.dumps({"__metadata__": {"pgfast": metadata}, **tensors}).encode()
     return len(header).to_bytes(8, "little") + header + data
 
@@ -101,7 +101,7 @@ def test_numbers_that_are_not_finite_are_neither_written_nor_read(bad: float) ->
         ("a", np.broadcast_to(np.float32(0), (2**30,)), ValueError),
     ],
 )
-def test_what_could_not_be_read_is_not_written(name: str, array: Any, error: type[Exception]) -> None:
+def test_arrays_that_could_not_be_read_are_not_written(name: str, array: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="write_model"):
         encode_model({name: array}, {})
 
@@ -128,18 +128,19 @@ def test_too_much_metadata_is_not_written() -> None:
         ({"a": tensor(data_offsets={"0": 8})}, bytes(8), "do not fit"),
         ({"a": tensor(shape=(-1, -2))}, bytes(8), "do not fit"),
         ({"a": tensor(shape=(True, 2))}, bytes(8), "do not fit"),
-        ({"a": tensor(shape=2)}, bytes(8), "shape"),
+        ({"a": tensor(shape=2)}, bytes(8), "expected a sequence"),
         ({"a": tensor(shape=(2**62, 2**62))}, bytes(8), "do not fit"),
         ({"a": tensor(shape=(0, 2**31, 2**31, 2**31), data_offsets=(0, 0))}, b"", "do not fit"),
-        ({"a": tensor(shape=(2, 1, 1, 1, 1, 1, 1, 1, 1))}, bytes(8), "shape"),
-        ({"a": tensor(dtype="F16")}, bytes(8), "dtype"),
-        ({"a": tensor(dtype="O")}, bytes(8), "dtype"),
-        ({"a": tensor(dtype=["F32"])}, bytes(8), "dtype"),
+        ({"a": tensor(shape=(2, 1, 1, 1, 1, 1, 1, 1, 1))}, bytes(8), "more than 8 dimensions"),
+        ({"a": tensor(dtype="F16")}, bytes(8), "do not fit"),
+        ({"a": tensor(dtype="F16", shape=(4,))}, bytes(8), "dtype float16"),
+        ({"a": tensor(dtype="O")}, bytes(8), "unknown variant `O`"),
+        ({"a": tensor(dtype=["F32"])}, bytes(8), "expected string or map"),
         ({"a": tensor(extra=1)}, bytes(8), "exactly dtype, shape"),
         ({"a": {"dtype": "F32"}}, bytes(8), "exactly dtype, shape"),
         ({"a": [1]}, bytes(8), "exactly dtype, shape"),
-        ({"a": tensor(shape=[[2]])}, bytes(8), "nested more than 3 deep"),
-        ({"../a b": tensor()}, bytes(8), "name '../a b' is not allowed"),
+        ({"a": tensor(shape=[[2]])}, bytes(8), "expected usize"),
+        ({"../a b": tensor()}, bytes(8), "array names are .* got '../a b'"),
         ({"a": tensor(dtype="BOOL", shape=(8,))}, bytes(7) + b"\x02", "neither 0 nor 1"),
         ({f"a{n}": tensor(shape=[0], data_offsets=(0, 0)) for n in range(5000)}, b"", "more than 4096 arrays"),
     ],
@@ -157,8 +158,8 @@ def test_forged_headers_are_refused(tensors: dict[str, Any], data: bytes, reason
         ("[]", "metadata is not a JSON object"),
         ('{"version": 2, "metadata": {}}', "metadata has version 2; this pgfast reads 1"),
         ('{"version": 1}', "metadata is not a JSON object"),
-        ('{"version": 1, "metadata": {"a": 1, "a": 1}}', "twice"),
-        ('{"version": 1, "metadata": ' + "[" * 50 + "]" * 50 + "}", "nested"),
+        ('{"version": 1, "metadata": {"a": 1, "a": 1}}', "occurs twice"),
+        ('{"version": 1, "metadata": ' + "[" * 5000 + "]" * 5000 + "}", "nested"),
         ("\ud800", "metadata is not valid JSON"),
     ],
 )
@@ -191,7 +192,7 @@ def test_every_truncation_is_refused() -> None:
 
 
 @given(st.data())
-def test_a_changed_byte_gives_a_model_or_the_error(draw: st.DataObject) -> None:
+def test_a_changed_byte_leads_to_a_model_or_the_error(draw: st.DataObject) -> None:
     data = bytearray(encode_model(*example()))
     for _ in range(draw.draw(st.integers(1, 3))):
         data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))

@@ -1,4 +1,4 @@
-"""Which native module is imported, and what happens where none fits."""
+"""Which native module is imported, and what happens if none fits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgfast import _native
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
-# Some of every kernel, written to a file: the same code runs in this process and in one that forces a variant.
+# A sample of every kernel. The same code runs in this process and in one that forces a variant.
 COMPUTE = """
 import numpy as np, pgfast
 from pgfast import kernels, losses, nn, optim
@@ -59,7 +59,7 @@ def test_native_info_describes_the_module() -> None:
 
 
 @pytest.mark.parametrize("variant", pgfast.native_info()["supported"])
-def test_every_variant_gives_close_results(variant: str, run_python: RunPython, tmp_path: Path) -> None:
+def test_every_variant_computes_close_results(variant: str, run_python: RunPython, tmp_path: Path) -> None:
     file = tmp_path / "results.npz"
     code = f"{COMPUTE}\nnp.savez({str(file)!r}, isa=pgfast.native_info()['isa'], **results)"
     finished = run_python(code, PGFAST_ISA=variant)
@@ -88,7 +88,7 @@ def test_an_unknown_variant_is_an_import_error(run_python: RunPython) -> None:
     assert finished.stderr.splitlines()[-1] == f"ImportError: PGFAST_ISA=v9: this machine supports {supported}"
 
 
-def test_a_module_that_cannot_be_imported_explains_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_native_module_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> None:
         raise ImportError(f"{name} is missing")
 
@@ -106,7 +106,7 @@ class FakeCpu:
 
 
 @pytest.mark.parametrize(("level", "variants"), [(3, ["v3", "v2"]), (2, ["v2"])])
-def test_a_processor_gets_the_variants_it_supports(
+def test_a_cpu_gets_the_variants_that_it_supports(
     level: int, variants: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "AMD64")
@@ -118,13 +118,13 @@ def test_a_processor_gets_the_variants_it_supports(
     assert _native._choose_variant() == "v2"
 
 
-def test_a_processor_that_is_too_old_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr(importlib, "import_module", lambda name: FakeCpu(1))
     with pytest.raises(ImportError, match=r"^pgfast: this CPU lacks SSE4.2"):
         _native._supported_variants()
 
 
-def test_other_processors_have_one_variant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_cpus_have_one_variant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "arm64")
     assert _native._supported_variants() == ["generic"]

@@ -1,4 +1,4 @@
-"""natural_gradient, natural_gradient_from_scores and natural_step_size."""
+"""kernels.natural_gradient, natural_gradient_from_scores and natural_step_size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZES = [1, 2, 63, 64, 65, 127, 128, 129, 200, 320]  # around panels of 128 colu
 
 
 def as_both_dtypes(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rounded to what float32 holds, and exactly symmetric."""
+    """Returns the matrix rounded to float32's numbers and exactly symmetric."""
     rounded: NDArray[np.float64] = np.tril(matrix).astype(np.float32).astype(np.float64)
     return rounded + np.tril(rounded, -1).T
 
@@ -56,8 +56,10 @@ def test_auto_takes_the_smaller_system(shape: tuple[int, int], draw: Draw, dtype
 
 @pytest.mark.parametrize("damping", [1e-2, 1e-4, 1e-6])
 @pytest.mark.parametrize("among_scores", [False, True])
-def test_woodbury_does_not_lose_to_cancellation(damping: float, among_scores: bool, draw: Draw, dtype: Any) -> None:
-    # Where g is a combination of the scores, almost all of it cancels in g - S'(...)^-1 S g.
+def test_woodbury_does_not_lose_accuracy_to_cancellation(
+    damping: float, among_scores: bool, draw: Draw, dtype: Any
+) -> None:
+    # If g is a combination of the scores, almost all of it cancels in g - S'(...)^-1 S g.
     scores = draw(50, 80)
     gradient = scores.T @ draw(50) if among_scores else draw(80)
     gradient = gradient.astype(np.float32).astype(np.float64)
@@ -83,7 +85,7 @@ def test_single_precision_is_refined(draw: Draw) -> None:
     assert np.linalg.norm(got - expected) <= 1e-6 * np.linalg.norm(expected)
 
 
-def test_the_course_inverts_the_matrix(draw: Draw) -> None:
+def test_direction_and_step_size_equal_the_courses_explicit_inverse(draw: Draw) -> None:
     F, grad, reg = reference.fisher_matrix(draw(200, 15)), draw(15), 1e-3
     F_inv = np.linalg.inv(F + reg * np.eye(F.shape[0]))
     natural_grad = F_inv.dot(grad.flatten())
@@ -92,7 +94,7 @@ def test_the_course_inverts_the_matrix(draw: Draw) -> None:
     assert kernels.natural_step_size(F, natural_grad, 0.01) == pytest.approx(step_size, rel=1e-12)
 
 
-def test_conjugate_gradient_gives_the_same(draw: Draw) -> None:
+def test_conjugate_gradient_finds_the_same_solution(draw: Draw) -> None:
     scores, gradient = draw(60, 20), draw(20)
     exact = kernels.natural_gradient_from_scores(scores, gradient, 0.01)
 
@@ -104,7 +106,7 @@ def test_conjugate_gradient_gives_the_same(draw: Draw) -> None:
     np.testing.assert_allclose(got.solution, exact, rtol=1e-9)
 
 
-def test_the_default_damping(draw: Draw) -> None:
+def test_the_default_damping_is_1e_minus_4(draw: Draw) -> None:
     scores, gradient = draw(60, 20), draw(20)
     fisher = kernels.fisher_matrix(scores)
     np.testing.assert_array_equal(
@@ -117,7 +119,7 @@ def test_the_default_damping(draw: Draw) -> None:
 
 
 @pytest.mark.parametrize("exponent", [-100, -30, 30, 100])
-def test_the_natural_gradient_scales(exponent: int, draw: Draw, dtype: Any) -> None:
+def test_the_natural_gradient_scales_exactly_with_its_arguments(exponent: int, draw: Draw, dtype: Any) -> None:
     fisher = as_both_dtypes(reference.fisher_matrix(draw(50, 20))).astype(dtype)
     gradient = draw(20).astype(dtype)
     x = kernels.natural_gradient(fisher, gradient, 0.125)
@@ -157,11 +159,11 @@ def test_an_asymmetric_matrix_is_refused(at: tuple[int, int], dtype: Any) -> Non
     kernels.natural_gradient(fisher, np.ones(200, dtype))
     fisher[at] = 5.0 * tolerance
     i, j = max(at), min(at)
-    with pytest.raises(ValueError, match=rf"got \[{i}, {j}\] and \[{j}, {i}\] that differ by"):
+    with pytest.raises(ValueError, match=rf"but \[{i}, {j}\] and \[{j}, {i}\] differ by"):
         kernels.natural_gradient(fisher, np.ones(200, dtype))
 
 
-def test_zero_gradient_gives_zero(draw: Draw, dtype: Any) -> None:
+def test_a_zero_gradient_has_a_zero_natural_gradient(draw: Draw, dtype: Any) -> None:
     scores = draw(30, 10).astype(dtype)
     assert not kernels.natural_gradient(kernels.fisher_matrix(scores), np.zeros(10, dtype)).any()
     for method in METHODS:
@@ -174,7 +176,7 @@ def test_a_solution_that_overflows_is_refused(dtype: Any) -> None:
         kernels.natural_gradient(np.eye(3, dtype=dtype) * tiny, np.full(3, huge), 0.0)
 
 
-def test_the_step_spends_the_divergence(draw: Draw, dtype: Any) -> None:
+def test_the_step_size_reaches_max_kl(draw: Draw, dtype: Any) -> None:
     fisher = as_both_dtypes(reference.fisher_matrix(draw(300, 150)))
     x = draw(150)
     step = kernels.natural_step_size(fisher.astype(dtype), x.astype(dtype), 0.02)
@@ -183,7 +185,7 @@ def test_the_step_spends_the_divergence(draw: Draw, dtype: Any) -> None:
     assert kernels.natural_step_size(fisher.astype(dtype), 4 * x.astype(dtype), 0.02) == pytest.approx(step / 4)
 
 
-def test_the_step_of_a_product_is_that_of_the_matrix(draw: Draw, dtype: Any) -> None:
+def test_the_step_size_of_a_product_equals_that_of_its_matrix(draw: Draw, dtype: Any) -> None:
     fisher = as_both_dtypes(reference.fisher_matrix(draw(300, 150)))
     x = draw(150).astype(dtype)
     step = kernels.natural_step_size(lambda v: (fisher @ v).astype(dtype), x, 0.02)
@@ -192,7 +194,7 @@ def test_the_step_of_a_product_is_that_of_the_matrix(draw: Draw, dtype: Any) -> 
 
 
 @pytest.mark.parametrize("rows", [1, 100])
-def test_the_step_of_an_operator_is_that_of_its_product(rows: int, draw: Draw, dtype: Any) -> None:
+def test_the_step_size_of_an_operator_equals_that_of_its_product(rows: int, draw: Draw, dtype: Any) -> None:
     policy = CategoricalPolicy(nn.mlp(4, 3, (8,), dtype=dtype))
     operator, x = policy.fisher_operator(draw(rows, 4).astype(dtype)), draw(policy.parameters.size).astype(dtype)
     step = kernels.natural_step_size(operator, x, 0.02)
@@ -201,7 +203,7 @@ def test_the_step_of_an_operator_is_that_of_its_product(rows: int, draw: Draw, d
     assert step == pytest.approx(np.sqrt(2.0 * 0.02 / curvature), rel=1e-14)
 
 
-def test_the_exceptions_of_a_product_pass_through() -> None:
+def test_exceptions_of_a_product_pass_through() -> None:
     def refuse(v: NDArray[Any]) -> NDArray[Any]:
         raise KeyError(len(v))
 
@@ -210,14 +212,14 @@ def test_the_exceptions_of_a_product_pass_through() -> None:
 
 
 @pytest.mark.parametrize("fisher", [np.zeros((2, 2)), -np.eye(2), np.full((2, 2), np.nan), np.full((2, 2), np.inf)])
-def test_no_step_without_curvature(fisher: NDArray[np.float64]) -> None:
+def test_a_direction_without_curvature_is_refused(fisher: NDArray[np.float64]) -> None:
     with pytest.raises(ValueError, match=r"^natural_step_size: x'Fx must be positive and finite, got "):
         kernels.natural_step_size(fisher, np.ones(2), 0.01)
     with pytest.raises(ValueError, match=r"^natural_step_size: x'Fx must be positive and finite, got "):
         kernels.natural_step_size(lambda v: fisher[0], np.ones(2), 0.01)
 
 
-def test_bits_depend_on_neither_threads_nor_alignment(
+def test_results_depend_on_neither_thread_count_nor_alignment(
     draw: Draw, dtype: Any, num_threads: Callable[[int], None]
 ) -> None:
     size = 333

@@ -46,7 +46,7 @@ SMALL = {
     "conv-gaps": Architecture((1, 10, 11), [Layer("conv2d", 3, 2, 3, "tanh"), Layer("dense", 2)]),
     "conv-last": Architecture((2, 6, 7), [Layer("conv2d", 4, 3, 1, "relu"), Layer("conv2d", 8, 2, 2, "tanh")]),
 }
-# Weights of 2^17 entries and more are split by columns; the sizes leave ragged blocks on every side.
+# Weights of 2^17 entries and more are split by columns; these sizes leave partial blocks on every side.
 SPLIT = {
     "split-first": Architecture((1100,), [Layer("dense", 130, activation="tanh"), Layer("dense", 3)]),
     "split-middle": Architecture(
@@ -70,7 +70,7 @@ BATCHES = [
 
 @functools.cache
 def build(name: str, dtype: Any) -> nn.Network:
-    """One network for all tests: large initial weights take a while to draw."""
+    """Returns one network for all tests, since drawing large initial weights is slow."""
     return nn.Network(ALL[name].input_shape, ALL[name].layers, dtype=dtype)
 
 
@@ -80,7 +80,7 @@ def initial_parameters(name: str) -> NDArray[np.float32]:
 
 
 class Case(NamedTuple):
-    """Everything in float64; float32 holds it exactly."""
+    """A network and its arguments, in float64 numbers that float32 represents exactly."""
 
     name: str
     layers: list[Layer]
@@ -97,7 +97,7 @@ class Case(NamedTuple):
 
 def make_case(name: str, rows: int, draw: Draw) -> Case:
     parameters = initial_parameters(name).astype(np.float64)
-    parameters += np.where(parameters == 0.0, 0.125 * draw(parameters.size), 0.0)  # biases of some size
+    parameters += np.where(parameters == 0.0, 0.125 * draw(parameters.size), 0.0)  # nonzero biases
     dy = draw(rows, build(name, np.float32).output_size)
     return Case(name, ALL[name].layers, parameters, draw(rows, *ALL[name].input_shape), dy, draw(parameters.size))
 
@@ -120,7 +120,7 @@ def test_every_product_matches_the_reference(
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp-relu", "conv-wide", "split-first", "split-middle", "origin_cnn"])
-def test_bytes_stand_for_fractions_of_255(
+def test_bytes_are_read_as_fractions_of_255(
     name: str, draw: Draw, rng: np.random.Generator, dtype: Any, assert_close: AssertClose
 ) -> None:
     case = make_case(name, 7, draw)
@@ -193,7 +193,7 @@ def test_a_linear_network_has_closed_forms(draw: Draw) -> None:
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
-def test_a_kernel_with_a_single_one_picks_pixels(stride: int, draw: Draw, dtype: Any) -> None:
+def test_a_filter_with_a_single_one_selects_pixels(stride: int, draw: Draw, dtype: Any) -> None:
     channels, height, width, kernel = 2, 8, 11, 3
     x = draw(3, channels, height, width).astype(dtype)
     network = nn.Network(x.shape[1:], [Layer("conv2d", channels * kernel**2, kernel, stride)], dtype=dtype)
@@ -209,7 +209,7 @@ def test_a_kernel_with_a_single_one_picks_pixels(stride: int, draw: Draw, dtype:
         np.testing.assert_array_equal(got[..., filter_index], picked)
 
 
-def test_relu_and_tanh_of_a_single_unit(dtype: Any) -> None:
+def test_relu_and_tanh_of_a_single_unit_match_numpy(dtype: Any) -> None:
     x = np.linspace(-30.0, 30.0, 4001).astype(dtype).reshape(-1, 1)
     tanh = nn.Network([1], [Layer("dense", 1, activation="tanh")], dtype=dtype)
     relu = nn.Network([1], [Layer("dense", 1, activation="relu")], dtype=dtype)
@@ -219,7 +219,7 @@ def test_relu_and_tanh_of_a_single_unit(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_layout_tiles_the_parameters(name: str) -> None:
+def test_the_layout_covers_the_parameters_without_gaps(name: str) -> None:
     network = build(name, np.float32)
     end = 0
     for block in network.layout:
@@ -229,7 +229,7 @@ def test_the_layout_tiles_the_parameters(name: str) -> None:
     assert [block.name.partition(".")[2] for block in network.layout] == ["weight", "bias"] * len(ALL[name].layers)
 
 
-def test_the_named_networks_are_those_of_the_papers() -> None:
+def test_the_named_networks_have_the_shapes_of_the_papers() -> None:
     def shapes(network: nn.Network) -> dict[str, tuple[int, ...]]:
         return {block.name: block.shape for block in network.layout if block.name.endswith("weight")}
 
@@ -250,7 +250,7 @@ def test_the_named_networks_are_those_of_the_papers() -> None:
     assert nn.mlp(3, 2).dtype == np.float32
 
 
-def test_a_row_that_is_not_a_number_stays_so() -> None:
+def test_nan_stays_in_its_row() -> None:
     for network in (nn.mlp(3, 2, (9,), "tanh"), nn.mlp(3, 2, (9,), "relu")):
         x = np.ones((3, 3), np.float32)
         x[1, 2] = np.nan
@@ -259,7 +259,7 @@ def test_a_row_that_is_not_a_number_stays_so() -> None:
         assert np.isnan(outputs[1]).all()
 
 
-def test_a_gradient_does_not_depend_on_where_its_arrays_lie(rng: np.random.Generator) -> None:
+def test_outputs_and_gradients_do_not_depend_on_alignment(rng: np.random.Generator) -> None:
     network = nn.mlp(6, 3, (40, 24))
     values, dy = (rng.standard_normal(shape, dtype=np.float32) for shape in ((90, 6), (90, 3)))
     results = set()

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: named where they come from, skipped where asked for, never in the parameters."""
+"""Numbers that are not finite: their origin is named, their updates are skipped on request, no parameter has them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from chaos_env import ChaosEnv
 from pgfast.agent import ALGORITHMS
 from pgfast.loading import verify
 from pgfast.reduce import ALONE
-from pgfast.resuming import resume
 from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint
 from pgfast.runs.models import read_model
 from pgfast.runs.progress_log import read_progress
 from pgfast.state import flatten
+from test_training import resume_to
 
 SMALL: dict[str, Any] = {"num_envs": 3, "n_steps": 10, "hidden_sizes": (8,), "report_every": 30, "seed": 1}
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
@@ -61,7 +61,7 @@ def test_ten_skips_in_a_row_end_the_training(tmp_path: Path) -> None:
     assert verify(tmp_path / "run").timesteps == agent.timesteps == 9 * 30
 
 
-def test_what_was_skipped_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_skipped_update_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     agent = pgfast.A2C(partial(ChaosEnv, {"nan": 0.01}), **SMALL, on_nonfinite="skip")
     agent.learn(600, progress_bar=True)
     assert "skipped update" in capsys.readouterr().out
@@ -71,9 +71,8 @@ def test_the_count_of_skips_is_resumed(tmp_path: Path) -> None:
     agent = pgfast.A2C("CartPole-v1", **SMALL, on_nonfinite="skip")
     agent.updates_skipped = 7
     agent.learn(60, run_dir=tmp_path / "run")
-    resumption = resume(tmp_path / "run", 90)
-    resumption.train()
-    assert resumption.agent.updates_skipped == 7
+    resumed, _ = resume_to(tmp_path / "run", 90)
+    assert resumed.updates_skipped == 7
 
 
 def test_native_refusals_are_floating_point_errors_and_value_errors() -> None:
@@ -86,7 +85,7 @@ def test_native_refusals_are_floating_point_errors_and_value_errors() -> None:
 @pytest.mark.parametrize("on_nonfinite", ["raise", "skip"])
 @pytest.mark.parametrize("env_id", ["CartPole-v1", pytest.param("BreakoutNoFrameskip-v4", marks=pytest.mark.slow)])
 def test_a_learning_rate_of_a_million(env_id: str, on_nonfinite: str, tmp_path: Path) -> None:
-    """The training goes on with numbers that mean nothing, or ends and says why; nothing saved is NaN."""
+    """The training continues, or ends with an error; no NaN is saved."""
     network: dict[str, Any] = {"network": "origin_cnn", "num_envs": 4} if "Breakout" in env_id else {}
     agent = pgfast.A2C(env_id, preset=None, learning_rate=1e6, sync_every=400, on_nonfinite=on_nonfinite, **network)
     try:
@@ -99,7 +98,7 @@ def test_a_learning_rate_of_a_million(env_id: str, on_nonfinite: str, tmp_path: 
 
 @every_algorithm
 def test_a_failed_update_leaves_policy_and_baseline(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rewards that overflow what is learned from them."""
+    """Here rewards overflow in the returns."""
     agent = ALGORITHMS[name](partial(ChaosEnv, {}), **SMALL, preset=None)
     agent.learn(30)
     rollout = agent.sampler.collect(agent.timesteps, agent.updates)

@@ -1,4 +1,4 @@
-"""Running statistics and the scales that they give."""
+"""Running statistics, and normalization by them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def both(num_envs: int = 4, **chosen: bool) -> Normalizers:
     return Normalizers((3,), num_envs, 0.9, **{"observations": True, "rewards": True, **chosen})
 
 
-def test_moments_taken_in_parts_are_those_of_the_whole(rng: np.random.Generator) -> None:
+def test_moments_of_parts_are_those_of_the_whole(rng: np.random.Generator) -> None:
     rows = 3.0 + 1e3 * rng.standard_normal((1000, 2, 3))
-    moments = Moments.of_nothing((2, 3))
+    moments = Moments.empty((2, 3))
     for part in np.split(rows, [0, 1, 7, 7, 500]):
         moments = including(moments, part)
     assert moments.count == 1000
@@ -49,20 +49,20 @@ def test_before_the_first_row_nothing_is_changed() -> None:
     assert not both(observations=False).observes
 
 
-def test_what_is_not_normalized_stays(rng: np.random.Generator) -> None:
-    normalizers, played = both(observations=False, rewards=False), rollout(rng)
-    normalizers.statistics = normalizers.after(played, ALONE)
-    assert normalizers.statistics.scale_rewards(played.rewards) is played.rewards
+def test_normalization_that_is_off_changes_nothing(rng: np.random.Generator) -> None:
+    normalizers, sample = both(observations=False, rewards=False), rollout(rng)
+    normalizers.statistics = normalizers.after(sample, ALONE)
+    assert normalizers.statistics.scale_rewards(sample.rewards) is sample.rewards
     assert normalizers.state() == {}
     np.testing.assert_array_equal(
-        normalizers.normalize_observations(played.raw_observations[0]), played.raw_observations[0]
+        normalizers.normalize_observations(sample.raw_observations[0]), sample.raw_observations[0]
     )
 
 
-def test_observations_come_to_mean_zero_and_deviation_one(rng: np.random.Generator) -> None:
-    normalizers, played = both(), rollout(rng, 1000)
-    normalizers.statistics = normalizers.after(played, ALONE)
-    scaled = normalizers.normalize_observations(played.raw_observations[:-1][played.valid])
+def test_normalized_observations_have_mean_zero_and_deviation_one(rng: np.random.Generator) -> None:
+    normalizers, sample = both(), rollout(rng, 1000)
+    normalizers.statistics = normalizers.after(sample, ALONE)
+    scaled = normalizers.normalize_observations(sample.raw_observations[:-1][sample.valid])
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled.mean(axis=0), 0.0, atol=1e-4)
     np.testing.assert_allclose(scaled.std(axis=0), 1.0, rtol=1e-4)
@@ -70,33 +70,34 @@ def test_observations_come_to_mean_zero_and_deviation_one(rng: np.random.Generat
 
 
 def test_an_entry_that_never_changes_becomes_zero(rng: np.random.Generator) -> None:
-    normalizers, played = both(), rollout(rng)
-    played.raw_observations[:] = 7.0
-    normalizers.statistics = normalizers.after(played, ALONE)
+    normalizers, sample = both(), rollout(rng)
+    sample.raw_observations[:] = 7.0
+    normalizers.statistics = normalizers.after(sample, ALONE)
     assert normalizers.normalize_observations(np.full((1, 3), 7.0, np.float32)).tolist() == [[0.0] * 3]
 
 
 def test_rewards_are_divided_by_the_deviation_of_the_running_return() -> None:
-    played: Any = SimpleNamespace(
+    sample: Any = SimpleNamespace(
         rewards=np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32),
         terminated=np.array([[False, False], [True, False], [False, False]]),
         truncated=np.zeros((3, 2), np.bool_),
         valid=np.array([[True, True], [True, True], [True, False]]),
     )
-    running = [1.0, 2.0, 3.0 + 0.5, 4.0 + 1.0, 5.0]  # the last of environment 0 after an end, of 1 left out
+    # Environment 0 starts anew after its end; the last row of environment 1 is not valid.
+    running = [1.0, 2.0, 3.0 + 0.5, 4.0 + 1.0, 5.0]
     normalizers = Normalizers((3,), 2, 0.5, observations=False, rewards=True)
-    statistics = normalizers.after(played, ALONE)
+    statistics = normalizers.after(sample, ALONE)
     assert statistics.rewards is not None
     np.testing.assert_allclose(statistics.rewards.variance, [np.var(running)])
-    np.testing.assert_allclose(statistics.scale_rewards(played.rewards), played.rewards / np.std(running), rtol=1e-6)
-    assert statistics.scale_rewards(played.rewards).dtype == np.float32
+    np.testing.assert_allclose(statistics.scale_rewards(sample.rewards), sample.rewards / np.std(running), rtol=1e-6)
+    assert statistics.scale_rewards(sample.rewards).dtype == np.float32
     normalizers.statistics = statistics
-    played = SimpleNamespace(
+    sample = SimpleNamespace(
         rewards=np.zeros((1, 2), np.float32),
         valid=np.ones((1, 2), np.bool_),
         **dict.fromkeys(("terminated", "truncated"), np.zeros((1, 2), np.bool_)),
     )
-    later = normalizers.after(played, ALONE).rewards
+    later = normalizers.after(sample, ALONE).rewards
     assert later is not None
     np.testing.assert_allclose(later.mean, [np.mean([*running, 2.5, 0.5 * 8.5])])
     normalizers.restart()
@@ -108,13 +109,13 @@ def test_the_running_return_is_the_recursion_exactly(rng: np.random.Generator) -
     """In float64, over the end of a rollout, with ends at its last row."""
     normalizers, running, seen = both(), np.zeros(4), []
     for steps in (1, 20, 7):
-        played = rollout(rng, steps)
-        played.terminated[-1, 0] = True
+        sample = rollout(rng, steps)
+        sample.terminated[-1, 0] = True
         for t in range(steps):
-            running = running * 0.9 + played.rewards[t]
-            seen += running[played.valid[t]].tolist()
-            running[played.terminated[t] | played.truncated[t]] = 0.0
-        normalizers.statistics = normalizers.after(played, ALONE)
+            running = running * 0.9 + sample.rewards[t]
+            seen += running[sample.valid[t]].tolist()
+            running[sample.terminated[t] | sample.truncated[t]] = 0.0
+        normalizers.statistics = normalizers.after(sample, ALONE)
         np.testing.assert_array_equal(normalizers.statistics.running, running)
     moments = normalizers.statistics.rewards
     assert moments is not None
@@ -123,8 +124,8 @@ def test_the_running_return_is_the_recursion_exactly(rng: np.random.Generator) -
 
 
 def test_computing_statistics_changes_nothing(rng: np.random.Generator) -> None:
-    normalizers, played = both(), rollout(rng)
-    normalizers.statistics = before = normalizers.after(played, ALONE)
+    normalizers, sample = both(), rollout(rng)
+    normalizers.statistics = before = normalizers.after(sample, ALONE)
     kept = [array.copy() for moments in normalizers.state().values() for array in moments.values()]
     normalizers.after(rollout(rng), ALONE)
     assert normalizers.statistics is before
@@ -138,34 +139,34 @@ def test_computing_statistics_changes_nothing(rng: np.random.Generator) -> None:
 def test_two_workers_have_the_statistics_of_the_whole(rows: tuple[float, float], rng: np.random.Generator) -> None:
     whole, halves = both(), [both(2), both(2)]
     for _ in range(3):
-        played = rollout(rng)
-        played.valid = rng.random((20, 4)) < np.repeat(rows, 2)
+        sample = rollout(rng)
+        sample.valid = rng.random((20, 4)) < np.repeat(rows, 2)
         parts = [
-            SimpleNamespace(**{name: array[:, 2 * i : 2 * i + 2] for name, array in vars(played).items()})
+            SimpleNamespace(**{name: array[:, 2 * i : 2 * i + 2] for name, array in vars(sample).items()})
             for i in (0, 1)
         ]
-        whole.statistics = whole.after(played, ALONE)
+        whole.statistics = whole.after(sample, ALONE)
         found = run_workers(
             [
-                lambda reduce, own=own, part=part: own.after(part, reduce)
-                for own, part in zip(halves, parts, strict=True)
+                lambda reduce, half=half, part=part: half.after(part, reduce)
+                for half, part in zip(halves, parts, strict=True)
             ]
         )
-        for own, statistics in zip(halves, found, strict=True):
-            own.statistics = statistics
+        for half, statistics in zip(halves, found, strict=True):
+            half.statistics = statistics
     for kind, expected in whole.state().items():
-        first, second = (own.state()[kind] for own in halves)
+        first, second = (half.state()[kind] for half in halves)
         for name, array in expected.items():
             np.testing.assert_allclose(first[name], array, rtol=1e-12)
             np.testing.assert_array_equal(first[name], second[name])
-    running = np.concatenate([own.statistics.running for own in halves])
+    running = np.concatenate([half.statistics.running for half in halves])
     np.testing.assert_array_equal(running, whole.statistics.running)
 
 
 def test_without_a_valid_row_the_moments_stay(rng: np.random.Generator) -> None:
-    normalizers, played = both(), rollout(rng)
-    played.valid[:] = False
-    statistics = normalizers.after(played, ALONE)
+    normalizers, sample = both(), rollout(rng)
+    sample.valid[:] = False
+    statistics = normalizers.after(sample, ALONE)
     assert statistics.observations is normalizers.statistics.observations
     assert statistics.rewards is normalizers.statistics.rewards
 
@@ -196,7 +197,7 @@ def test_statistics_that_do_not_fit_are_refused(change: dict[str, np.ndarray], r
 
 
 @pytest.mark.parametrize("kind", ["observations", "rewards"])
-def test_statistics_must_be_there_exactly_if_they_are_used(kind: str) -> None:
+def test_statistics_must_be_present_exactly_if_used(kind: str) -> None:
     with_it, without = both(), both(**{kind: False})
     for state in (without.state(), {**without.state(), kind: {}}):
         with pytest.raises(ValueError, match=f"no statistics of {kind}, but normalize_{kind} is on"):

@@ -37,7 +37,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 def reference_steps(
     optimizer: optim.Optimizer, form: str, parameters: NDArray[np.float64], gradients: list[NDArray[np.float64]]
 ) -> tuple[NDArray[np.float64], ...]:
-    """Parameters and state after one step for each gradient."""
+    """Returns the parameters and the state after one step for each gradient."""
     zero = np.zeros_like(parameters)
     match optimizer:
         case optim.SGD():
@@ -97,7 +97,7 @@ def test_adam_with_a_constant_gradient_moves_by_the_learning_rate() -> None:
 
 
 @pytest.mark.parametrize("form", ["pytorch", "tensorflow"])
-def test_rmsprop_with_a_constant_gradient(form: optim.RmspropForm) -> None:
+def test_rmsprop_with_a_constant_gradient_has_a_closed_form(form: optim.RmspropForm) -> None:
     optimizer = optim.RMSprop(0.1, decay=0.9, epsilon=1e-2, form=form)
     parameters, gradient, expected = np.zeros(3), np.array([2.0, -0.5, 0.0]), np.zeros(3)
     for k in range(1, 6):
@@ -116,7 +116,7 @@ def test_every_optimizer_descends_a_quadratic(make: Make, dtype: Any) -> None:
     assert np.abs(parameters).max() < 0.05
 
 
-def test_learning_rate_may_change_between_steps_and_with_one() -> None:
+def test_the_learning_rate_may_change_between_and_during_steps() -> None:
     optimizer, parameters = optim.SGD(1.0), np.zeros(1)
     optimizer.step(parameters, np.ones(1))
     optimizer.learning_rate = 0.125
@@ -151,14 +151,14 @@ def test_state_dict_continues_bit_for_bit(make: Make, draw: Draw, dtype: Any) ->
     assert resumed.steps == whole.steps == 6
 
 
-def test_before_the_first_step_there_are_no_slots(make: Make, draw: Draw, dtype: Any) -> None:
+def test_the_state_before_the_first_step_has_no_slots(make: Make, draw: Draw, dtype: Any) -> None:
     optimizer, parameters = make(), draw(7).astype(dtype)
     start = optimizer.state()
     assert start == {"steps": 0, "learning_rate": optimizer.learning_rate}
     first, gradient = parameters.copy(), draw(7).astype(dtype)
     optimizer.step(first, gradient)
     slots = {name: array for name, array in optimizer.state().items() if isinstance(array, np.ndarray)}
-    optim.require_slots_of(parameters, slots)
+    optim.require_matching_slots(parameters, slots)
     assert slots
     optimizer.load_state(start)
     assert optimizer.state() == start
@@ -167,7 +167,7 @@ def test_before_the_first_step_there_are_no_slots(make: Make, draw: Draw, dtype:
     np.testing.assert_array_equal(again, first)
 
 
-def test_slots_are_of_one_dtype_and_size(make: Make, draw: Draw, dtype: Any) -> None:
+def test_the_first_step_fixes_dtype_and_size(make: Make, draw: Draw, dtype: Any) -> None:
     optimizer, other = make(), np.float64 if dtype == np.float32 else np.float32
     optimizer.step(draw(5).astype(dtype), draw(5).astype(dtype))
     before = optimizer.state()
@@ -177,10 +177,10 @@ def test_slots_are_of_one_dtype_and_size(make: Make, draw: Draw, dtype: Any) -> 
         optimizer.step(draw(6).astype(dtype), draw(6).astype(dtype))
     assert_same_state(optimizer, before)
     with pytest.raises(ValueError, match=r"^the optimizer's \w+ must be "):
-        optim.require_slots_of(draw(6), {name: value for name, value in before.items() if np.ndim(value)})
+        optim.require_matching_slots(draw(6), {name: value for name, value in before.items() if np.ndim(value)})
 
 
-def test_slots_may_come_from_anywhere_in_memory(draw: Draw, dtype: Any) -> None:
+def test_load_state_accepts_unaligned_and_strided_slots(draw: Draw, dtype: Any) -> None:
     velocity = draw(5).astype(dtype)
     unaligned = np.zeros(velocity.nbytes + 1, np.uint8)[1:].view(dtype)
     unaligned[:] = velocity
@@ -190,7 +190,7 @@ def test_slots_may_come_from_anywhere_in_memory(draw: Draw, dtype: Any) -> None:
         np.testing.assert_array_equal(optimizer.state()["velocity"], velocity)
 
 
-def test_load_state_refuses_what_is_no_state_of_the_optimizer(draw: Draw) -> None:
+def test_load_state_refuses_an_invalid_state(draw: Draw) -> None:
     adam, scalars = optim.Adam(0.1), {"steps": 1, "learning_rate": 0.1}
     adam.step(np.zeros(2), np.ones(2))
     before = adam.state()
@@ -204,7 +204,7 @@ def test_load_state_refuses_what_is_no_state_of_the_optimizer(draw: Draw) -> Non
         ({**before, "mean": np.zeros(3)}, ValueError, "mean_square must have shape (P,) = (3,), got (2,)"),
         ({**before, "mean": np.zeros((2, 1))}, ValueError, "mean must have shape (P,) = (any,), got (2, 1)"),
         ({**before, "mean": np.zeros(2, np.int64)}, TypeError, "mean must be float32 or float64, got int64"),
-        ({**before, "mean_square": np.zeros(2, np.float32)}, TypeError, "mean_square must be float64 as mean, got "),
+        ({**before, "mean_square": np.zeros(2, np.float32)}, TypeError, "mean_square must be float64 like mean, got "),
         ({**before, "mean_square": np.array([0.0, -1.0])}, ValueError, "mean_square must be at least 0"),
     ]
     for state, kind, text in refused:
@@ -239,7 +239,7 @@ def test_python_threads_may_share_an_optimizer(make: Make, draw: Draw) -> None:
     assert all(np.isfinite(parameters).all() and parameters.any() for parameters in vectors)
 
 
-def test_the_time_of_a_step_is_the_optimizers() -> None:
+def test_a_profile_attributes_a_step_to_the_optimizer() -> None:
     with Profile() as profile:
         optim.SGD(0.1).step(np.zeros(2), np.ones(2))
     assert "optimizer" in profile.seconds
@@ -256,7 +256,7 @@ def test_a_step_that_would_not_be_finite_changes_nothing(make: Make, draw: Draw,
     optimizer = make()
     parameters = draw(2 * BLOCK).astype(dtype)
     optimizer.step(parameters, draw(2 * BLOCK).astype(dtype))
-    # The last entry alone is to blame: the blocks before it, already computed, must not be written either.
+    # Only the last entry overflows; the blocks before it, already computed, must not be written either.
     parameters[-1] = np.inf
     before, state = parameters.copy(), optimizer.state()
     with pytest.raises(FloatingPointError, match=r"\.step: the step would write .* nothing was changed$"):
@@ -267,7 +267,7 @@ def test_a_step_that_would_not_be_finite_changes_nothing(make: Make, draw: Draw,
     assert_same_state(optimizer, state)
 
 
-def test_overflow_of_the_state_is_refused_too(dtype: Any) -> None:
+def test_an_overflow_of_the_state_is_refused(dtype: Any) -> None:
     for optimizer in (optim.Adam(0.1), optim.RMSprop(0.1)):
         parameters = np.zeros(2, dtype)
         with pytest.raises(FloatingPointError):
@@ -301,7 +301,7 @@ def test_clip_by_global_norm_matches_the_reference(
         assert_close(native, expected)
 
 
-def test_clip_by_global_norm_by_hand(dtype: Any) -> None:
+def test_clip_by_global_norm_matches_a_calculation_by_hand(dtype: Any) -> None:
     gradient = np.array([3.0, -4.0], dtype)
     assert kernels.clip_by_global_norm(gradient, 5.0) == 5.0
     assert gradient.tolist() == [3.0, -4.0]  # at the bound: untouched
@@ -318,7 +318,7 @@ def test_clip_by_global_norm_does_not_overflow_in_float32() -> None:
     np.testing.assert_allclose(gradient, 0.5, rtol=1e-6)
 
 
-def test_clip_by_global_norm_does_not_depend_on_where_the_gradient_lies(draw: Draw, dtype: Any) -> None:
+def test_clip_by_global_norm_does_not_depend_on_alignment(draw: Draw, dtype: Any) -> None:
     values = draw(BLOCK + 1001).astype(dtype)
     norms = set()
     for offset in range(8):
@@ -329,7 +329,7 @@ def test_clip_by_global_norm_does_not_depend_on_where_the_gradient_lies(draw: Dr
     assert len(norms) == 1
 
 
-def test_a_step_does_not_depend_on_where_its_arrays_lie(make: Make, draw: Draw, dtype: Any) -> None:
+def test_a_step_does_not_depend_on_alignment(make: Make, draw: Draw, dtype: Any) -> None:
     values, slope = draw(1003).astype(dtype), draw(1003).astype(dtype)
     results = set()
     for offset in range(8):
@@ -343,7 +343,7 @@ def test_a_step_does_not_depend_on_where_its_arrays_lie(make: Make, draw: Draw, 
 
 
 @pytest.mark.parametrize("max_norm", [0.5, 1e9])
-def test_a_step_with_max_norm_is_one_after_clipping(make: Make, max_norm: float, draw: Draw, dtype: Any) -> None:
+def test_a_step_with_max_norm_equals_a_step_after_clipping(make: Make, max_norm: float, draw: Draw, dtype: Any) -> None:
     size = BLOCK + 1001
     one, two = make(), make()
     parameters = draw(size).astype(dtype)
@@ -358,7 +358,7 @@ def test_a_step_with_max_norm_is_one_after_clipping(make: Make, max_norm: float,
     np.testing.assert_array_equal(parameters, copy)
 
 
-def test_max_norm_is_checked(make: Make) -> None:
+def test_an_invalid_max_norm_or_norm_is_refused(make: Make) -> None:
     for max_norm in (0.0, -1.0, np.nan):
         with pytest.raises(ValueError, match=r"step: max_norm must be positive and finite, got"):
             make().step(np.zeros(2), np.ones(2), max_norm=max_norm)
@@ -370,7 +370,7 @@ def test_max_norm_is_checked(make: Make) -> None:
         make().step(np.zeros(2), np.array([1.0, np.nan]), max_norm=1.0)
 
 
-def test_an_epsilon_that_rounds_to_zero_never_divides_by_it() -> None:
+def test_an_epsilon_that_rounds_to_zero_never_writes_a_nan() -> None:
     for optimizer in (optim.Adam(0.1, epsilon=1e-60), optim.RMSprop(0.1, epsilon=1e-60)):
         parameters = np.ones(2, np.float32)
         with pytest.raises(FloatingPointError):
@@ -378,16 +378,16 @@ def test_an_epsilon_that_rounds_to_zero_never_divides_by_it() -> None:
         assert (parameters == 1.0).all()
 
 
-def test_near_overflow_a_step_is_the_same(make: Make, draw: Draw, dtype: Any) -> None:
-    """Where bounds cannot exclude an overflow, a first pass looks; what is then written must not depend on it."""
-    optimizer, looking = make(), make()
+def test_the_overflow_check_does_not_change_a_step(make: Make, draw: Draw, dtype: Any) -> None:
+    """If bounds cannot exclude an overflow, a first pass checks for it; the numbers written must not depend on that."""
+    optimizer, checking = make(), make()
     parameters, gradients = draw(2 * BLOCK).astype(dtype), [draw(2 * BLOCK).astype(dtype) for _ in range(3)]
     huge = np.append(parameters, np.finfo(dtype).max / 2)
     for gradient in gradients:
         optimizer.step(parameters, gradient)
-        looking.step(huge, np.append(gradient, dtype(0)))
+        checking.step(huge, np.append(gradient, dtype(0)))
     np.testing.assert_array_equal(huge[:-1], parameters)
 
 
-def test_linear_schedule() -> None:
+def test_the_linear_schedule_falls_to_zero_and_stays_there() -> None:
     assert [optim.linear_schedule(0.5, t, 100) for t in (0, 25, 50, 100, 150)] == [0.5, 0.375, 0.25, 0.0, 0.0]

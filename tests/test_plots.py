@@ -1,4 +1,4 @@
-"""Learning curves: what is drawn, and what is said where nothing can be drawn."""
+"""Learning curves: the lines that are drawn, and the errors if nothing can be drawn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIELDS = ("timesteps", "updates", "episodes", "wall_time", "return_mean", "retur
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The axes of each figure that is saved."""
+    """The axes of every saved figure."""
     axes: list[Any] = []
     save = figure_module.Figure.savefig
 
@@ -37,8 +37,8 @@ def make_run(path: Path, timesteps: int = 2_000_000, rows: int = 40, *, known: b
     log = ProgressLog(path / "progress.csv", FIELDS)
     for row in range(1, rows + 1):
         t = timesteps * row // rows
-        scores = {"return_mean": 0.9 * row, "return_std": 10.0, "return_min": 0.0, "return_max": 1.0 * row}
-        log.write({"timesteps": t, "updates": row, "wall_time": t / 100, **(scores if known and row > 2 else {})})
+        returns = {"return_mean": 0.9 * row, "return_std": 10.0, "return_min": 0.0, "return_max": 1.0 * row}
+        log.write({"timesteps": t, "updates": row, "wall_time": t / 100, **(returns if known and row > 2 else {})})
     log.close()
     return path
 
@@ -48,14 +48,14 @@ def line_labels(axes: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("deep/a.svg", b"<?xml"), ("a.pdf", b"%PDF")])
-def test_a_picture_of_the_kind_asked_for(tmp_path: Path, name: str, start: bytes) -> None:
+def test_the_extension_sets_the_format(tmp_path: Path, name: str, start: bytes) -> None:
     out = tmp_path / name
     plot_runs([make_run(tmp_path / "run")], out)
     assert out.read_bytes().startswith(start)
     assert "matplotlib.pyplot" not in sys.modules
 
 
-def test_runs_lie_over_each_other_in_different_colours(tmp_path: Path, drawn: list[Any]) -> None:
+def test_runs_are_overlaid_in_different_colors(tmp_path: Path, drawn: list[Any]) -> None:
     runs = [make_run(tmp_path / f"a2c-Pong-{seed}", 500_000 * (seed + 1)) for seed in range(3)]
     plot_runs(runs, tmp_path / "a.png", title="Pong")
     (axes,) = drawn
@@ -68,7 +68,7 @@ def test_runs_lie_over_each_other_in_different_colours(tmp_path: Path, drawn: li
     assert axes.lines[-1].get_xdata()[-1] == 1.5
 
 
-def test_a_single_run_gives_the_title_and_the_band_stays_within_the_scores(tmp_path: Path, drawn: list[Any]) -> None:
+def test_a_single_run_names_the_picture_and_the_band_stays_within_the_returns(tmp_path: Path, drawn: list[Any]) -> None:
     plot_runs([make_run(tmp_path / "run")], tmp_path / "a.png")
     (axes,) = drawn
     assert axes.get_title(loc="left") == "run"
@@ -105,7 +105,7 @@ def test_a_run_without_a_whole_episode_is_named(tmp_path: Path, drawn: list[Any]
         plot_runs([], tmp_path / "b.png")
 
 
-def test_equal_names_are_told_apart_and_one_row_is_enough(tmp_path: Path, drawn: list[Any]) -> None:
+def test_equal_names_are_shown_with_their_paths_and_one_row_is_enough(tmp_path: Path, drawn: list[Any]) -> None:
     runs = [make_run(tmp_path / "a" / "run", rows=3), make_run(tmp_path / "b" / "run", rows=3)]
     plot_runs(runs, tmp_path / "a.png")
     assert line_labels(drawn[0]) == [str(run) for run in runs]
@@ -113,7 +113,7 @@ def test_equal_names_are_told_apart_and_one_row_is_enough(tmp_path: Path, drawn:
 
 def test_bad_arguments_are_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    with pytest.raises(ValueError, match="x must be one of timesteps, updates, episodes, wall_time, got 'kl'"):
+    with pytest.raises(ValueError, match="x must be one of timesteps, wall_time, updates, episodes, got 'kl'"):
         plot_runs([run], tmp_path / "a.png", x="kl")
     ProgressLog(tmp_path / "progress.csv", ["timesteps"]).close()
     with pytest.raises(ValueError, match=r"progress\.csv has no column return_max, return_mean, return_min"):

@@ -1,4 +1,4 @@
-"""policies: Policy of every family, and the tape that keeps its forward passes."""
+"""Policies of every family, and the tape that records their forward passes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from pgfast.nn import Network
 from pgfast.policies import ActorCritic, CategoricalPolicy, Family, GaussianPolicy, Policy, PolicyTape, family_of
 from policy_zoo import ZOO, make_policy, observations
 
-name_of_policy = pytest.mark.parametrize("name", ZOO)
+every_policy = pytest.mark.parametrize("name", ZOO)
 
 
-@name_of_policy
+@every_policy
 def test_the_distribution_takes_the_first_outputs(name: str, dtype: Any) -> None:
     policy, obs, entry = make_policy(name, dtype), observations(name, 7, dtype), ZOO[name]
     outputs, distribution = policy.network.forward(obs), policy.distribution(obs)
     if isinstance(distribution, DiagGaussian):
         np.testing.assert_array_equal(distribution.mean, outputs[:, : entry.components])
-        own = policy.parameters[policy.network.parameters.size :]
-        log_std = own if own.size else outputs[:, entry.components : 2 * entry.components]
+        log_std_block = policy.parameters[policy.network.parameters.size :]
+        log_std = log_std_block if log_std_block.size else outputs[:, entry.components : 2 * entry.components]
         np.testing.assert_array_equal(distribution.log_std, log_std)
     else:
         assert isinstance(distribution, Categorical | MultiCategorical)
@@ -38,8 +38,8 @@ def test_the_distribution_takes_the_first_outputs(name: str, dtype: Any) -> None
             assert distribution.sizes == entry.sizes
 
 
-@name_of_policy
-def test_the_parameters_are_one_vector(name: str, dtype: Any) -> None:
+@every_policy
+def test_network_and_log_std_share_one_parameter_vector(name: str, dtype: Any) -> None:
     policy, obs = make_policy(name, dtype), observations(name, 3, dtype)
     network = policy.network
     assert np.shares_memory(policy.parameters, network.parameters)
@@ -50,7 +50,7 @@ def test_the_parameters_are_one_vector(name: str, dtype: Any) -> None:
     for block in policy.layout:
         assert block.slice == slice(size, size + np.prod(block.shape))
         size = block.slice.stop
-    assert size == policy.parameters.size == network.parameters.size + policy.family.own_parameters
+    assert size == policy.parameters.size == network.parameters.size + policy.family.log_std_parameters
     old = policy.distribution(obs)
     before = old.entropy()
     policy.parameters[:] = policy.parameters * 0.5 + 1.0
@@ -58,8 +58,8 @@ def test_the_parameters_are_one_vector(name: str, dtype: Any) -> None:
     assert (policy.distribution(obs).kl(old) > 0.0).all()
 
 
-@name_of_policy
-def test_actions_and_their_log_probabilities(name: str, dtype: Any) -> None:
+@every_policy
+def test_act_samples_from_the_distribution(name: str, dtype: Any) -> None:
     policy, obs = make_policy(name, dtype), observations(name, 5, dtype)
     rng = pgfast.Rng(3)
     actions, log_prob = policy.act(obs, rng)
@@ -71,8 +71,8 @@ def test_actions_and_their_log_probabilities(name: str, dtype: Any) -> None:
     np.testing.assert_array_equal(actions, again)
 
 
-@name_of_policy
-def test_the_tape_acts(name: str, dtype: Any) -> None:
+@every_policy
+def test_the_tape_acts_as_the_policy_does(name: str, dtype: Any) -> None:
     policy, obs = make_policy(name, dtype), observations(name, 40, dtype)
     tape = PolicyTape(policy, 44)
     actions = np.zeros((40, *policy.family.action_shape), policy.family.action_dtype(dtype))
@@ -88,7 +88,7 @@ def test_the_tape_acts(name: str, dtype: Any) -> None:
     np.testing.assert_array_equal(tape.outputs[42:], tape.outputs[:2])
 
 
-def test_the_tape_refuses_what_does_not_fit() -> None:
+def test_the_tape_refuses_arrays_that_do_not_fit() -> None:
     policy = GaussianPolicy(nn.mlp(3, 2, (4,)))
     tape, obs, log_prob = PolicyTape(policy, 4), np.zeros((4, 3), np.float32), np.zeros(4, np.float32)
     key = (0, 2, 0, 0)
@@ -98,7 +98,7 @@ def test_the_tape_refuses_what_does_not_fit() -> None:
         tape.act(obs, 0, np.zeros((4, 2), np.int64), log_prob, key=key)
     with pytest.raises(TypeError, match=r"^Policy.act: log_prob must be float32, got float64$"):
         tape.act(obs, 0, np.zeros((4, 2), np.float32), np.zeros(4), key=key)
-    with pytest.raises(ValueError, match=r"^Policy.act: x has 4 rows from row 1, the tape holds 4$"):
+    with pytest.raises(ValueError, match=r"^Policy.act: x has 4 rows from row 1, but the tape holds 4$"):
         tape.act(obs, 1, np.zeros((4, 2), np.float32), log_prob, key=key)
     policy.parameters[-1] = 200.0
     with pytest.raises(ValueError, match=r"^Policy.act: sampled actions must be finite, got -?inf at flat index "):
@@ -143,12 +143,12 @@ def test_a_new_policy_is_nearly_uniform(make: Callable[..., Policy], outputs: in
     np.testing.assert_array_equal(bias, expected)
     kept = make(nn.mlp(3, outputs, (8,), dtype=dtype, seed=4), initialize=False)
     np.testing.assert_array_equal(kept.network.parameters, plain.parameters)
-    if kept.family.own_parameters:
+    if kept.family.log_std_parameters:
         initial = dtype(-0.7) if kept.has_value_head else dtype(0.0)
         assert (kept.parameters[plain.parameters.size :] == initial).all()
 
 
-def test_the_log_std_of_a_gaussian_policy() -> None:
+def test_log_std_is_a_view_that_distributions_copy() -> None:
     policy = GaussianPolicy(nn.mlp(3, 2, dtype=np.float64), 0.25)
     np.testing.assert_array_equal(policy.log_std, [0.25, 0.25])
     policy.log_std[1] = -1.0
@@ -163,7 +163,7 @@ def test_the_log_std_of_a_gaussian_policy() -> None:
     assert GaussianPolicy(nn.mlp(3, 2), state_dependent_std=True).log_std.size == 0
 
 
-def test_the_policy_of_an_action_space() -> None:
+def test_the_action_space_determines_the_family() -> None:
     for space, columns, shape in (
         (spaces.Discrete(3, start=1), 3, ()),
         (spaces.MultiDiscrete([2, 4]), 6, (2,)),
@@ -173,10 +173,10 @@ def test_the_policy_of_an_action_space() -> None:
         (spaces.Box(-1.0, 1.0, (2, 3)), 6, (6,)),
     ):
         family = family_of(ActionInfo.of(space))
-        assert (family.columns, family.action_shape) == (columns, shape)
-        assert ActorCritic(nn.mlp(2, columns + 1, ()), space).family.columns == columns
+        assert (family.num_outputs, family.action_shape) == (columns, shape)
+        assert ActorCritic(nn.mlp(2, columns + 1, ()), space).family.num_outputs == columns
     box = spaces.Box(-1.0, 1.0, (3,))
-    assert ActorCritic(nn.mlp(2, 7, ()), box, state_dependent_std=True).family.columns == 6
+    assert ActorCritic(nn.mlp(2, 7, ()), box, state_dependent_std=True).family.num_outputs == 6
     for other in (spaces.Box(0, 255, (3,), np.uint8), spaces.Text(3), spaces.Dict({})):
         with pytest.raises(
             ValueError, match=r"^the action space must be Discrete, MultiDiscrete, MultiBinary or a Box "
@@ -184,8 +184,8 @@ def test_the_policy_of_an_action_space() -> None:
             ActorCritic(nn.mlp(2, 4), other)
 
 
-@name_of_policy
-def test_the_state_is_the_parameters(name: str, dtype: Any) -> None:
+@every_policy
+def test_the_parameters_are_the_whole_state(name: str, dtype: Any) -> None:
     policy, other = make_policy(name, dtype), make_policy(name, dtype, seed=1)
     assert policy.parameters.tobytes() != other.parameters.tobytes()
     state = {key: array.copy() for key, array in policy.state().items()}
@@ -228,17 +228,17 @@ def test_the_state_is_the_parameters(name: str, dtype: Any) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(make: Callable[[], Policy], text: str) -> None:
+def test_networks_and_settings_that_do_not_fit_are_refused(make: Callable[[], Policy], text: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(text)}"):
         make()
 
 
-def test_the_value_of_an_actor_critic_over_real_actions(dtype: Any) -> None:
+def test_the_value_is_the_output_after_the_means(dtype: Any) -> None:
     policy, obs = make_policy("actor-critic-box", dtype), observations("actor-critic-box", 6, dtype)
     np.testing.assert_array_equal(policy.values(obs), policy.network.forward(obs)[:, 2])
 
 
-def test_moved_parameters_are_a_view() -> None:
+def test_moved_parameters_are_a_view_of_the_given_memory() -> None:
     network = nn.mlp(3, 2, (4,), dtype=np.float64)
     before, memory = network.parameters.copy(), np.zeros(30)
     network.move_parameters(memory[2:28])

@@ -1,4 +1,4 @@
-"""policies.Policy.gradient and scores: from the gradients of each row to those of the parameters."""
+"""policies.Policy.gradient and scores: from the gradients of rows to the gradient of the parameters."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from policy_zoo import ZOO, all_actions, make_policy, observations, some_actions
 
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
 
-name_of_policy = pytest.mark.parametrize("name", ZOO)
+every_policy = pytest.mark.parametrize("name", ZOO)
 
 
-@name_of_policy
+@every_policy
 def test_scores_are_the_gradients_of_log_prob(name: str, rng: np.random.Generator) -> None:
     policy, obs = make_policy(name), observations(name, 6)
     actions, at = some_actions(policy, obs), policy.parameters.copy()
@@ -40,16 +40,16 @@ def test_scores_are_the_gradients_of_log_prob(name: str, rng: np.random.Generato
 
 
 def row_gradients(policy: Policy, rows: int, dtype: Any, rng: np.random.Generator) -> RowGradients:
-    """Numbers of either sign that float32 holds; every seventh row is zero, as one that is not valid."""
+    """Draws row gradients that float32 represents exactly; every seventh row is zero, as an invalid row is."""
     log_prob, entropy, values = rng.standard_normal((3, rows), np.float32).astype(dtype)
     for numbers in (log_prob, entropy, values):
         numbers[3::7] = 0.0
     return RowGradients(log_prob, entropy, values if policy.has_value_head else None)
 
 
-@name_of_policy
+@every_policy
 @pytest.mark.parametrize("parts", ["log_prob", "entropy", "all"])
-def test_gradient_by_finite_differences(name: str, parts: str, rng: np.random.Generator) -> None:
+def test_gradient_matches_finite_differences(name: str, parts: str, rng: np.random.Generator) -> None:
     policy, obs = make_policy(name), observations(name, 4)
     actions, at = some_actions(policy, obs), policy.parameters.copy()
     rows = row_gradients(policy, 4, np.float64, rng)
@@ -69,7 +69,7 @@ def test_gradient_by_finite_differences(name: str, parts: str, rng: np.random.Ge
     check_gradient(objective, at, policy.gradient(obs, actions, rows))
 
 
-@name_of_policy
+@every_policy
 def test_gradient_matches_the_reference(
     name: str, rng: np.random.Generator, dtype: Any, assert_close: AssertClose
 ) -> None:
@@ -77,7 +77,7 @@ def test_gradient_matches_the_reference(
     actions, rows = some_actions(policy, obs), row_gradients(policy, 300, dtype, rng)
     parameters, size = policy.parameters.astype(np.float64), policy.network.parameters.size
     weights = [None if part is None else part.astype(np.float64) for part in rows]
-    log_std = parameters[size:] if policy.family.own_parameters else None
+    log_std = parameters[size:] if policy.family.log_std_parameters else None
     expected = reference.gradient(
         entry.layers,
         parameters[:size],
@@ -90,7 +90,7 @@ def test_gradient_matches_the_reference(
     assert_close(policy.gradient(obs, actions, rows), expected)
 
 
-@name_of_policy
+@every_policy
 def test_gradient_is_the_weighted_sum_of_scores(name: str, rng: np.random.Generator, dtype: Any) -> None:
     policy, obs = make_policy(name, dtype), observations(name, 90, dtype)
     actions, weights = some_actions(policy, obs), rng.standard_normal(90).astype(dtype)
@@ -100,7 +100,7 @@ def test_gradient_is_the_weighted_sum_of_scores(name: str, rng: np.random.Genera
     np.testing.assert_allclose(gradient, weights @ scores, rtol=0.0, atol=tolerance)
 
 
-@name_of_policy
+@every_policy
 def test_the_expected_score_is_zero(name: str) -> None:
     policy, obs = make_policy(name), observations(name, 9)
     expected, largest = np.zeros((9, policy.parameters.size)), 0.0
@@ -111,8 +111,8 @@ def test_the_expected_score_is_zero(name: str) -> None:
     np.testing.assert_allclose(expected, 0.0, rtol=0.0, atol=1e-12 * largest)
 
 
-@name_of_policy
-def test_two_halves_add_up_to_the_whole(name: str, rng: np.random.Generator) -> None:
+@every_policy
+def test_two_halves_sum_to_the_whole(name: str, rng: np.random.Generator) -> None:
     policy, obs = make_policy(name), observations(name, 60)
     actions, rows = some_actions(policy, obs), row_gradients(policy, 60, np.float64, rng)
     whole = policy.gradient(obs, actions, rows)
@@ -123,8 +123,8 @@ def test_two_halves_add_up_to_the_whole(name: str, rng: np.random.Generator) -> 
     np.testing.assert_allclose(sum(halves), whole, rtol=0.0, atol=1e-13 * max(1.0, float(np.abs(whole).max())))
 
 
-@name_of_policy
-def test_a_tape_gives_the_gradient_without_its_observations(name: str, rng: np.random.Generator, dtype: Any) -> None:
+@every_policy
+def test_a_tape_computes_the_gradient_without_the_observations(name: str, rng: np.random.Generator, dtype: Any) -> None:
     policy, obs = make_policy(name, dtype), observations(name, 40, dtype)
     tape, actions = PolicyTape(policy, 44), some_actions(policy, obs)
     rows = row_gradients(policy, 40, dtype, rng)
@@ -141,7 +141,7 @@ def test_a_tape_gives_the_gradient_without_its_observations(name: str, rng: np.r
 
 
 @pytest.mark.parametrize("name", ["actor-critic-discrete", "actor-critic-multi-discrete", "actor-critic-box"])
-def test_rows_of_zeros_have_no_part_in_the_gradient(name: str, rng: np.random.Generator, dtype: Any) -> None:
+def test_rows_of_zeros_do_not_contribute_to_the_gradient(name: str, rng: np.random.Generator, dtype: Any) -> None:
     policy, obs = make_policy(name, dtype), observations(name, 50, dtype)
     actions, rows = some_actions(policy, obs), row_gradients(policy, 50, dtype, rng)
     expected = policy.gradient(obs, actions, rows)
@@ -172,20 +172,22 @@ def test_rows_of_zeros_have_no_part_in_the_gradient(name: str, rng: np.random.Ge
         ),
     ],
 )
-def test_a_gradient_refuses_what_does_not_fit(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_gradient_refuses_arguments_that_do_not_fit(
+    arguments: dict[str, Any], error: type[Exception], text: str
+) -> None:
     policy = ActorCritic(nn.mlp(4, 4, ()), spaces.Discrete(3))
-    given = {"at": np.zeros((2, 4), np.float32), "actions": np.array([0, 2]), "log_prob": np.ones(2, np.float32)}
-    given |= arguments
-    rows = RowGradients(given["log_prob"], given.get("entropy"), given.get("values"))
+    valid = {"at": np.zeros((2, 4), np.float32), "actions": np.array([0, 2]), "log_prob": np.ones(2, np.float32)}
+    arguments = valid | arguments
+    rows = RowGradients(arguments["log_prob"], arguments.get("entropy"), arguments.get("values"))
     with pytest.raises(error, match=rf"^Policy.gradient: {re.escape(text)}$"):
-        policy.gradient(given["at"], given["actions"], rows, out=given.get("out"))
+        policy.gradient(arguments["at"], arguments["actions"], rows, out=arguments.get("out"))
 
 
-def test_a_gradient_needs_recorded_rows_and_a_value_head() -> None:
+def test_gradient_needs_recorded_rows_and_a_value_head_for_values() -> None:
     policy, ones = CategoricalPolicy(nn.mlp(4, 3, ())), np.ones(3, np.float32)
     tape, obs, actions = PolicyTape(policy, 4), np.zeros((2, 4), np.float32), np.zeros(3, np.int64)
     tape.record(obs)
-    with pytest.raises(ValueError, match=r"^Policy.gradient: actions has 3 rows, of which the tape has recorded 2$"):
+    with pytest.raises(ValueError, match=r"^Policy.gradient: actions has 3 rows, but the tape has recorded 2$"):
         policy.gradient(tape, actions, RowGradients(ones))
     with pytest.raises(ValueError, match=r"^Policy.gradient: rows.values must be None: the policy has no value head$"):
         policy.gradient(tape, actions[:2], RowGradients(ones[:2], None, ones[:2]))

@@ -1,4 +1,4 @@
-"""Trainings among other processes and threads: start methods, Gymnasium's workers, and how many threads run."""
+"""Training with other processes and threads: start methods, Gymnasium's workers, and the number of threads."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def train(pipe):
     pipe.send_bytes(agent.policy.parameters.tobytes())
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of fork beside threads: what is tested here
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns about fork with threads
     pgfast.set_num_threads(3)
-    pgfast.A2C("CartPole-v1", num_envs=4, n_steps=200, seed=3).learn(800)  # the pool has been used
+    pgfast.A2C("CartPole-v1", num_envs=4, n_steps=200, seed=3).learn(800)  # starts the pool
     context = multiprocessing.get_context({method!r})
     results = set()
     for _ in range(2):
@@ -50,7 +50,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_children_train_as_their_parent_does(method: str, tmp_path: Path) -> None:
+def test_child_processes_train_as_their_parent_does(method: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(CHILDREN.format(method=method))
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=120, check=False)
@@ -61,7 +61,7 @@ def cartpole() -> gymnasium.Env:
     return gymnasium.make("CartPole-v1")
 
 
-def test_workers_of_gymnasium_and_our_own_play_the_same_games() -> None:
+def test_every_kind_of_vector_environment_trains_alike() -> None:
     results = []
     for make in (lambda: AsyncVectorEnv([cartpole] * 4), lambda: WorkerVectorEnv(cartpole, 4)):
         env = make()
@@ -84,7 +84,7 @@ def test_workers_of_gymnasium_and_our_own_play_the_same_games() -> None:
         ("A2C", "BreakoutNoFrameskip-v4", 6_400),
     ],
 )
-def test_whole_trainings_on_1_2_3_and_8_threads(
+def test_training_does_not_depend_on_thread_count(
     name: str, env_id: str, timesteps: int, num_threads: Callable[[int], None]
 ) -> None:
     results = set()
@@ -108,11 +108,11 @@ agent.learn(3200)
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_no_more_threads_run_than_planned(threads: int, run_python: RunPython) -> None:
-    """Sampled from outside: those of the kernels and of the emulator together, as `pgfast info` prints them."""
+    """Samples the running threads from outside, and compares them with the plan that `pgfast info` prints."""
     environment = {"OMP_NUM_THREADS": str(threads)}
     plan = run_python("import pgfast.cli; pgfast.cli.info()", PGFAST_NUM_THREADS=None, **environment).stdout
     assert f"threads of the kernels: {threads} " in plan
-    assert f"threads of an Atari emulator: {threads}, busy while those of the kernels wait" in plan
+    assert f"threads of an Atari emulator: {threads}, which run while those of the kernels wait" in plan
     variables = {key: value for key, value in {**os.environ, **environment}.items() if key != "PGFAST_NUM_THREADS"}
     counts = []
     with subprocess.Popen([sys.executable, "-c", COUNT_RUNNING], env=variables) as process:

@@ -1,4 +1,4 @@
-"""Where the time of a training goes."""
+"""Profiles of where training time goes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgfast import cli
 from pgfast.profiling import BACKWARD, FORWARD, LINE_SEARCH, PARTS, Profile
 
 
-def test_the_innermost_part_counts_and_all_parts_add_up() -> None:
+def test_time_counts_for_the_innermost_part_and_parts_sum_to_the_total() -> None:
     with Profile() as profile:
         with FORWARD:
             time.sleep(0.03)
@@ -30,7 +30,7 @@ def test_the_innermost_part_counts_and_all_parts_add_up() -> None:
     assert profile.busy < 1.0
 
 
-def test_a_whole_part_counts_to_its_end() -> None:
+def test_a_whole_part_includes_the_parts_inside_it() -> None:
     with Profile() as profile:
         with LINE_SEARCH:
             with FORWARD:
@@ -44,7 +44,7 @@ def test_a_whole_part_counts_to_its_end() -> None:
     assert profile.seconds["forward"] >= 0.02
 
 
-def test_an_exception_leaves_its_part() -> None:
+def test_an_exception_ends_its_part() -> None:
     with Profile() as profile:
         with pytest.raises(KeyError), FORWARD, BACKWARD:
             raise KeyError
@@ -52,7 +52,7 @@ def test_an_exception_leaves_its_part() -> None:
     assert profile.seconds["Python"] >= 0.02
 
 
-def test_a_profile_may_go_on() -> None:
+def test_a_profile_may_be_continued() -> None:
     profile = Profile()
     for _ in range(2):
         with profile, FORWARD:
@@ -61,10 +61,10 @@ def test_a_profile_may_go_on() -> None:
     assert sum(profile.seconds.values()) == pytest.approx(profile.wall_time, abs=1e-6)
 
 
-def test_one_profile_at_a_time() -> None:
+def test_a_second_profile_at_the_same_time_is_refused() -> None:
     with Profile(), pytest.raises(RuntimeError, match="another profile is being measured"), Profile():
         pass
-    with FORWARD:  # nobody measures any more
+    with FORWARD:  # no profile is being measured
         pass
 
 
@@ -103,7 +103,7 @@ def test_every_algorithm_enters_its_parts(algo: str, parts: set[str]) -> None:
     ]
 
 
-def test_the_command_line_prints_it(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_prints_the_profile(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "vpg", "CartPole-v1", "--total-timesteps", "600", "--run-dir", str(tmp_path / "run"), "--profile"]
     assert cli.main(words) == 0
     printed = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What a person sees: plain lines in a pipe, one live line on a terminal, nothing where nothing is wanted."""
+"""Progress: plain lines in a pipe, one live line on a terminal, nothing if it is disabled."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ reporter.update(1_000_000, None)
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time that the reporters see: clock[0]."""
+    """Replaces the time of the reporters by clock[0]."""
     now = [100.0]
     monkeypatch.setattr(progress, "monotonic", lambda: now[0])
     return now
 
 
 def run_on_terminal(code: str, columns: int, **variables: str) -> str:
-    """What the code writes to a pseudo-terminal."""
+    """Returns the output of the code on a pseudo-terminal."""
     controller, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), **variables}
     process = subprocess.Popen(
@@ -53,7 +53,7 @@ def run_on_terminal(code: str, columns: int, **variables: str) -> str:
     while True:
         try:
             data = os.read(controller, 65536)
-        except OSError:  # how Linux says that the other end is closed
+        except OSError:  # Linux reports a closed other end in this way
             break
         if not data:
             break
@@ -80,7 +80,7 @@ def test_a_pipe_gets_a_line_for_each_row(capsys: pytest.CaptureFixture[str], clo
     ]
 
 
-def test_the_speed_is_that_of_the_last_seconds(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+def test_the_speed_is_averaged_over_the_last_seconds(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
     reporter = make_reporter(1_000_000, 0, enabled=True)
     for second in range(1, 101):
         clock[0] += 1.0
@@ -88,7 +88,7 @@ def test_the_speed_is_that_of_the_last_seconds(capsys: pytest.CaptureFixture[str
     assert "50,500 / 1,000,000  return -  1,000 steps/s  ETA 0:15:50" in capsys.readouterr().out
 
 
-def test_silence_where_nothing_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_disabled_reporter_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with closing(make_reporter(10_000, 0, enabled=False)) as reporter:
         reporter.message("text")
         reporter.update(5000, ROW)
@@ -99,16 +99,14 @@ def test_silence_where_nothing_is_wanted(capsys: pytest.CaptureFixture[str]) -> 
     ("seconds", "text"),
     [(0, "0:00:00"), (59.1, "0:01:00"), (3599, "0:59:59"), (86399, "23:59:59"), (10**15, "277777777777:46:40")],
 )
-def test_the_time_that_is_left(
-    seconds: float, text: str, capsys: pytest.CaptureFixture[str], clock: list[float]
-) -> None:
+def test_the_remaining_time(seconds: float, text: str, capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
     reporter = make_reporter(round(10 * seconds) + 10, 0, enabled=True)
     clock[0] += 1.0
     reporter.update(10, {})
     assert f"  10 steps/s  ETA {text}\n" in capsys.readouterr().out
 
 
-def test_no_time_is_foretold_before_the_first_step(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+def test_the_remaining_time_is_unknown_at_first(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
     make_reporter(100, 0, enabled=True).update(0, {})
     assert capsys.readouterr().out == "  0 / 100  return -  0 steps/s  ETA -:--:--\n"
 
@@ -164,7 +162,7 @@ Path({str(tmp_path / "end")!r}).touch()
     assert (tmp_path / "end").exists()
 
 
-def test_an_update_between_two_refreshes_costs_next_to_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_update_between_two_refreshes_takes_under_5_us(capsys: pytest.CaptureFixture[str]) -> None:
     reporter = progress._LiveReporter(10**6, 0)
     reporter._next_refresh = float("inf")
     seconds = min(timeit.repeat(lambda: reporter.update(5, None), number=1000, repeat=20)) / 1000

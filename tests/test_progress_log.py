@@ -1,4 +1,4 @@
-"""progress.csv: rows that are whole, exact numbers, resuming at a recorded length."""
+"""progress.csv: whole rows, exact numbers, and resuming at a recorded length."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_numbers_come_back_exactly(path: Path) -> None:
     assert np.isnan(columns["value_loss"]).all()
 
 
-def test_a_header_alone_is_no_rows(path: Path) -> None:
+def test_a_header_alone_has_no_rows(path: Path) -> None:
     write(path).close()
     assert {name: column.shape for name, column in read_progress(path).items()} == dict.fromkeys(FIELDS, (0,))
 
@@ -67,7 +67,7 @@ def test_a_bad_row_writes_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("fieldnames", [(), ("a", "a"), ("a", ""), ("a,b",), ("a\n",), ("\u00e9",)])
 def test_bad_headers_are_refused(path: Path, fieldnames: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="fieldnames must be different identifiers"):
+    with pytest.raises(ValueError, match="fieldnames must be distinct identifiers"):
         ProgressLog(path, fieldnames)
     assert not path.exists()
 
@@ -94,7 +94,7 @@ def test_resuming_removes_the_rows_after_the_checkpoint(path: Path) -> None:
     assert log.byte_length == path.stat().st_size
 
 
-def test_resuming_refuses_what_cannot_be_the_recorded_file(path: Path) -> None:
+def test_resuming_refuses_a_file_that_is_not_the_recorded_one(path: Path) -> None:
     write(path, {"timesteps": 5}).close()
     size = path.stat().st_size
     for length in (0, -1, size + 1, 2**70, True, 33.0, "33"):
@@ -125,8 +125,8 @@ def test_a_torn_last_row_is_left_out(path: Path) -> None:
     [
         ("a,b\n1\n", "line 2 has 1 cells, the header has 2"),
         ("a,b\n1,2\n\n", "line 3 has 1 cells"),
-        ("a,b\n1,x\n", "line 2 has a cell that is no number"),
-        ("a,a\n1,2\n", "no header of different column names"),
+        ("a,b\n1,x\n", "line 2 has a cell that is not a number"),
+        ("a,a\n1,2\n", "no header of distinct column names"),
         ("\x80\x04pickle\n", "no header"),
     ],
 )

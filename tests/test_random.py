@@ -1,4 +1,4 @@
-"""pgfast.Rng and the counter-based numbers below it."""
+"""pgfast.Rng and its counter-based random numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KNOWN_ANSWERS = [
 
 
 @pytest.mark.parametrize(("counter", "key", "block"), KNOWN_ANSWERS)
-def test_philox_gives_the_published_numbers(counter: reference.Block, key: int, block: reference.Block) -> None:
+def test_philox_returns_the_published_numbers(counter: reference.Block, key: int, block: reference.Block) -> None:
     assert tuple(core.philox(key, counter)) == block
     assert reference.philox(key, counter) == block
 
@@ -49,7 +49,7 @@ def test_uniform_matches_the_reference(seed: int, stream: int, position: int) ->
     assert generator.position == position + 1
 
 
-def test_uniform_is_uniform() -> None:
+def test_uniform_numbers_are_uniformly_distributed() -> None:
     numbers = np.sort(Rng(123).uniform(100_000))
     assert numbers[0] >= 0.0
     assert numbers[-1] < 1.0
@@ -80,7 +80,7 @@ def test_position_is_the_whole_state() -> None:
 
 
 def test_normal_pairs_of_the_reference_are_standard_normal() -> None:
-    # The native ones are reached through the initial weights; see test_initial_weights.py.
+    # test_initial_weights.py tests the native ones through the initial weights.
     pairs = np.array([reference.normal_pair(reference.block_of(1, 1, 0, step)) for step in range(20_000)])
     numbers = pairs.ravel()
     assert abs(numbers.mean()) < 4.0 / np.sqrt(numbers.size)

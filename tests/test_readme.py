@@ -1,7 +1,7 @@
-"""README.md keeps its word: its Python runs, and .ci/run finds the commands that it marks.
+"""The Python blocks of README.md and docs/ run, and README.md marks the commands that .ci/run executes.
 
-The ``python`` blocks of a page run one after another, as a reader would type them; one with ``>>>`` must also print
-what it shows. A block that is only to be read has another word after the backticks, such as ``python no-test``.
+The ``python`` blocks of a page run one after another, as a reader would type them; a block with ``>>>`` must also print
+the output that it shows. A block that must not run has another word after the backticks, such as ``python no-test``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PAGES = [page for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # for what they write
+    monkeypatch.chdir(tmp_path)  # the blocks may write files
     text, names = page.read_text(), {"__name__": "__main__"}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     for block in BLOCK.finditer(text):
@@ -33,7 +33,7 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", ["test", "train"])
-def test_commands_are_marked(name: str) -> None:
+def test_the_marked_commands_are_single_lines(name: str) -> None:
     (marked,) = re.findall(rf"<!-- {name} -->(.*?)<!-- /{name} -->", (ROOT / "README.md").read_text(), re.DOTALL)
     lines = [line for line in marked.splitlines() if line and not line.startswith("```")]
     assert len(lines) == 1

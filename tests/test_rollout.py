@@ -1,4 +1,4 @@
-"""What a rollout holds: whole episodes, time since the reset, normalized observations."""
+"""The contents of a rollout: whole episodes, time since the reset, normalized observations."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_whole_episodes_fill_the_batch_and_end(mode: AutoresetMode) -> None:
 
 
 def test_an_environment_that_has_stopped_is_left_out() -> None:
-    # The batch of 6 is full in row 2, in which environment 0 ends an episode; 1 plays its own to the end.
+    # The batch of 6 is full in row 2, in which environment 0 ends an episode; environment 1 runs to the end of its own.
     agent, rollout = collected(vector(3, 7), n_steps=3, report_every=1)
     assert rollout.valid[:, 0].tolist() == [True] * 3 + [False] * 4
     assert rollout.valid[:, 1].tolist() == [True] * 7
@@ -51,13 +51,13 @@ def test_an_environment_that_has_stopped_is_left_out() -> None:
 
 
 def test_an_environment_that_is_being_reset_has_no_open_episode() -> None:
-    # Rows that are valid by then: 2, 3, 5, 6. Row 3, which fills the batch, resets environment 0: it stops there.
+    # Valid rows after each step: 2, 3, 5, 6. Row 3, which fills the batch, resets environment 0, which then stops.
     _, rollout = collected(vector(1, 7), n_steps=3, report_every=1)
     assert rollout.valid[:, 0].tolist() == [True, False, True, False, False, False, False]
     assert rollout.valid[:, 1].all()
 
 
-def test_every_rollout_starts_afresh() -> None:
+def test_every_rollout_starts_anew() -> None:
     agent, rollout = collected(vector(3, 5), n_steps=3, updates=3, report_every=1)
     assert agent.updates == 3
     assert rollout.time[0].tolist() == [0, 0]
@@ -66,8 +66,8 @@ def test_every_rollout_starts_afresh() -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_the_time_limit_counts_as_an_end_in_whole_episodes_alone(whole: bool) -> None:
-    """Though the baseline puts 100 on whatever follows an episode that is cut off by time."""
+def test_the_time_limit_counts_as_an_end_only_in_whole_episodes(whole: bool) -> None:
+    """Here the baseline predicts 100 after an episode that the time limit cuts off."""
     agent = pgfast.VPG(
         vector(3, 3), n_steps=3, baseline="linear", whole_episodes=whole, gae_lambda=1.0, discount=0.5, hidden_sizes=()
     )
@@ -121,19 +121,19 @@ def test_last_observations_are_normalized_as_all_others(mode: AutoresetMode) -> 
         assert last[1] != 3.0
 
 
-def test_keys_of_infos_mean_nothing_from_other_environments() -> None:
-    class Telling(CountingEnv):
+def test_keys_of_infos_are_ignored_unless_declared() -> None:
+    class Reporting(CountingEnv):
         def step(self, action: int):
             *step, _ = super().step(action)
-            return (*step, {"score": 10.0 * self.time, "valid": False, "reset": True, "game_over": False})
+            return (*step, {"raw_reward": 10.0 * self.time, "valid": False, "reset": True, "game_over": False})
 
-    agent = pgfast.VPG(Telling, n_steps=6, num_envs=2, hidden_sizes=(), preset=None)
+    agent = pgfast.VPG(Reporting, n_steps=6, num_envs=2, hidden_sizes=(), preset=None)
     agent.learn(12)
     assert agent.sampler.statistics.row()["return_mean"] == 6.0
     assert agent.sampler.rollout.valid[:3].all()
 
 
-def test_an_episode_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_episode_that_does_not_end_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pgfast.sampling.collector._MOST_EPISODE_STEPS", 500)
     agent = pgfast.VPG(lambda: CountingEnv(length=10**9), num_envs=2, n_steps=5, baseline="zero", hidden_sizes=())
     with pytest.raises(RuntimeError, match=r"did not end its episode within 500 steps; .*whole_episodes=False"):
@@ -150,7 +150,7 @@ def test_whole_episodes_of_atari_are_whole_games() -> None:
     agent.close()
 
 
-def test_one_environment_cannot_stand_for_several() -> None:
+def test_the_same_environment_twice_is_refused() -> None:
     only = CountingEnv()
     with pytest.raises(ValueError, match="must make a new one each time"):
         pgfast.VPG(lambda: only, num_envs=2, hidden_sizes=()).learn(4)
@@ -174,7 +174,7 @@ def test_numbers_beyond_float32_are_named_where_they_enter(key: str) -> None:
         agent.learn(10)
 
 
-def test_whole_episodes_play_the_same_games_whatever_came_before() -> None:
+def test_whole_episodes_do_not_depend_on_earlier_ones() -> None:
     first = pgfast.VPG("CartPole-v1", preset=None, num_envs=3, n_steps=10, baseline="time", learning_rate=0.0)
     second = pgfast.VPG("CartPole-v1", preset=None, num_envs=3, n_steps=10, baseline="time", learning_rate=0.0)
     first.learn(60)
@@ -185,7 +185,7 @@ def test_whole_episodes_play_the_same_games_whatever_came_before() -> None:
     np.testing.assert_array_equal(first.sampler.rollout.observations, second.sampler.rollout.observations)
 
 
-def test_rollouts_keep_what_the_policy_saw_and_what_the_environments_gave() -> None:
+def test_rollouts_keep_normalized_and_raw_observations() -> None:
     agent = pgfast.VPG(
         vector(5, 4), n_steps=4, baseline="mlp", hidden_sizes=(4,), normalize_observations=True, whole_episodes=False
     )
@@ -204,7 +204,7 @@ def test_rollouts_keep_what_the_policy_saw_and_what_the_environments_gave() -> N
 
 
 @pytest.mark.parametrize("algorithm", [pgfast.A2C, pgfast.VPG])
-def test_rollouts_keep_the_log_probabilities_and_values_of_the_policy_that_played(algorithm: type[Agent]) -> None:
+def test_rollouts_keep_the_log_probabilities_and_values_of_the_acting_policy(algorithm: type[Agent]) -> None:
     agent = algorithm(vector(5, 4), n_steps=7, hidden_sizes=(4,))
     agent.start_environments()
     rollout, policy = agent.sampler.collect(0, 0), agent.policy

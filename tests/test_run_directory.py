@@ -37,7 +37,7 @@ def test_a_name_stays_in_its_root(tmp_path: Path, env_id: str) -> None:
         assert run.path.name.isprintable()
 
 
-def test_the_places_in_it(tmp_path: Path) -> None:
+def test_its_paths(tmp_path: Path) -> None:
     with closing(create(tmp_path / "some" / "run")) as run:
         assert run.path == tmp_path / "some" / "run"
         places = [run.config_path, run.progress_path, run.checkpoints, run.model_path]
@@ -53,30 +53,30 @@ def test_the_places_in_it(tmp_path: Path) -> None:
 def test_an_existing_path_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file"):
-        with pytest.raises(FileExistsError, match=f"^the run directory {path} exists already; name another"):
+        with pytest.raises(FileExistsError, match=f"^the run directory {path} exists already; choose another"):
             create(path)
 
 
-def test_where_nothing_can_be_made_a_sentence_says_so(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     below = tmp_path / "file" / "run"
-    with pytest.raises(NotADirectoryError, match=f"^cannot make the run directory {below}: Not a directory$"):
+    with pytest.raises(NotADirectoryError, match=f"^cannot create the run directory {below}: Not a directory$"):
         create(below)
-    with pytest.raises(OSError, match=f"^cannot make the run directory {tmp_path / 'file'}/a2c-.*: Not a directory$"):
+    with pytest.raises(OSError, match=f"^cannot create the run directory {tmp_path / 'file'}/a2c-.*: Not a directory$"):
         create(None, tmp_path / "file")
     (tmp_path / "unmounted").symlink_to(tmp_path / "missing")
-    with pytest.raises(FileExistsError, match=r"^cannot make the run directory .*unmounted/a2c-.*: File exists$"):
+    with pytest.raises(FileExistsError, match=r"^cannot create the run directory .*unmounted/a2c-.*: File exists$"):
         create(None, tmp_path / "unmounted")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permission bits do not bind root")
 def test_a_read_only_parent_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError, match=r"^cannot make the run directory .*: Permission denied$"):
+    with pytest.raises(PermissionError, match=r"^cannot create the run directory .*: Permission denied$"):
         create(None, tmp_path)
 
 
-def test_opening_wants_a_run_directory(tmp_path: Path) -> None:
+def test_opening_requires_a_run_directory(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(FileNotFoundError, match=rf"^{path} is not a run directory: it has no config\.json$"):
             RunDirectory.open(path)
@@ -104,7 +104,7 @@ def test_a_second_process_is_refused_until_the_first_closes(tmp_path: Path, run_
     RunDirectory.open(run.path).close()
 
 
-# Forking tests run in a process of their own: the tests' own process may have threads.
+# Tests that fork run in a new process: the process of the tests may have threads.
 FORK = """
 import os, pathlib, signal, time
 from pgfast.runs.run_directory import RunDirectory
@@ -134,13 +134,13 @@ run.close()
 """
 
 
-def test_a_killed_process_holds_no_lock_even_where_its_workers_live_on(tmp_path: Path, run_python: RunPython) -> None:
+def test_a_killed_process_holds_no_lock_even_if_its_workers_survive(tmp_path: Path, run_python: RunPython) -> None:
     with closing(create(tmp_path / "run")) as run:
         run.config_path.touch()
     killed = run_python(FORK + KILLED, RUN=str(run.path))
     assert killed.returncode == -signal.SIGKILL
     worker = int(killed.stdout)
-    os.kill(worker, 0)  # it lives
+    os.kill(worker, 0)  # raises if it is dead
     try:
         RunDirectory.open(run.path).close()
     finally:

@@ -1,4 +1,4 @@
-"""nn.Tape: forward passes that are recorded with their inputs, and gone back through."""
+"""nn.Tape: forward passes recorded with their inputs, and backward passes through them."""
 
 from __future__ import annotations
 
@@ -42,10 +42,12 @@ def test_rows_recorded_in_pieces_are_the_forward_pass(network: nn.Network, x: ND
     np.testing.assert_array_equal(tape.inputs(x.dtype)[:100], x)
 
 
-def test_going_back_gives_the_bits_of_vjp(network: nn.Network, x: NDArray[Any], rng: np.random.Generator) -> None:
+def test_the_backward_pass_equals_vjp_bit_for_bit(
+    network: nn.Network, x: NDArray[Any], rng: np.random.Generator
+) -> None:
     tape = nn.Tape(network, 100)
     gradient = np.full_like(network.parameters, np.nan)
-    for _ in range(2):  # the second time on the memory of the first
+    for _ in range(2):  # the second pass reuses the memory of the first
         x = np.ascontiguousarray(x[::-1])
         dy = rng.standard_normal((100, network.output_size)).astype(network.dtype)
         kept = dy.copy()
@@ -56,7 +58,7 @@ def test_going_back_gives_the_bits_of_vjp(network: nn.Network, x: NDArray[Any], 
         np.testing.assert_array_equal(dy, kept)
 
 
-def test_going_back_through_the_first_rows_alone(network: nn.Network, x: NDArray[Any]) -> None:
+def test_the_backward_pass_may_cover_only_the_first_rows(network: nn.Network, x: NDArray[Any]) -> None:
     tape, gradient = nn.Tape(network, 100), np.empty_like(network.parameters)
     dy = np.ones((60, network.output_size), network.dtype)
     tape.record(x)
@@ -74,7 +76,7 @@ def test_the_tape_keeps_its_inputs(network: nn.Network, x: NDArray[Any]) -> None
     np.testing.assert_array_equal(gradient, expected)
 
 
-def test_inputs_may_be_written_where_the_tape_keeps_them(network: nn.Network, x: NDArray[Any]) -> None:
+def test_inputs_may_be_written_into_the_tape(network: nn.Network, x: NDArray[Any]) -> None:
     tape, gradient = nn.Tape(network, 100), np.empty_like(network.parameters)
     inputs = tape.inputs(x.dtype)
     assert inputs.shape == x.shape
@@ -110,7 +112,7 @@ def test_a_tape_has_inputs_of_one_dtype(network: nn.Network, x: NDArray[Any]) ->
     tape, name = nn.Tape(network, 100), np.dtype(network.dtype).name
     other = np.zeros(x.shape, network.dtype if x.dtype == np.uint8 else np.uint8)
     tape.record(x[:3])
-    texts = f"must be {x.dtype} as the inputs that the tape holds, got {other.dtype}$"
+    texts = f"must be {x.dtype} like the inputs on the tape, got {other.dtype}$"
     with pytest.raises(TypeError, match=rf"^Tape.record: x {texts}"):
         tape.record(other[:3], 3)
     with pytest.raises(TypeError, match=rf"^Tape.inputs: dtype {texts}"):
@@ -125,13 +127,13 @@ def test_a_tape_has_inputs_of_one_dtype(network: nn.Network, x: NDArray[Any]) ->
 def test_rows_that_do_not_fit_the_tape_are_refused(network: nn.Network, x: NDArray[Any]) -> None:
     tape, gradient = nn.Tape(network, 8), np.empty_like(network.parameters)
     for rows, first in ((9, 0), (8, 1), (1, 8), (1, -1), (1, 2**63 - 1)):
-        text = rf"^Tape.record: x has {rows} rows from row {first}, the tape holds 8$"
+        text = rf"^Tape.record: x has {rows} rows from row {first}, but the tape holds 8$"
         with pytest.raises(ValueError, match=text):
             tape.record(x[:rows], first)
     for recorded in (0, 3):
         if recorded:
             tape.record(x[:recorded])
-        text = rf"^Tape.vjp: dy has {recorded + 1} rows, of which the tape has recorded {recorded}$"
+        text = rf"^Tape.vjp: dy has {recorded + 1} rows, but the tape has recorded {recorded}$"
         with pytest.raises(ValueError, match=text):
             tape.vjp(np.ones((recorded + 1, network.output_size), network.dtype), gradient)
     for rows in (0, -1, 2**60):
@@ -139,7 +141,7 @@ def test_rows_that_do_not_fit_the_tape_are_refused(network: nn.Network, x: NDArr
             nn.Tape(network, rows)
 
 
-def test_more_memory_than_there_is_raises(run_python: RunPython) -> None:
+def test_a_tape_that_does_not_fit_into_memory_raises(run_python: RunPython) -> None:
     code = """
 from pgfast import nn
 for network in (nn.mlp(1 << 20, 1, ()), nn.mlp(1, 1 << 20, ())):
@@ -152,7 +154,7 @@ for network in (nn.mlp(1 << 20, 1, ()), nn.mlp(1, 1 << 20, ())):
     assert (finished.returncode, finished.stdout) == (0, "refused\nrefused\n")
 
 
-def test_a_gradient_is_not_written_over_what_it_is_computed_from(network: nn.Network, x: NDArray[Any]) -> None:
+def test_the_gradient_must_not_overwrite_the_parameters(network: nn.Network, x: NDArray[Any]) -> None:
     tape, dy = nn.Tape(network, 4), np.ones((4, network.output_size), network.dtype)
     tape.record(x[:4])
     with pytest.raises(ValueError, match=r"^Tape.vjp: gradient must not share memory with parameters$"):

@@ -1,4 +1,4 @@
-"""TensorBoard events, read back as TensorBoard reads them."""
+"""TensorBoard events, read in the way of TensorBoard."""
 
 from __future__ import annotations
 
@@ -36,18 +36,17 @@ def read_scalars(directory: Path) -> list[tuple[str, int, float]]:
 
 
 def test_known_numbers_become_scalars(tmp_path: Path) -> None:
-    log = open_events(tmp_path, None)
-    assert log is not None
-    log.write({"timesteps": 100, "return_mean": 1.5, "return_std": None, "entropy": math.nan, "episodes": 3}, 100)
-    log.write({"timesteps": 200, "return_mean": 2.5}, 200)
-    log.close()
-    log.close()
+    with open_events(tmp_path, None) as log:
+        assert log is not None
+        log.write({"timesteps": 100, "return_mean": 1.5, "return_std": None, "entropy": math.nan, "episodes": 3})
+        log.write({"timesteps": 200, "return_mean": 2.5})
+        log.close()
     assert read_scalars(tmp_path) == [("return_mean", 100, 1.5), ("episodes", 100, 3.0), ("return_mean", 200, 2.5)]
 
 
-def test_resuming_purges_what_an_earlier_process_wrote_beyond_the_checkpoint(tmp_path: Path) -> None:
+def test_resuming_purges_the_events_after_the_checkpoint(tmp_path: Path) -> None:
     first = TensorBoardLog(tmp_path)
-    first.write({"return_mean": 1.0}, 100)
+    first.write({"timesteps": 100, "return_mean": 1.0})
     first.close()
     second = TensorBoardLog(tmp_path, purge_step=101)
     second.close()

@@ -1,4 +1,4 @@
-"""One pool of threads: the same bits for any number of them, from any thread, and in a child process."""
+"""The thread pool: equal results for any number of threads, from any calling thread, and in a child process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def digest(*arrays: Any) -> str:
 
 
 def network_bits() -> str:
-    """All products of the convolutional network of the course, B = 40."""
+    """Covers all products of the convolutional network of the course, B = 40."""
     rng = np.random.default_rng(1)
     network = NETWORK
     x = rng.integers(0, 256, (40, 4, 84, 84), np.uint8)
@@ -50,7 +50,7 @@ def mlp_bits() -> str:
 
 
 def optimizer_bits() -> str:
-    """Four steps on 150,001 parameters, and the norm of the gradient."""
+    """Covers four steps on 150,001 parameters, and the norm of the gradient."""
     results: list[Any] = []
     dtypes: list[Any] = [np.float32, np.float64]
     for dtype in dtypes:
@@ -74,13 +74,13 @@ def rollout_bits() -> str:
     logits, actions = rng.standard_normal((10_000, 6)), rng.integers(0, 6, 10_000)
     policy = Categorical(logits)
     columns = policy.log_prob(actions), advantages.ravel(), policy.entropy(), returns.ravel(), values.ravel()
-    found, rows = losses.a2c_gradient(*columns, 0.01, 0.5)
+    loss_values, rows = losses.a2c_gradient(*columns, 0.01, 0.5)
     gradient = policy.gradient(actions, rows.log_prob, rows.entropy)
-    return digest(returns, *found, *rows, *gradient, policy.entropy(), policy.sample(5), policy.probabilities())
+    return digest(returns, *loss_values, *rows, *gradient, policy.entropy(), policy.sample(5), policy.probabilities())
 
 
 def matrix_bits() -> str:
-    """Fisher matrices and their solves, in both dtypes; 300 parameters are several blocks."""
+    """Covers Fisher matrices and their solves in both dtypes; 300 parameters make several blocks."""
     results: list[Any] = []
     for dtype in (np.float32, np.float64):
         scores = np.random.default_rng(6).standard_normal((700, 300)).astype(dtype)
@@ -92,7 +92,7 @@ def matrix_bits() -> str:
 
 
 def policy_bits() -> str:
-    """Scores, gradients, actions, Fisher products and their solves of both kinds of policy."""
+    """Covers scores, gradients, actions, Fisher products and their solves, for both kinds of policy."""
     rng = np.random.default_rng(7)
     observations = rng.standard_normal((2100, 17), dtype=np.float32)
     weights = rng.standard_normal(2100, dtype=np.float32)
@@ -116,9 +116,7 @@ WORKLOADS = [network_bits, mlp_bits, optimizer_bits, rollout_bits, matrix_bits, 
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-def test_the_number_of_threads_does_not_change_a_bit(
-    workload: Callable[[], str], num_threads: Callable[[int], None]
-) -> None:
+def test_results_do_not_depend_on_thread_count(workload: Callable[[], str], num_threads: Callable[[int], None]) -> None:
     results = set()
     for threads in (1, 2, 3, 8):
         num_threads(threads)
@@ -157,7 +155,7 @@ def test_the_pool_may_be_resized_while_it_works(num_threads: Callable[[int], Non
 
 
 def wait_for(child: int, seconds: float) -> int:
-    """The exit code of a child process, which is ended if it hangs."""
+    """Returns the exit code of a child process; if it hangs, kills it and fails the test."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         pid, status = os.waitpid(child, os.WNOHANG)
@@ -166,12 +164,12 @@ def wait_for(child: int, seconds: float) -> int:
         time.sleep(0.005)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    pytest.fail(f"the child of fork still ran after {seconds} s")
+    pytest.fail(f"the forked child still ran after {seconds} s")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_child_of_fork_computes(busy: bool, num_threads: Callable[[int], None]) -> None:
+def test_a_forked_child_computes_the_same(busy: bool, num_threads: Callable[[int], None]) -> None:
     num_threads(3)
     expected, stop = mlp_bits(), threading.Event()
 
@@ -185,7 +183,7 @@ def test_a_child_of_fork_computes(busy: bool, num_threads: Callable[[int], None]
     try:
         for _ in range(5):
             with warnings.catch_warnings():
-                # Python 3.12 and later warn of fork beside threads: just what is tested here.
+                # Python 3.12 and later warn about fork with threads, which is tested here.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 child = os.fork()
             if child == 0:

@@ -1,4 +1,4 @@
-"""Runs: what they write, saving and loading, resuming."""
+"""Runs: their files, saving and loading, resuming."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pytest
 
 import pgfast
 from counting_env import CountingEnv
+from pgfast.agent import Agent
 from pgfast.loading import verify
+from pgfast.metrics import RUN_METRICS
 from pgfast.resuming import resume
 from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint
 from pgfast.runs.models import read_model, write_model
 from pgfast.runs.progress_log import read_progress
-from pgfast.runs.run import FIELDS
-from pgfast.training.loop import create_run
+from pgfast.training.loop import create_session, train
 
 SETTINGS = {"num_envs": 4, "n_steps": 5, "hidden_sizes": (8,), "report_every": 60, "sync_every": 200}
 
@@ -25,8 +26,16 @@ def agent(seed: int = 0, **settings: object) -> pgfast.A2C:
     return pgfast.A2C("CartPole-v1", seed=seed, **{**SETTINGS, **settings})  # type: ignore[arg-type]
 
 
+def resume_to(path: Path, total_timesteps: int | None = None) -> tuple[Agent, list[str]]:
+    """Resumes a run and trains to its end; returns the agent and the messages to the user."""
+    resumed, session = resume(path)
+    with session:
+        train(resumed, total_timesteps or session.total_timesteps, session=session)
+    return resumed, session.messages
+
+
 def without_times(path: Path) -> list[list[str]]:
-    """The rows of progress.csv but for the two columns that are times."""
+    """The rows of progress.csv without the two columns that are times."""
     rows = [line.split(",") for line in path.read_text().splitlines()]
     keep = [i for i, name in enumerate(rows[0]) if name not in ("steps_per_second", "wall_time")]
     return [[row[i] for i in keep] for row in rows]
@@ -41,7 +50,7 @@ def test_a_run_directory(tmp_path: Path) -> None:
     assert config["packages"]["pgfast"] == pgfast.__version__
     assert config["native"]["isa"] == pgfast.native_info()["isa"]
     progress = read_progress(path / "progress.csv")
-    assert tuple(progress) == (*FIELDS, "grad_norm", "learning_rate")
+    assert tuple(progress) == (*RUN_METRICS, "grad_norm", "learning_rate")
     assert progress["timesteps"].tolist() == [60, 120, 180, 240, 300, 360, 420, 480, 500]
     assert [int(p.name) for p in list_checkpoints(path / "checkpoints")] == [200, 400, 500]
     assert (path / "model.safetensors").exists()
@@ -50,15 +59,14 @@ def test_a_run_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_resuming_at_a_synchronisation_point_is_exact(tmp_path: Path, seed: int) -> None:
+def test_resuming_at_a_synchronization_point_is_exact(tmp_path: Path, seed: int) -> None:
     whole = agent(seed)
     whole.learn(800, run_dir=tmp_path / "whole")
     agent(seed).learn(600, run_dir=tmp_path / "part")
-    resumption = resume(tmp_path / "part", 800)
-    assert resumption.messages[-1].endswith("exactly")
-    resumption.train()
-    np.testing.assert_array_equal(resumption.agent.policy.parameters, whole.policy.parameters)
-    ours, theirs = resumption.agent.optimizer.state_dict(), whole.optimizer.state_dict()
+    resumed, messages = resume_to(tmp_path / "part", 800)
+    assert messages[-1].endswith("exactly")
+    np.testing.assert_array_equal(resumed.policy.parameters, whole.policy.parameters)
+    ours, theirs = resumed.optimizer.state_dict(), whole.optimizer.state_dict()
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():
         np.testing.assert_array_equal(value, theirs[key])
@@ -67,13 +75,12 @@ def test_resuming_at_a_synchronisation_point_is_exact(tmp_path: Path, seed: int)
     assert len(complete) == 1 + 14
 
 
-def test_resuming_elsewhere_says_that_games_begin_anew(tmp_path: Path) -> None:
+def test_resuming_elsewhere_says_that_new_episodes_start(tmp_path: Path) -> None:
     agent().learn(300, run_dir=tmp_path / "run")
-    resumption = resume(tmp_path / "run", 400)
-    assert "with new games" in resumption.messages[-1]
-    resumption.train()
-    assert resumption.agent.timesteps == 400
-    assert resumption.agent.sampler.statistics.episodes_cut > 0
+    resumed, messages = resume_to(tmp_path / "run", 400)
+    assert "with new episodes" in messages[-1]
+    assert resumed.timesteps == 400
+    assert resumed.sampler.statistics.episodes_cut > 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["total_timesteps"] == 400
 
 
@@ -83,39 +90,37 @@ def test_resume_falls_back_to_an_older_checkpoint_and_says_so_but_load_does_not(
     (newest / "state.json").write_bytes(b"{}")
     with pytest.raises(pgfast.CheckpointError, match=r"state\.json: is not the file that was written"):
         pgfast.load(newest)
-    resumption = resume(tmp_path / "run", 600)
-    assert resumption.messages[0].startswith(f"skipped {newest}: state.json: is not the file that was written")
-    assert resumption.agent.timesteps == 200
-    resumption.train()
+    _, messages = resume_to(tmp_path / "run", 600)
+    assert messages[0].startswith(f"skipped {newest}: state.json: is not the file that was written")
+    assert "at 200 timesteps" in messages[1]
 
 
-def test_a_run_that_saved_nothing_begins_anew(tmp_path: Path) -> None:
-    """As one that was killed while its environments were made."""
-    run = create_run(agent(), tmp_path / "run", 400, None)
-    run.write({"timesteps": 5})
-    run.close()
+def test_a_run_that_saved_nothing_restarts(tmp_path: Path) -> None:
+    """Such a run was killed while it created its environments."""
+    with create_session(agent(), tmp_path / "run", 400, None) as session:
+        session.begin(400, agent().learner.metrics)
+        session.write({"timesteps": 5})
     (tmp_path / "run" / ".model.safetensors.tmp-1234").write_bytes(b"half a model")
-    resumption = resume(tmp_path / "run")
-    assert resumption.messages == [f"resuming {tmp_path / 'run'} at its beginning: nothing was saved yet"]
-    resumption.train()
-    np.testing.assert_array_equal(resumption.agent.policy.parameters, agent().learn(400).policy.parameters)
+    resumed, messages = resume_to(tmp_path / "run")
+    assert messages == [f"resuming {tmp_path / 'run'} at its beginning: nothing was saved yet"]
+    np.testing.assert_array_equal(resumed.policy.parameters, agent().learn(400).policy.parameters)
     assert read_progress(tmp_path / "run" / "progress.csv")["timesteps"][0] == 60
     assert not list((tmp_path / "run").glob(".*.tmp-*"))
 
 
 def test_a_complete_run_is_not_resumed(tmp_path: Path) -> None:
     agent().learn(200, run_dir=tmp_path / "run")
-    with pytest.raises(ValueError, match=r"is complete at 200 timesteps; give a larger total"):
-        resume(tmp_path / "run")
-    resume(tmp_path / "run", 220).run.close()  # and the lock was given back
+    with pytest.raises(ValueError, match=r"is complete at 200 timesteps; to continue, give a larger total"):
+        resume_to(tmp_path / "run")
+    assert resume_to(tmp_path / "run", 220)[0].timesteps == 220  # and the lock was released
 
 
 def test_a_broken_config_is_named(tmp_path: Path) -> None:
     agent().learn(200, run_dir=tmp_path / "run")
     (tmp_path / "run" / "config.json").write_text("{")
-    for _ in range(2):  # the lock was given back
+    for _ in range(2):  # the lock was released
         with pytest.raises(pgfast.CheckpointError, match=r"config\.json: content is not valid JSON"):
-            resume(tmp_path / "run", 400)
+            resume(tmp_path / "run")
 
 
 def test_save_and_load(tmp_path: Path) -> None:
@@ -158,15 +163,17 @@ def test_a_model_without_an_id(tmp_path: Path) -> None:
     [
         ({"env_id": "os:CartPole-v1"}, "not an environment id"),
         ({"env_id": "Nothing-v0"}, "not a registered environment"),
-        ({"env_id": 5}, "env_id must be a string"),
+        ({"env_id": 5}, r"Expected `str \| null`, got `int` - at `\$.env_id`"),
         ({"algo": "sarsa"}, "algorithm 'sarsa' is not one of"),
-        ({"format": 99}, "format 99 is not known"),
-        ({"settings": {}}, "settings differ"),
-        ({"space": {"observation_shape": [10**9]}}, "KeyError: 'action'"),
-        ({"timesteps": None}, r"timesteps must be a whole number in \[0, 10\^12\), got None"),
+        ({"format": 99}, r"was written in format 99 by pgfast \S+; pgfast \S+ reads format 3"),
+        ({"format": 2}, r"was written in format 2 by pgfast \S+; pgfast \S+ reads format 3"),
+        ({"settings": []}, r"Expected `object`, got `array` - at `\$.settings`"),
+        ({"space": {"observation_shape": [10**9]}}, "missing required field `byte_observations`"),
+        ({"timesteps": None}, r"Expected `int`, got `null` - at `\$.timesteps`"),
+        ({"timesteps": 10**12}, r"Expected `int` <= 999999999999 - at `\$.timesteps`"),
     ],
 )
-def test_a_model_file_that_lies(tmp_path: Path, change: dict, text: str) -> None:
+def test_a_model_file_with_wrong_metadata(tmp_path: Path, change: dict, text: str) -> None:
     path = tmp_path / "m.safetensors"
     agent().save(path)
     arrays, metadata = read_model(path)
@@ -200,26 +207,26 @@ def test_verify_reads_everything(tmp_path: Path) -> None:
         verify(path)
 
 
-def test_a_checkpoint_brings_the_optimizer(tmp_path: Path) -> None:
+def test_a_checkpoint_restores_the_optimizer(tmp_path: Path) -> None:
     trained = agent(optimizer="adam").learn(200, run_dir=tmp_path / "run")
     loaded = pgfast.load(list_checkpoints(tmp_path / "run" / "checkpoints")[-1])
     np.testing.assert_array_equal(loaded.optimizer.state_dict()["mean"], trained.optimizer.state_dict()["mean"])
 
 
-def test_a_checkpoint_holds_what_the_rest_depends_on(tmp_path: Path) -> None:
+def test_a_checkpoint_holds_the_state_of_the_training(tmp_path: Path) -> None:
     agent(optimizer="adam").learn(200, run_dir=tmp_path / "run")
     arrays, state = read_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1])
     assert set(arrays) == {"policy.parameters", "optimizer.mean", "optimizer.mean_square"}
     assert state["state"]["optimizer"]["steps"] == 10
-    assert state["synchronised"] is True
+    assert state["synchronized"] is True
     assert len(state["state"]["episodes"]["returns"]) == state["state"]["episodes"]["episodes"]
 
 
-def test_training_goes_on_where_saving_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_continues_if_saving_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pgfast.runs.run.write_checkpoint", fail)
-    monkeypatch.setattr("pgfast.runs.run.ProgressLog.write", fail)
+    monkeypatch.setattr("pgfast.runs.session.write_checkpoint", fail)
+    monkeypatch.setattr("pgfast.runs.session.ProgressLog.write", fail)
     trained = agent().learn(400, run_dir=tmp_path / "run")
     np.testing.assert_array_equal(trained.policy.parameters, agent().learn(400).policy.parameters)

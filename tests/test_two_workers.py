@@ -1,4 +1,4 @@
-"""Two workers that share an update compute what one does with the rollouts of both."""
+"""Two workers that share an update compute what one worker computes with the rollouts of both."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pgfast.sampling.rollout import Rollout
 from pgfast.state import flatten
 from pgfast.value_functions import MLPValues, SharedValues
 from rollouts import of_environments, random_rollout
+from states import assert_equal_states
 from two_workers import run_workers
 
 SMALL: dict[str, Any] = {"n_steps": 15, "num_envs": 6, "hidden_sizes": (8,), "preset": None, "seed": 2}
@@ -36,16 +37,16 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("npg", {"value_epochs": 3}),
     ("npg", {"solver": "cholesky", "fisher_subsample": 3}),
     ("trpo", {"value_epochs": 3}),
-    ("trpo", {"max_kl": 0.05, "cg_iterations": 5}),  # a line search of several candidates
+    ("trpo", {"max_kl": 0.05, "cg_iterations": 5}),  # the line search tries several candidates
 ]
 
 
 def in_float64(agent: Agent) -> Agent:
-    """The agent with networks of float64, which settings do not offer: sums differ by its rounding alone."""
+    """Gives the agent float64 networks, which no setting offers, so sums differ only by float64 rounding."""
     learner, space = agent.learner, agent.space
     inputs, head = int(np.prod(space.observation_shape)), learner.policy.has_value_head
     family = family_of(space.action)
-    network = nn.mlp(inputs, family.columns + head, hidden_sizes=(8,), dtype=np.float64, seed=3)
+    network = nn.mlp(inputs, family.num_outputs + head, hidden_sizes=(8,), dtype=np.float64, seed=3)
     learner.policy = Policy(network, family, value_head=head)
     if head:
         learner.value_function = SharedValues(learner.policy)
@@ -57,7 +58,7 @@ def in_float64(agent: Agent) -> Agent:
 
 
 class Group:
-    """An agent with all environments, and equal agents with a part of them each."""
+    """An agent with all environments, and equal agents with a part of the environments each."""
 
     def __init__(self, name: str, env_id: str, chosen: dict[str, Any], dtype: type) -> None:
         def make(num_envs: int) -> Agent:
@@ -68,55 +69,57 @@ class Group:
         self.workers = [make(len(range(6)[part])) for part in HALVES]
 
     def update(self, rollout: Rollout) -> tuple[Metrics, list[Metrics]]:
-        """The metrics of the one and of the workers."""
+        """Returns the metrics of the whole agent and those of the workers."""
         parts = [of_environments(a, rollout, part) for a, part in zip(self.workers, HALVES, strict=True)]
         updates = [partial(agent.learner.update, part) for agent, part in zip(self.workers, parts, strict=True)]
         return self.whole.learner.update(rollout, ALONE), run_workers(updates)
 
 
-def unequal(agent: Agent, seed: int) -> Rollout:
+def unequal_rollout(agent: Agent, seed: int) -> Rollout:
+    """Draws a rollout in which the workers have different numbers of valid rows."""
     rollout = random_rollout(agent, np.random.default_rng(seed), 15, 6, invalid=0.3)
     parts = [np.count_nonzero(rollout.valid[:, part]) for part in HALVES]
     assert parts[0] != parts[1]
     return rollout
 
 
-def assert_equal_states(agents: list[Agent]) -> None:
-    """Bit for bit, as workers stay for ever."""
-    first, second = (flatten(agent.learner.state()) for agent in agents)
-    assert first[1] == second[1]
-    for path, array in first[0].items():
-        if not path.endswith("running"):  # the return so far of each worker's own environments
-            np.testing.assert_array_equal(second[0][path], array, err_msg=path)
+def assert_equal_workers(agents: list[Agent]) -> None:
+    """Asserts that the workers have equal states bit for bit, except for the running returns of their environments."""
+    states = []
+    for agent in agents:
+        arrays, values = flatten(agent.learner.state())
+        states.append(({path: array for path, array in arrays.items() if not path.endswith("running")}, values))
+    first, second = states
+    assert_equal_states(second, first)
 
 
 @pytest.mark.parametrize("env_id", ENVIRONMENTS)
 @pytest.mark.parametrize(("name", "chosen"), CASES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(CASES)])
-def test_whole_updates(name: str, chosen: dict[str, Any], env_id: str, dtype: Any) -> None:
+def test_two_workers_update_as_one(name: str, chosen: dict[str, Any], env_id: str, dtype: Any) -> None:
     if dtype is np.float64 and chosen.get("baseline", "mlp") != "mlp":
         pytest.skip("values by time and of linear features are float32")
     group = Group(name, env_id, chosen, dtype)
     tolerance = 1e-6 if dtype == np.float32 else 1e-12
     for seed in range(3):
-        metrics, shared = group.update(unequal(group.whole, seed))
-        assert shared[0] == shared[1]
-        assert_equal_states(group.workers)
+        metrics, by_workers = group.update(unequal_rollout(group.whole, seed))
+        assert by_workers[0] == by_workers[1]
+        assert_equal_workers(group.workers)
         found, expected = (flatten(agent.learner.state())[0] for agent in (group.workers[0], group.whole))
         for path in (path for path in expected if not path.endswith("running")):
             np.testing.assert_allclose(found[path], expected[path], rtol=tolerance, atol=tolerance, err_msg=path)
         for key, value in metrics.items():
             if dtype == np.float32 and key.startswith("cg_"):
-                continue  # rounding decides about the last iteration
-            assert shared[0][key] == pytest.approx(value, rel=1e-4 if dtype == np.float32 else 1e-9, abs=1e-6), key
+                continue  # rounding decides whether there is one more iteration
+            assert by_workers[0][key] == pytest.approx(value, rel=1e-4 if dtype == np.float32 else 1e-9, abs=1e-6), key
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_worker_without_a_valid_row_adds_nothing(name: str) -> None:
     group = Group(name, "CartPole-v1", {}, np.float64)
-    rollout = unequal(group.whole, 0)
+    rollout = unequal_rollout(group.whole, 0)
     rollout.valid[:, HALVES[0]] = False
     group.update(rollout)
-    assert_equal_states(group.workers)
+    assert_equal_workers(group.workers)
     parameters = group.workers[0].policy.parameters
     np.testing.assert_allclose(parameters, group.whole.policy.parameters, rtol=1e-12, atol=1e-12)
     rollout.valid[:] = False
@@ -127,7 +130,7 @@ def test_a_worker_without_a_valid_row_adds_nothing(name: str) -> None:
 
 def test_rows_are_numbered_as_in_one_rollout() -> None:
     group = Group("vpg", "CartPole-v1", {}, np.float32)
-    rollout = unequal(group.whole, 0)
+    rollout = unequal_rollout(group.whole, 0)
 
     def number(agent: Agent, part: Rollout, reduce: Reduce) -> tuple[Any, int]:
         zeros = np.zeros_like(part.rewards)
@@ -140,22 +143,22 @@ def test_rows_are_numbered_as_in_one_rollout() -> None:
     where[rollout.valid] = numbers
     parts = [of_environments(agent, rollout, part) for agent, part in zip(group.workers, HALVES, strict=True)]
     found = run_workers([partial(number, agent, part) for agent, part in zip(group.workers, parts, strict=True)])
-    for (own, total), part in zip(found, HALVES, strict=True):
+    for (numbers_of_part, total), part in zip(found, HALVES, strict=True):
         assert total == count
-        np.testing.assert_array_equal(own, where[:, part][rollout.valid[:, part]])
+        np.testing.assert_array_equal(numbers_of_part, where[:, part][rollout.valid[:, part]])
 
 
-def test_woodbury_is_refused() -> None:
+def test_woodbury_is_refused_with_two_workers() -> None:
     group = Group("npg", "CartPole-v1", {"solver": "woodbury"}, np.float32)
     with pytest.raises(ValueError, match='solver "woodbury" pairs the rows of different workers'):
-        group.update(unequal(group.whole, 0))
+        group.update(unequal_rollout(group.whole, 0))
 
 
 @pytest.mark.parametrize("env_id", ENVIRONMENTS)
-def test_losses_gradients_and_fisher_products(env_id: str, dtype: Any) -> None:
-    """Each by itself, so that a difference of whole updates is found where it arises."""
+def test_losses_gradients_and_fisher_products_equal_those_of_one_worker(env_id: str, dtype: Any) -> None:
+    """Checks each quantity separately, which locates a difference between whole updates."""
     agent = Group("trpo", env_id, {}, dtype).whole
-    rollout = unequal(agent, 7)
+    rollout = unequal_rollout(agent, 7)
     policy = agent.policy
     v = np.random.default_rng(0).standard_normal(policy.parameters.size).astype(dtype)
 
@@ -184,15 +187,15 @@ def test_losses_gradients_and_fisher_products(env_id: str, dtype: Any) -> None:
         return run
 
     def moved_kl(policy: Policy, batch: Batch, count: int, reduce: Reduce) -> Any:
-        columns = policy.family.columns
+        columns = policy.family.num_outputs
         network = nn.mlp(batch.observations.shape[1], columns, hidden_sizes=(8,), dtype=dtype, seed=9)
         elsewhere = Policy(network, policy.family)
         return natural.evaluate(policy, elsewhere.distribution(batch.observations), batch, count, reduce)
 
     whole = compute(rollout)(ALONE)
-    shared = run_workers([compute(of_environments(agent, rollout, part)) for part in HALVES])
+    by_workers = run_workers([compute(of_environments(agent, rollout, part)) for part in HALVES])
     tolerance = 1e-6 if dtype == np.float32 else 1e-12
     for name, expected in whole.items():
-        np.testing.assert_array_equal(shared[0][name], shared[1][name], err_msg=name)
+        np.testing.assert_array_equal(by_workers[0][name], by_workers[1][name], err_msg=name)
         scale = max(1.0, float(np.abs(expected).max()))
-        np.testing.assert_allclose(shared[0][name], expected, rtol=tolerance, atol=tolerance * scale, err_msg=name)
+        np.testing.assert_allclose(by_workers[0][name], expected, rtol=tolerance, atol=tolerance * scale, err_msg=name)

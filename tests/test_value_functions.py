@@ -1,4 +1,4 @@
-"""Value functions: what they fit, and that their state is all there is to them."""
+"""Value functions: what they fit, and that their state is complete."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def some_rows(rng: np.random.Generator, rows: int = 400) -> tuple[np.ndarray, np
 def batch(
     x: np.ndarray, time: np.ndarray, returns: np.ndarray, valid: np.ndarray | None = None, *, first: int = 0
 ) -> Batch:
-    """A batch with one row a step, from step ``first`` on."""
+    """Returns a batch with one row per step, starting at step ``first``."""
     none = np.zeros(len(x), np.float32)
     return Batch(x, first + np.arange(len(x)), time, none, none, returns, none, valid)
 
 
-def test_zero_is_zero(rng: np.random.Generator) -> None:
+def test_zero_values_are_zero(rng: np.random.Generator) -> None:
     x, time = some_rows(rng)
     zero = ZeroValues()
     zero.fit(batch(x, time, np.ones(400, np.float32)), ALONE)
@@ -43,17 +43,17 @@ def test_zero_is_zero(rng: np.random.Generator) -> None:
     assert zero.values(x, time).dtype == np.float32
 
 
-def test_time_is_the_mean_return_of_each_time() -> None:
+def test_time_values_are_the_mean_returns_of_the_last_batch() -> None:
     x = np.zeros((5, 3), np.float32)
     by_time = TimeValues()
     assert by_time.values(x, np.arange(5)).tolist() == [0.0] * 5
     by_time.fit(batch(x, np.array([0, 0, 1, 3, 3]), np.array([1.0, 2.0, 5.0, 4.0, 8.0], np.float32)), ALONE)
     assert by_time.values(x, np.array([0, 1, 2, 3, 4])).tolist() == [1.5, 5.0, 0.0, 6.0, 0.0]
-    by_time.fit(batch(x[:1], np.array([1]), np.array([7.0], np.float32)), ALONE)  # the last batch alone
+    by_time.fit(batch(x[:1], np.array([1]), np.array([7.0], np.float32)), ALONE)  # only the last batch counts
     assert by_time.values(x[:3], np.array([0, 1, 3])).tolist() == [0.0, 7.0, 0.0]
 
 
-def test_linear_finds_what_is_linear_in_its_features(rng: np.random.Generator) -> None:
+def test_linear_values_fit_returns_linear_in_their_features(rng: np.random.Generator) -> None:
     x, time = some_rows(rng)
     t = time / 100.0
     returns = (2.0 * x[:, 0] - x[:, 1] + 0.5 * x[:, 2] ** 2 + 3.0 * t - t**2 + 4.0).astype(np.float32)
@@ -62,7 +62,7 @@ def test_linear_finds_what_is_linear_in_its_features(rng: np.random.Generator) -
     np.testing.assert_allclose(linear.values(x, time), returns, atol=0.05)
 
 
-def test_linear_is_ridge_regression(rng: np.random.Generator) -> None:
+def test_linear_values_are_ridge_regression(rng: np.random.Generator) -> None:
     x, time = some_rows(rng)
     returns = rng.standard_normal(400, dtype=np.float32)
     t = time[:, None] / 100.0
@@ -73,7 +73,7 @@ def test_linear_is_ridge_regression(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(linear.values(x, time), features @ weights, rtol=1e-4, atol=1e-5)
 
 
-def test_linear_takes_bytes_as_parts_of_255(rng: np.random.Generator) -> None:
+def test_linear_values_read_bytes_as_fractions_of_255(rng: np.random.Generator) -> None:
     x = rng.integers(0, 256, (50, 2, 2), np.uint8)
     returns = (x.reshape(50, 4)[:, 0] / 255.0).astype(np.float32)
     linear = LinearValues(4)
@@ -81,12 +81,12 @@ def test_linear_takes_bytes_as_parts_of_255(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(linear.values(x, np.zeros(50, np.int64)), returns, atol=0.02)
 
 
-def test_linear_refuses_observations_that_are_too_many() -> None:
-    with pytest.raises(ValueError, match="LinearValues: observations of 2001 numbers are too many"):
+def test_linear_values_refuse_large_observations() -> None:
+    with pytest.raises(ValueError, match="LinearValues: observation_size must be at most 2000, got 2001"):
         LinearValues(2001)
 
 
-def test_mlp_learns_a_curved_function(rng: np.random.Generator) -> None:
+def test_mlp_values_learn_a_nonlinear_function(rng: np.random.Generator) -> None:
     x, time = some_rows(rng, 1000)
     returns = np.sin(2.0 * x[:, 0]) + x[:, 1] * x[:, 2]
     mlp = mlp_values()
@@ -96,12 +96,12 @@ def test_mlp_learns_a_curved_function(rng: np.random.Generator) -> None:
     assert np.square(returns - mlp.values(x, time)).mean() < 0.05 * before
 
 
-def test_an_mlp_needs_one_output() -> None:
+def test_mlp_values_need_one_output() -> None:
     with pytest.raises(ValueError, match="one output, got 2"):
         MLPValues(nn.mlp(3, 2), learning_rate=1e-3, epochs=1, batch_size=5, seed=0)
 
 
-def test_shared_values_are_those_of_the_policy(rng: np.random.Generator) -> None:
+def test_shared_values_are_the_values_of_the_policy(rng: np.random.Generator) -> None:
     policy: Any = SimpleNamespace(values=lambda observations: observations[:, 0])
     shared, (x, time) = SharedValues(policy), some_rows(rng)
     np.testing.assert_array_equal(shared.values(x, time), x[:, 0])
@@ -115,7 +115,7 @@ KINDS = [TimeValues, lambda: LinearValues(3), mlp_values]
 
 
 @pytest.mark.parametrize("make", KINDS)
-def test_the_values_of_a_rollout_are_those_of_its_rows(
+def test_the_values_of_a_rollout_are_the_values_of_its_rows(
     make: Callable[[], ValueFunction], rng: np.random.Generator
 ) -> None:
     x, time = some_rows(rng)
@@ -126,7 +126,7 @@ def test_the_values_of_a_rollout_are_those_of_its_rows(
 
 
 @pytest.mark.parametrize("make", KINDS)
-def test_state_is_all_that_later_fits_depend_on(make: Callable[[], ValueFunction], rng: np.random.Generator) -> None:
+def test_later_fits_depend_only_on_the_state(make: Callable[[], ValueFunction], rng: np.random.Generator) -> None:
     x, time = some_rows(rng)
     some = batch(x, time, rng.standard_normal(400, dtype=np.float32))
     first, second = make(), make()
@@ -148,21 +148,23 @@ def test_state_is_all_that_later_fits_depend_on(make: Callable[[], ValueFunction
 
 
 @pytest.mark.parametrize("change", [{"position": -1}, {"optimizer": {"steps": 1, "learning_rate": -1.0}}])
-def test_a_broken_state_of_a_fit_is_refused(change: dict[str, Any]) -> None:
+def test_an_invalid_state_is_refused(change: dict[str, Any]) -> None:
     mlp = mlp_values()
     with pytest.raises(ValueError, match="got"):
         mlp.load_state({**mlp.state(), **change})
 
 
 @pytest.mark.parametrize("make", [ZeroValues, lambda: SharedValues(SimpleNamespace())])  # type: ignore[arg-type]
-def test_without_a_state_none_is_taken(make: Callable[[], ValueFunction]) -> None:
+def test_stateless_functions_refuse_a_state(make: Callable[[], ValueFunction]) -> None:
     make().load_state({})
     with pytest.raises(ValueError, match=r"has no state, got \['means'\]"):
         make().load_state({"means": np.zeros(1)})
 
 
 @pytest.mark.parametrize("make", KINDS[1:])
-def test_a_fit_that_raises_leaves_nothing(make: Callable[[], ValueFunction], rng: np.random.Generator) -> None:
+def test_a_fit_that_raises_leaves_the_state_unchanged(
+    make: Callable[[], ValueFunction], rng: np.random.Generator
+) -> None:
     x, time = some_rows(rng)
     returns = rng.standard_normal(400, dtype=np.float32)
     function = make()
@@ -179,7 +181,7 @@ def test_a_fit_that_raises_leaves_nothing(make: Callable[[], ValueFunction], rng
 def test_two_workers_fit_as_one(
     make: Callable[[], ValueFunction], rows: tuple[int, int], rng: np.random.Generator
 ) -> None:
-    """A worker without rows keeps one that is not valid, as a batch of no valid rows does."""
+    """A worker without rows passes one invalid row, as a batch without valid rows does."""
     whole, halves = make(), [make(), make()]
     total = sum(rows)
     for _ in range(2):
@@ -194,7 +196,10 @@ def test_two_workers_fit_as_one(
             for part in (slice(0, rows[0]), slice(rows[0], total))
         ]
         run_workers(
-            [lambda reduce, own=own, part=part: own.fit(part, reduce) for own, part in zip(halves, parts, strict=True)]
+            [
+                lambda reduce, function=function, part=part: function.fit(part, reduce)
+                for function, part in zip(halves, parts, strict=True)
+            ]
         )
     np.testing.assert_equal(dict(halves[0].state()), dict(halves[1].state()))
     found, expected = flatten(halves[0].state()), flatten(whole.state())
@@ -204,7 +209,7 @@ def test_two_workers_fit_as_one(
 
 
 @pytest.mark.parametrize("make", KINDS[1:])
-def test_threads_change_no_bit(
+def test_a_fit_does_not_depend_on_thread_count(
     make: Callable[[], ValueFunction], rng: np.random.Generator, num_threads: Callable[[int], None]
 ) -> None:
     x, time = some_rows(rng, 3000)

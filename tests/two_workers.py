@@ -1,4 +1,4 @@
-"""Workers of one update as threads: tests compare two halves of a batch with the whole."""
+"""Workers of one update as threads, for tests that compare two halves of a batch with the whole."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ThreadReduce(Reduce):
         names, values = zip(*self._calls, strict=True)
         assert set(names) == {name}, f"the workers called {names}"
         combined = combine(list(values))
-        self._barrier.wait(TIMEOUT)  # until then nobody may go on and change what it gave
+        self._barrier.wait(TIMEOUT)  # no worker may continue and modify its value before all have combined them
         return combined
 
 
@@ -50,9 +50,9 @@ def _sum(values: list[Any]) -> Any:
 
 
 def run_workers(functions: Sequence[Callable[[Reduce], T]]) -> list[T]:
-    """Runs each function with its worker's reduce, all at once, and returns their results in order.
+    """Runs each function in a thread with the reduce of its worker, and returns the results in order.
 
-    An exception of one worker breaks the others off and is raised.
+    An exception in one worker stops the others and is raised.
     """
     barrier, calls = threading.Barrier(len(functions)), [("", None)] * len(functions)
     results: list[Any] = [None] * len(functions)
@@ -64,7 +64,7 @@ def run_workers(functions: Sequence[Callable[[Reduce], T]]) -> list[T]:
         except threading.BrokenBarrierError as error:
             errors.append(error)
         except BaseException as error:
-            errors.insert(0, error)  # before those that it causes
+            errors.insert(0, error)  # before the broken barriers that it causes
             barrier.abort()
 
     threads = [threading.Thread(target=work, args=each, daemon=True) for each in enumerate(functions)]

@@ -1,1 +1,1 @@
-"""What the hardware allows, measured in the run that it is held against."""
+"""The limits of the hardware, measured in the same run as the results compared with them."""

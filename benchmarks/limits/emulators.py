@@ -1,4 +1,4 @@
-"""How fast Breakout is emulated when nothing else is done."""
+"""The speed of emulating Breakout while nothing else runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["Emulators"]
 
 
 class Emulators:
-    """One emulator of one thread per core, side by side, each driven by a Python thread with random actions.
+    """One single-threaded vector emulator per core, each driven by a Python thread with random actions.
 
-    They never wait for each other, which is faster than one emulator with as many threads.
+    They never wait for each other, which is faster than one vector emulator with as many threads.
     """
 
     def __init__(self, num_envs: int, threads: int) -> None:
@@ -31,7 +31,7 @@ class Emulators:
         self._pool = ThreadPoolExecutor(threads)
 
     def steps_per_second(self, steps: int) -> float:
-        """Of all together, over ``steps`` of every environment."""
+        """Returns the total speed of all emulators over ``steps`` steps of every environment."""
 
         def speed(env: ale_py.AtariVectorEnv) -> float:
             began = time.perf_counter()

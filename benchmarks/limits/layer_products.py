@@ -1,10 +1,10 @@
-"""The time of a convolutional network's own matrix products, and of nothing else.
+"""The time of a convolutional network's matrix products alone.
 
-A convolution is the product of its unfolded input with its weight; the unfolding is not counted. It goes through in
-blocks of 16 images, so that the unfolded input stays in the cache: one of 80 images would come from memory, and nobody
-has to pay for that. Dense layers take all rows at once. A backward pass is the weight gradient of every layer and the
-input gradient of all but the first. The products run once with PyTorch and once with NumPy's OpenBLAS: the faster is
-the limit.
+A convolution is the product of its unfolded input with its weight; the unfolding is not counted. It is computed in
+blocks of 16 images, whose unfolded input stays in the cache; that of 80 images would come from memory, a cost that can
+be avoided. Dense layers take all rows at once. A backward pass is the weight gradient of every layer and the input
+gradient of all but the first. The products run with PyTorch and with NumPy's OpenBLAS; the faster of the two is the
+limit.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ BLOCK_IMAGES = 16
 
 
 class LayerProducts:
-    """The products of one forward or backward pass of ``rows`` images, on inputs that lie ready."""
+    """The products of one forward or backward pass of ``rows`` images, on prepared inputs."""
 
     def __init__(self, network: str, rows: int, *, backward: bool) -> None:
         rng = np.random.default_rng(0)
-        self._products: list[tuple[int, Array, Array, Array]] = []  # how often, a, b, a @ b
+        self._products: list[tuple[int, Array, Array, Array]] = []  # repetitions, a, b, a @ b
         for index, (positions, inputs, outputs) in enumerate(layer_shapes(network)):
             block = rows if positions == 1 else min(rows, BLOCK_IMAGES)
             if rows % block:
@@ -55,7 +55,7 @@ class LayerProducts:
                 torch.mm(first, second, out=product)
 
     def seconds(self, repeats: int) -> float:
-        """Of one pass, the mean of a few, with the faster library."""
+        """Returns the mean time of one pass over ``repeats`` passes, with the faster library."""
 
         def mean(run: Callable[[], None]) -> float:
             settle()

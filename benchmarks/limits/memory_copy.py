@@ -1,4 +1,4 @@
-"""How fast memory is copied."""
+"""The speed of copying memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["MemoryCopy"]
 
 
 class MemoryCopy:
-    """Copies that read and write ``total_bytes`` together, split among ``threads``.
+    """A copy that reads and writes ``total_bytes`` in total, split among ``threads``.
 
-    Each thread copies its part over and over without waiting for the others: what a bandwidth is, without the time
-    that it takes to start and join threads.
+    Each thread copies its part repeatedly without waiting for the others, which measures the bandwidth without the time
+    of starting and joining threads.
     """
 
     def __init__(self, total_bytes: int, threads: int) -> None:
@@ -23,7 +23,7 @@ class MemoryCopy:
         self._pool = ThreadPoolExecutor(threads)
 
     def seconds(self, repeats: int) -> float:
-        """Of one copy of everything."""
+        """Returns the time of one copy of all bytes."""
 
         def copy(part: tuple[np.ndarray, np.ndarray]) -> float:
             source, target = part

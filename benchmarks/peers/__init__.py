@@ -1,1 +1,1 @@
-"""The libraries and hand-written programs that pgfast is measured against."""
+"""The libraries and hand-written programs to which pgfast is compared."""

@@ -14,7 +14,7 @@ __all__ = ["AleVecEnv"]
 
 
 class AleVecEnv(VecEnv):
-    """Rewards clipped to their sign, lost lives as ends, new games at once, as stable-baselines3 has them."""
+    """Clips rewards to their sign, ends episodes at lost lives and resets at once, like stable-baselines3."""
 
     def __init__(self, game: str, num_envs: int, num_threads: int) -> None:
         self._env = ale_py.AtariVectorEnv(
@@ -29,16 +29,13 @@ class AleVecEnv(VecEnv):
         super().__init__(num_envs, self._env.single_observation_space, self._env.single_action_space)
 
     def reset(self) -> NDArray[np.uint8]:
-        """Starts new games."""
         observations: NDArray[np.uint8] = self._env.reset(seed=0)[0]
         return observations
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
-        """Sends actions to the emulators."""
         self._env.send(actions)
 
     def step_wait(self) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Waits for what the actions do."""
         observations, rewards, terminated, truncated, info = self._env.recv()
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for index in np.flatnonzero(truncated & ~terminated):
@@ -46,22 +43,19 @@ class AleVecEnv(VecEnv):
         return observations, rewards.astype(np.float32), terminated | truncated, infos
 
     def close(self) -> None:
-        """Leaves the emulators to the end of the process, as ale-py does."""
+        """Does nothing: ale-py frees the emulators at the end of the process."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """Every environment's attribute: of those that are asked for, none can be rendered."""
+        """Returns ``render_mode``, the one attribute that stable-baselines3 reads: None, as nothing is rendered."""
         if attr_name != "render_mode":
             raise AttributeError(attr_name)
         return [None] * self.num_envs
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Emulators have nothing to be set."""
         raise AttributeError(attr_name)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """Emulators cannot be called one by one."""
         raise AttributeError(method_name)
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
-        """There are no wrappers."""
         return [False] * self.num_envs

@@ -1,4 +1,4 @@
-"""The Fisher matrix in NumPy: one symmetric rank-k update of its BLAS, the fastest there is."""
+"""The Fisher matrix in NumPy, in the fastest way: one symmetric rank-k update of its BLAS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["numpy_fisher"]
 
 
 def numpy_fisher(scores: NDArray[np.floating]) -> NDArray[np.floating]:
-    """S'S / B; NumPy sees that both factors are one array and computes half of the product."""
+    """Returns S'S / B; NumPy detects that both factors are one array and computes half of the product."""
     fisher = scores.T @ scores
     fisher /= len(scores)
     return fisher

@@ -1,8 +1,8 @@
-"""Generalized advantage estimation in NumPy, two ways, both vectorized over the environments.
+"""Two versions of generalized advantage estimation in NumPy, both vectorized over the environments.
 
-``loop`` is how the libraries in Python write it, everything step by step. ``differences_first`` is as fast as NumPy
-goes: what does not depend on the next row is done for all rows at once, into arrays that are reused, and the loop keeps
-two operations.
+``loop`` computes everything step by step, as Python libraries do. ``DifferencesFirst`` is as fast as NumPy can be: it
+computes all that does not depend on the next row for all rows at once, into reused arrays, which leaves two operations
+in the loop.
 """
 
 from __future__ import annotations
@@ -25,22 +25,21 @@ def loop(
     discount: float,
     gae_lambda: float,
 ) -> tuple[Array, Array]:
-    """Advantages and returns."""
+    """Returns advantages and returns."""
     advantages = np.empty_like(rewards)
     bootstraps = (~terminated).astype(np.float32)
-    goes_on = (~(terminated | truncated)).astype(np.float32)
+    continues = (~(terminated | truncated)).astype(np.float32)
     last = np.zeros_like(next_values)
-    following = next_values
     for t in reversed(range(len(rewards))):
-        delta = rewards[t] + discount * following * bootstraps[t] - values[t]
-        last = delta + discount * gae_lambda * goes_on[t] * last
+        delta = rewards[t] + discount * next_values * bootstraps[t] - values[t]
+        last = delta + discount * gae_lambda * continues[t] * last
         advantages[t] = last
-        following = values[t]
+        next_values = values[t]
     return advantages, advantages + values
 
 
 class DifferencesFirst:
-    """The same, with memory of its own for ``[T, N]``."""
+    """The same computation on preallocated arrays ``[T, N]``."""
 
     def __init__(self, steps: int, num_envs: int) -> None:
         self._advantages, self._returns, self._decays = np.empty((3, steps, num_envs), np.float32)
@@ -57,7 +56,7 @@ class DifferencesFirst:
         discount: float,
         gae_lambda: float,
     ) -> tuple[Array, Array]:
-        """Advantages and returns, which the next call writes over."""
+        """Returns advantages and returns, which the next call overwrites."""
         advantages, row = self._advantages, self._row
         np.multiply(values[1:], discount, out=advantages[:-1])
         np.multiply(next_values, discount, out=advantages[-1])

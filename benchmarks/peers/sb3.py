@@ -1,4 +1,4 @@
-"""What the trainings of stable-baselines3 and sb3-contrib share."""
+"""Training with stable-baselines3 and sb3-contrib."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Sb3Training"]
 
 
 class Sb3Training:
-    """A training that goes on from call to call, on the threads that PyTorch has unless told otherwise."""
+    """A training that continues from call to call, on PyTorch's current number of threads unless one is chosen."""
 
     def __init__(self, model: OnPolicyAlgorithm) -> None:
         self.model = model
@@ -21,7 +21,7 @@ class Sb3Training:
         self._first = True
 
     def choose_threads(self, timesteps: int) -> None:
-        """Warms up, and keeps one thread for PyTorch where that is faster, as it often is for small networks."""
+        """Warms up, then chooses one thread or all, whichever is faster; for small networks one often is."""
         self.run(timesteps)
         all_threads = torch.get_num_threads()
         speeds = {}
@@ -31,11 +31,11 @@ class Sb3Training:
         self.threads = max(speeds, key=lambda threads: speeds[threads])
 
     def note(self) -> str:
-        """The choice."""
+        """Returns the chosen number of threads in words, for the table."""
         return "" if self.threads is None else f"peer on {in_words(self.threads)}"
 
     def run(self, timesteps: int) -> float:
-        """Timesteps per second."""
+        """Trains and returns timesteps per second."""
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads or threads)
         before, began = self.model.num_timesteps, time.perf_counter()

@@ -1,7 +1,8 @@
-"""A2C of stable-baselines3, as fast as that library goes.
+"""A2C of stable-baselines3, as fast as the library can be.
 
-On Breakout with environments of its own, as its users have it: ``make_atari_env``, stepped one after the other, which
-is faster for it than a process for each. And with ale-py's native vector environment, which it does not come with.
+On Breakout it runs with its default environments, as its users have them: ``make_atari_env``, stepped one after the
+other, which is faster than a process for each. It also runs with ale-py's native vector environment, which is not part
+of the library.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
 from peers.sb3 import Sb3Training
 
-__all__ = ["own_environments", "sb3_a2c", "sb3_a2c_breakout"]
+__all__ = ["sb3_a2c", "sb3_a2c_breakout", "sb3_environments"]
 
 
 def sb3_a2c(env_id: str, num_envs: int, **settings: Any) -> Sb3Training:
-    """A training with a small MLP, environments in one process; the settings in stable-baselines3's words."""
+    """Returns a training with a small MLP and environments in one process; ``settings`` are those of the library."""
     return Sb3Training(A2C("MlpPolicy", make_vec_env(env_id, num_envs, seed=0), device="cpu", seed=0, **settings))
 
 
-def own_environments(num_envs: int) -> VecEnv:
-    """Breakout as stable-baselines3 and rl-zoo3 make it."""
+def sb3_environments(num_envs: int) -> VecEnv:
+    """Returns Breakout as stable-baselines3 and rl-zoo3 make it."""
     gymnasium.register_envs(ale_py)
     return VecFrameStack(make_atari_env("BreakoutNoFrameskip-v4", num_envs, seed=0), n_stack=4)
 
 
 def sb3_a2c_breakout(env: VecEnv, n_steps: int) -> Sb3Training:
-    """A training on Breakout with the Nature network and the settings of rl-zoo3."""
+    """Returns a training on Breakout with the Nature network and the settings of rl-zoo3."""
     model = A2C(
         "CnnPolicy",
         env,

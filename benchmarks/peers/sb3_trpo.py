@@ -1,4 +1,4 @@
-"""TRPO of sb3-contrib, as it is shipped: its environments in one process, the fastest for cheap environments."""
+"""TRPO of sb3-contrib as shipped: all environments in one process, which is fastest for cheap environments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["sb3_trpo"]
 
 
 def sb3_trpo(env_id: str, num_envs: int, *, normalize: bool, **settings: Any) -> Sb3Training:
-    """A training; the settings in sb3-contrib's words."""
+    """Returns a training; ``settings`` are those of sb3-contrib's TRPO."""
     env: VecEnv = make_vec_env(env_id, num_envs, seed=0)
     if normalize:
         env = VecNormalize(env)

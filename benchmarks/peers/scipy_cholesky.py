@@ -1,7 +1,7 @@
-"""A damped symmetric system solved by SciPy's Cholesky, as fast as that goes.
+"""A damped symmetric system solved with SciPy's Cholesky factorization, as fast as SciPy can be.
 
-As pgfast does, it factors one copy of the matrix and leaves the input intact; the copy is in LAPACK's order already,
-which the symmetric matrix allows, so that SciPy makes no other. SciPy's search for numbers that are not finite is off.
+Like pgfast, it factors one copy of the matrix and leaves the input intact. The matrix is symmetric, so the copy is
+already in LAPACK's order and SciPy makes no other. SciPy's check for non-finite numbers is off.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Array = NDArray[np.floating]
 
 
 def scipy_natural_gradient(fisher: Array, gradient: Array, damping: float) -> Array:
-    """x with (F + damping I) x = g."""
+    """Returns x with (F + damping I) x = g."""
     damped = fisher.copy()
     damped.reshape(-1)[:: len(damped) + 1] += damping
     factor = cho_factor(damped.T, lower=True, overwrite_a=True, check_finite=False)

@@ -1,7 +1,8 @@
-"""A2C on Breakout written by hand with PyTorch and EnvPool, as fast as that goes on a CPU.
+"""A2C on Breakout written by hand with PyTorch and EnvPool, as fast as they can be on a CPU.
 
-The same work as pgfast's A2C: the forward passes of the rollout keep their graph and serve the backward pass, one
-bootstrap forward pass per update, the same loss, clipping and optimizer, which is PyTorch's fused one.
+It does the same work as pgfast's A2C: the backward pass uses the graph of the rollout's forward passes, each update has
+one forward pass to bootstrap, and the loss, the clipping and the optimizer are the same. The optimizer is PyTorch's
+fused one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = ["TorchA2C"]
 
 
 class TorchA2C:
-    """``run(timesteps)`` trains and gives timesteps per second."""
+    """A training that continues from one ``run`` to the next."""
 
     def __init__(self, network: str, num_envs: int, n_steps: int, num_threads: int) -> None:
         torch.manual_seed(0)
@@ -40,7 +41,7 @@ class TorchA2C:
         self._set_memory_format(torch.contiguous_format)
 
     def choose_memory_format(self, timesteps: int) -> None:
-        """Warms up, and keeps the order of images with which training is faster."""
+        """Warms up and keeps the memory format with which training is faster."""
         speeds = []
         for memory_format in MEMORY_FORMATS:
             self._set_memory_format(memory_format)
@@ -54,16 +55,15 @@ class TorchA2C:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-3, eps=1e-5, fused=True)
 
     def num_parameters(self) -> int:
-        """Of the network."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def forward(self, obs: NDArray[np.uint8]) -> torch.Tensor:
-        """Logits and value, ``[n, A + 1]``."""
+        """Returns logits and value, ``[n, A + 1]``."""
         outputs: torch.Tensor = self.network(torch.from_numpy(obs))
         return outputs
 
     def update(self) -> None:
-        """One rollout and one step of the optimizer."""
+        """Collects one rollout and takes one optimizer step."""
         outputs, actions = [], []
         rewards = np.zeros((self.n_steps, self.num_envs), np.float32)
         alive = np.zeros((self.n_steps, self.num_envs), np.float32)
@@ -76,13 +76,13 @@ class TorchA2C:
             actions.append(action)
             rewards[t], alive[t] = reward, ~(terminated | truncated)
         with torch.no_grad():
-            following = self.forward(self.obs)[:, -1].numpy()
+            next_return = self.forward(self.obs)[:, -1].numpy()
         output = torch.stack(outputs)
         logits, values = output[..., :-1], output[..., -1]
         returns = np.zeros_like(rewards)
         for t in reversed(range(self.n_steps)):
-            following = rewards[t] + 0.99 * alive[t] * following
-            returns[t] = following
+            next_return = rewards[t] + 0.99 * alive[t] * next_return
+            returns[t] = next_return
         targets = torch.from_numpy(returns)
         log_p = torch.log_softmax(logits, -1)
         log_prob = log_p.gather(-1, torch.stack(actions)[..., None])[..., 0]
@@ -95,7 +95,7 @@ class TorchA2C:
         self.optimizer.step()
 
     def run(self, timesteps: int) -> float:
-        """Timesteps per second over at least one update."""
+        """Trains for at least one update and returns timesteps per second."""
         updates = max(1, timesteps // (self.num_envs * self.n_steps))
         began = time.perf_counter()
         for _ in range(updates):

@@ -1,7 +1,7 @@
-"""Sampling actions with PyTorch: an MLP, a categorical distribution, actions and their log-probabilities.
+"""Sampling actions and their log-probabilities with PyTorch, from a categorical policy with an MLP.
 
-``act`` is written by hand for as few operations as eager PyTorch needs; ``act_by_distribution`` goes through
-``torch.distributions``, as the libraries built on PyTorch do. Both take and give NumPy arrays, as an environment does;
+``act`` is written by hand with as few operations as eager PyTorch allows; ``act_by_distribution`` uses
+``torch.distributions``, as libraries built on PyTorch do. Both take and return NumPy arrays, as an environment does;
 ``torch.from_numpy`` and ``.numpy()`` copy nothing.
 """
 
@@ -27,14 +27,14 @@ class TorchActor:
 
     @torch.inference_mode()
     def act(self, obs: NDArray[np.float32]) -> Sampled:
-        """Actions and their log-probabilities."""
+        """Returns actions and their log-probabilities."""
         log_p = torch.log_softmax(self.network(torch.from_numpy(obs)), 1)
         actions = torch.multinomial(log_p.exp(), 1)
         return actions[:, 0].numpy(), log_p.gather(1, actions)[:, 0].numpy()
 
     @torch.no_grad()
     def act_by_distribution(self, obs: NDArray[np.float32]) -> Sampled:
-        """The same."""
+        """Does the same through ``torch.distributions``."""
         distribution = Categorical(logits=self.network(torch.from_numpy(obs)))
         actions: torch.Tensor = distribution.sample()  # type: ignore[no-untyped-call]
         log_prob: torch.Tensor = distribution.log_prob(actions)  # type: ignore[no-untyped-call]
@@ -42,6 +42,6 @@ class TorchActor:
 
     @torch.inference_mode()
     def log_prob(self, obs: NDArray[np.float32], actions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Of actions that somebody else has taken."""
+        """Returns the log-probabilities of given actions."""
         log_p = torch.log_softmax(self.network(torch.from_numpy(obs)), 1)
         return log_p.gather(1, torch.from_numpy(actions)[:, None])[:, 0].numpy()

@@ -1,7 +1,7 @@
-"""The convolutional networks in PyTorch, with pgfast's parameters, as fast as PyTorch runs them on a CPU.
+"""The convolutional networks in PyTorch, with pgfast's parameters, as fast as PyTorch can be on a CPU.
 
-oneDNN's forward pass is faster on images in PyTorch's own order, its backward pass mostly on "channels last": a
-benchmark tries both (``memory_format``) and keeps the faster for each case.
+oneDNN's forward pass is faster with PyTorch's contiguous memory format, its backward pass mostly with "channels last".
+A benchmark tries both and keeps the faster for each case.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
 class TorchCNN(nn.Module):
-    """Bytes ``[B, 4, 84, 84]`` to ``[B, outputs]``."""
+    """Maps bytes ``[B, 4, 84, 84]`` to ``[B, outputs]``."""
 
     def __init__(self, network: str, outputs: int) -> None:
         super().__init__()
@@ -39,17 +39,17 @@ class TorchCNN(nn.Module):
         self.memory_format = torch.contiguous_format
 
     def set_memory_format(self, memory_format: torch.memory_format) -> None:
-        """How images and the weights of convolutions lie."""
+        """Sets the memory format of images and of convolution weights."""
         self.memory_format = memory_format
         self.layers.to(memory_format=memory_format)  # type: ignore[call-overload]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Bytes stand for byte / 255."""
+        """Returns the outputs; a byte is read as byte / 255."""
         outputs: torch.Tensor = self.layers(images.to(torch.float32, memory_format=self.memory_format).div_(255.0))
         return outputs
 
     def load(self, parameters: Array) -> None:
-        """Takes over pgfast's flat vector."""
+        """Copies the parameters from pgfast's flat vector."""
         offset = 0
         with torch.no_grad():
             for parameter in self.parameters():
@@ -58,15 +58,15 @@ class TorchCNN(nn.Module):
                 offset += parameter.numel()
 
     def gradient_as_pgfast(self, gradients: tuple[torch.Tensor, ...]) -> Array:
-        """Gradients of the parameters as pgfast's flat vector."""
+        """Returns the gradients of the parameters as pgfast's flat vector."""
         return np.concatenate([self._to_pgfast(gradient.numpy()).ravel() for gradient in gradients])
 
     def _takes_images(self, shape: tuple[int, ...]) -> bool:
-        """True for the weight of the dense layer after the convolutions."""
+        """Returns whether ``shape`` is that of the weight after the convolutions."""
         return len(shape) == 2 and shape[1] == math.prod(self.image)
 
     def _from_pgfast(self, block: Array, shape: tuple[int, ...]) -> Array:
-        """Of pgfast ``[k, k, C, F]``, ``[H W C, out]`` or ``[in, out]``, of PyTorch ``[F, C, k, k]``, ``[out, C H W]``
+        """Converts ``[k, k, C, F]``, ``[H W C, out]`` or ``[in, out]`` to PyTorch's ``[F, C, k, k]``, ``[out, C H W]``
         or ``[out, in]``."""
         if len(shape) == 4:
             filters, channels, kernel, _ = shape
@@ -78,7 +78,7 @@ class TorchCNN(nn.Module):
         return np.ascontiguousarray(block.reshape(shape[::-1]).T)
 
     def _to_pgfast(self, array: Array) -> Array:
-        """The other way."""
+        """The inverse of ``_from_pgfast``."""
         if array.ndim == 4:
             return array.transpose(2, 3, 1, 0)
         if self._takes_images(array.shape):

@@ -1,8 +1,8 @@
-"""Fisher-vector products by double backward, hand-written with PyTorch.
+"""Fisher-vector products by double backward, written by hand with PyTorch.
 
-The gradient of the mean KL divergence is built once with its graph, and every product is the gradient of its inner
-product with a vector: what the TRPO implementations on PyTorch do, without their overhead, which is as fast as double
-backward goes there.
+The gradient of the mean KL divergence is built once with its graph; every product is the gradient of its inner product
+with a vector. TRPO implementations on PyTorch do the same; without their overhead, this is as fast as double backward
+can be.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Array = NDArray[np.float32]
 
 
 class TorchFisher:
-    """The policy N(MLP(x), diag exp(2 log_std)) with tanh units, from pgfast's flat vector of parameters.
+    """The policy N(MLP(x), diag exp(2 log_std)) with tanh units, built from pgfast's flat vector of parameters.
 
     A dense layer's block is the weight ``[inputs, outputs]``, then the bias; log_std is the last block.
     """
@@ -43,12 +43,12 @@ class TorchFisher:
         self.gradient = torch.cat([gradient.reshape(-1) for gradient in gradients])
 
     def product(self, v: torch.Tensor) -> torch.Tensor:
-        """F v + damping v, on the prepared graph, in PyTorch's order of parameters."""
+        """Returns F v + damping v from the prepared graph, in PyTorch's order of parameters."""
         products = torch.autograd.grad(self.gradient @ v, self.parameters, retain_graph=True)
         return torch.cat([product.reshape(-1) for product in products]) + self.damping * v
 
     def solve(self, b: torch.Tensor, iterations: int) -> torch.Tensor:
-        """Conjugate gradient from x = 0, as many iterations as given."""
+        """Prepares the graph and runs ``iterations`` of conjugate gradient from x = 0."""
         self.prepare()
         x, r, p = torch.zeros_like(b), b.clone(), b.clone()
         rr = r @ r
@@ -63,11 +63,11 @@ class TorchFisher:
         return x
 
     def from_pgfast(self, v: Array) -> torch.Tensor:
-        """A vector in pgfast's order, in PyTorch's: weights there are ``[outputs, inputs]``."""
+        """Reorders a vector from pgfast's parameters to PyTorch's, whose weights are ``[outputs, inputs]``."""
         return self._reordered(torch.from_numpy(v), transpose=True)
 
     def to_pgfast(self, v: torch.Tensor) -> Array:
-        """The other way."""
+        """The inverse of ``from_pgfast``."""
         return self._reordered(v, transpose=False).numpy()
 
     def _reordered(self, v: torch.Tensor, *, transpose: bool) -> torch.Tensor:

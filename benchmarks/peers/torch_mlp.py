@@ -1,4 +1,4 @@
-"""A multi-layer perceptron of PyTorch with pgfast's parameters."""
+"""A multi-layer perceptron in PyTorch with pgfast's parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["mlp_from"]
 
 
 def mlp_from(parameters: NDArray[np.float32], sizes: tuple[int, ...]) -> nn.Sequential:
-    """With tanh units. A layer's block of ``parameters`` is the weight ``[inputs, outputs]``, then the bias."""
+    """Returns an MLP with tanh units; a layer's block of ``parameters`` is ``[inputs, outputs]``, then the bias."""
     layers: list[nn.Module] = []
     offset = 0
     for inputs, outputs in itertools.pairwise(sizes):

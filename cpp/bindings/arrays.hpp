@@ -1,4 +1,5 @@
-// Every check of an argument, and every error text. A binding describes its arrays here; the core below assumes all.
+// The checks of arguments and their error texts. A binding describes its arrays here; the core assumes that they are
+// valid.
 //
 // Checks are strict: a wrong dtype is a TypeError, never a cast; a strided or misaligned array is refused, not copied.
 #pragma once
@@ -32,29 +33,30 @@ const char* dtype_name() {
   if constexpr (std::is_same_v<T, std::uint8_t>) return "uint8";
 }
 
-/// An argument with a number that is not finite: pgfast.NonFiniteError in Python.
+/// Thrown for an argument with a non-finite number: pgfast.NonFiniteError in Python.
 struct NotFinite : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Runs body() with the GIL released: the one way in which a kernel lets other Python threads go on.
+/// Runs body() with the GIL released, so that other Python threads continue. Kernels release the GIL in no other way.
 template <typename Body>
 decltype(auto) without_gil(Body&& body) {
   const py::gil_scoped_release release;
   return body();
 }
 
-/// Checks the arguments of one call. Symbols stand for extents: the first array that uses a symbol gives it its value.
+/// Checks the arguments of one call. Symbols stand for extents: the first array that uses a symbol sets its value.
 class Arguments {
  public:
   explicit Arguments(const char* function) : function_(function) {}
 
-  /// Gives a symbol its value beforehand.
+  /// Sets the value of a symbol in advance.
   Arguments& extent(const std::string& symbol, Index value) {
     symbols_.emplace_back(symbol, value);
     return *this;
   }
 
+  /// The value of a symbol, -1 if it has none.
   Index extent(const std::string& symbol) const {
     const Index* known = find(symbol);
     return known == nullptr ? -1 : *known;
@@ -95,7 +97,7 @@ class Arguments {
     py::array array = as_array(name, object);
     check_dtype<T>(name, array);
     check_layout(name, array, shape);
-    if (!array.writeable()) fail(name, "must be writable, it is read-only");
+    if (!array.writeable()) fail(name, "must be writable, got a read-only array");
     return static_cast<T*>(array.mutable_data());
   }
 
@@ -116,7 +118,7 @@ class Arguments {
     return py::array(std::move(values));
   }
 
-  /// Calls body with a float or double tag, by the dtype of the array that decides it.
+  /// Calls body with a float or double tag, depending on the dtype of this array, which the others must match.
   template <typename Body>
   auto dispatch(const char* name, const py::object& object, Body&& body) {
     const py::array array = as_array(name, object);
@@ -157,12 +159,12 @@ class Arguments {
       throw py::type_error(prefix(name) + "must be an int or None, got " +
                            std::string(py::str(py::type::of(object).attr("__name__"))));
     }
-    const Index value = PyNumber_AsSsize_t(integer.ptr(), nullptr);  // the nearest of its range
+    const Index value = PyNumber_AsSsize_t(integer.ptr(), nullptr);  // clamped to the range of Index
     if (value < 1) fail(name, "must be at least 1, got " + std::string(py::str(integer)));
     return value;
   }
 
-  /// Every value finite, else an error that names the first that is not.
+  /// Requires every value to be finite. The error names the first that is not.
   template <typename T>
   void finite(const char* name, const T* values, Index size) const {
     T sum = 0;
@@ -174,8 +176,8 @@ class Arguments {
                         " at flat index " + std::to_string(i));
   }
 
-  /// Actions [rows, sizes.size()], column k below sizes[k], else an error that names the first that is not. Not
-  /// `grouped`: [rows], of one size.
+  /// Requires column k of actions [rows, sizes.size()] to be in [0, sizes[k]). The error names the first action that is
+  /// not. If not `grouped`, actions are [rows] and there is one size.
   void actions_in_range(const char* name, const std::int64_t* actions, Index rows, std::span<const Index> sizes,
                         bool grouped) const {
     const std::size_t groups = sizes.size();
@@ -190,7 +192,7 @@ class Arguments {
                        std::to_string(i / groups) + (grouped ? ", column " + std::to_string(i % groups) : ""));
   }
 
-  /// Two arguments that must not share memory.
+  /// Requires that two arguments do not share memory.
   void distinct(const char* first, const py::object& object_a, const char* second, const py::object& object_b) const {
     const py::array a = as_array(first, object_a);
     const py::array b = as_array(second, object_b);
@@ -199,10 +201,12 @@ class Arguments {
     if (a0 < b0 + b.nbytes() && b0 < a0 + a.nbytes()) fail(first, std::string("must not share memory with ") + second);
   }
 
-  [[noreturn]] void fail(const char* name, const std::string& what) const {
-    throw py::value_error(prefix(name) + what);
+  [[noreturn]] void fail(const char* name, const std::string& message) const {
+    throw py::value_error(prefix(name) + message);
   }
-  [[noreturn]] void fail(const std::string& what) const { throw py::value_error(std::string(function_) + ": " + what); }
+  [[noreturn]] void fail(const std::string& message) const {
+    throw py::value_error(std::string(function_) + ": " + message);
+  }
 
   static std::string number(double value) { return py::str(py::float_(value)); }
 
@@ -222,7 +226,7 @@ class Arguments {
     if (array.dtype().equal(py::dtype::of<T>())) return;
     std::string wanted = dtype_name<T>();
     if (std::is_floating_point_v<T> && deciding_name_ != nullptr && std::string(deciding_name_) != name)
-      wanted += std::string(" as ") + deciding_name_;
+      wanted += std::string(" like ") + deciding_name_;
     throw py::type_error(prefix(name) + "must be " + wanted + ", got " + dtype_of(array));
   }
 

@@ -1,3 +1,4 @@
+// Binds build information, the thread pool, the signal handler and the random numbers.
 #include <array>
 #include <string>
 
@@ -50,10 +51,10 @@ py::array_t<std::uint32_t> bind_philox(std::uint64_t key, std::array<std::uint32
 }  // namespace
 
 void register_base(py::module_& module) {
-  // A ValueError as for any other argument, and a FloatingPointError as for any other number that is not finite.
+  // A ValueError, like other errors in arguments, and a FloatingPointError, like other non-finite numbers.
   const py::tuple bases = py::make_tuple(py::handle(PyExc_ValueError), py::handle(PyExc_FloatingPointError));
   py::register_exception<NotFinite>(module, "NonFiniteError", bases).attr("__doc__") =
-      "An argument holds a number that is not finite: a ValueError, and a FloatingPointError.";
+      "An argument contains a non-finite number. Both a ValueError and a FloatingPointError.";
   module.def("build_info", &build_info);
   module.def("num_threads", &num_threads);
   module.def("set_num_threads", &bind_set_num_threads, py::arg("n"));

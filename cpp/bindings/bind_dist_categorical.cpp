@@ -1,3 +1,4 @@
+// Binds the categorical distributions: Categorical and MultiCategorical in Python.
 #include <limits>
 #include <optional>
 #include <span>
@@ -12,7 +13,7 @@
 namespace pgfast::bindings {
 namespace {
 
-/// The choices of each group of columns. None: all columns are one group, and actions have no axis of groups.
+/// The number of choices of each group. If None, all columns are one group and actions have no axis of groups.
 using Sizes = std::optional<std::vector<Index>>;
 
 /// The arguments of a method of Categorical (no sizes) or of MultiCategorical.
@@ -25,12 +26,12 @@ class CategoricalArguments : public Arguments {
       : Arguments(sizes.has_value() ? function : function + sizeof("Multi") - 1), grouped_(sizes.has_value()) {
     if (!grouped_) return;
     if (sizes->empty()) fail("sizes", "must not be empty");
-    constexpr Index kMost = std::numeric_limits<Index>::max();
-    Index sum = 0;  // too large for any array, it stays so
+    constexpr Index kMax = std::numeric_limits<Index>::max();
+    Index sum = 0;  // saturates, because no array is that large
     for (std::size_t k = 0; k < sizes->size(); ++k) {
       const Index size = (*sizes)[k];
       if (size < 1) fail("sizes", "must be at least 1, got " + std::to_string(size) + " at index " + std::to_string(k));
-      sum = size > kMost - sum ? kMost : sum + size;
+      sum = size > kMax - sum ? kMax : sum + size;
     }
     extent("sum(sizes)", sum).extent("K", static_cast<Index>(sizes->size()));
     columns_ = sum;
@@ -66,7 +67,7 @@ class CategoricalArguments : public Arguments {
   std::span<const Index> sizes_{&columns_, 1};
 };
 
-/// Checks sizes and logits and hands them to body(rows, check) in the precision of the logits.
+/// Checks sizes and logits and passes them to body(rows, check) in the precision of the logits.
 template <typename Body>
 auto with_logits(const char* function, const py::object& logits, const Sizes& sizes, Body&& body) {
   CategoricalArguments check(function, sizes);

@@ -1,10 +1,11 @@
+// Binds the Gaussian distributions with diagonal covariance: DiagGaussian in Python.
 #include "arrays.hpp"
 #include "pgfast/dist/diag_gaussian.hpp"
 
 namespace pgfast::bindings {
 namespace {
 
-/// The parameters of one distribution, mean [B, A] and log_std [A] or [B, A], and what error texts call them.
+/// The parameters of one distribution, mean [B, A] and log_std [A] or [B, A], and their names in error texts.
 struct GaussianArguments {
   const py::object& mean;
   const py::object& log_std;
@@ -24,7 +25,7 @@ GaussianRows<Scalar> checked_gaussian(Arguments& check, const GaussianArguments&
   return {mean, check.extent("B"), size, size, log_std, size};
 }
 
-/// Checks mean and log_std and hands them to body(rows, check) in the precision of the mean.
+/// Checks mean and log_std and passes them to body(rows, check) in the precision of the mean.
 template <typename Body>
 auto with_gaussian(const char* function, const py::object& mean, const py::object& log_std, Body&& body) {
   Arguments check(function);

@@ -1,3 +1,4 @@
+// Binds linear operators and the conjugate gradient method.
 #include <string>
 
 #include "native_operator.hpp"
@@ -26,7 +27,7 @@ const char* status_name(ConjugateGradientReport::Status status) {
   }
 }
 
-/// One product of a Python callable. It gets an array of its own, which it may keep or write to.
+/// Computes one product with a Python callable. The callable receives a new array, which it may keep or write to.
 template <typename Scalar>
 void call_matvec(const Arguments& arguments, const py::object& matvec, const Scalar* v, Index size, Scalar* to) {
   const py::gil_scoped_acquire acquire;

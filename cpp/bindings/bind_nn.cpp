@@ -1,3 +1,4 @@
+// Binds networks and their tapes.
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -10,7 +11,7 @@
 namespace pgfast::bindings {
 namespace {
 
-constexpr Index kMostRows = Index{1} << 28;
+constexpr Index kMaxRows = Index{1} << 28;
 
 using LayerTuple = std::tuple<std::string, Index, Index, Index, std::string>;
 
@@ -106,8 +107,8 @@ py::array per_sample_vjp(const Either<Network>& either, const py::object& parame
 }
 
 Either<Tape> make_tape(const Either<Network>& either, Index rows) {
-  if (rows < 1 || rows > kMostRows)
-    throw py::value_error("Tape: rows must be in [1, " + std::to_string(kMostRows) + "], got " + std::to_string(rows));
+  if (rows < 1 || rows > kMaxRows)
+    throw py::value_error("Tape: rows must be in [1, " + std::to_string(kMaxRows) + "], got " + std::to_string(rows));
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     return Either<Tape>(std::make_unique<Tape<Scalar>>(network, rows));
   });
@@ -130,7 +131,7 @@ py::array tape_inputs(const py::object& self, const py::dtype& dtype) {
   });
 }
 
-/// The forward pass of rows [first_row, first_row + B).
+/// Runs the forward pass of rows [first_row, first_row + B).
 void tape_record(const Either<Tape>& either, const py::object& parameters, const py::object& x, Index first_row) {
   either.visit([&]<typename Scalar>(Tape<Scalar>& tape) {
     NetworkArguments<Scalar> call("Tape.record", tape.network(), parameters);
@@ -140,7 +141,7 @@ void tape_record(const Either<Tape>& either, const py::object& parameters, const
   });
 }
 
-/// The vjp of rows 0 to B, into `gradient`.
+/// Writes the vjp of rows [0, B) to `gradient`.
 void tape_vjp(const Either<Tape>& either, const py::object& parameters, const py::object& dy,
               const py::object& gradient) {
   either.visit([&]<typename Scalar>(Tape<Scalar>& tape) {

@@ -1,3 +1,4 @@
+// Binds the optimizers and gradient clipping.
 #include <algorithm>
 #include <array>
 #include <memory>
@@ -39,7 +40,7 @@ double learning_rate_of(const char* function, double value) {
   return Arguments(function).not_negative("learning_rate", value);
 }
 
-/// A slot from a file, in memory of its own.
+/// Copies a slot that was read from a file.
 template <typename Scalar>
 std::vector<Scalar> loaded(Arguments& check, const char* name, const py::object& array) {
   const auto* values = check.input<Scalar>(name, array, {"P"});
@@ -49,7 +50,7 @@ std::vector<Scalar> loaded(Arguments& check, const char* name, const py::object&
   return {values, values + size};
 }
 
-/// A thread waits for an optimizer without the GIL, and may then wait for the GIL with it.
+/// Locks the optimizer. The GIL is released while waiting, because the thread that holds the lock may wait for the GIL.
 template <typename Rule>
 std::unique_lock<std::mutex> locked(Optimizer<Rule>& optimizer) {
   return without_gil([&] { return optimizer.exclusive(); });
@@ -72,7 +73,7 @@ double bind_step(Optimizer<Rule>& optimizer, const py::object& parameters, const
     const StepResult result =
         without_gil([&] { return optimizer.step(StepArguments<Scalar>{p, g, size, rate, max_norm}); });
     if (result.done) return result.gradient_norm;
-    check.finite("gradient", g, size);  // the first reason to refuse a step
+    check.finite("gradient", g, size);  // the first reason to reject a step
     if (!std::isfinite(result.gradient_norm) && std::isfinite(max_norm))
       check.fail("gradient", "has a norm that overflows");
     const std::string text = function + ": the step would write a number that is not finite; nothing was changed";
@@ -108,7 +109,7 @@ py::dict bind_state(Optimizer<Rule>& optimizer) {
   return state;
 }
 
-/// `arrays` in the order of the slots' names, or none.
+/// `arrays` are in the order of the slots' names; empty before the first step.
 template <typename Rule>
 void bind_load_state(Optimizer<Rule>& optimizer, Index steps, double learning_rate,
                      const std::vector<py::object>& arrays) {
@@ -129,7 +130,7 @@ void bind_load_state(Optimizer<Rule>& optimizer, Index steps, double learning_ra
   optimizer.load(steps, learning_rate, std::move(slots));
 }
 
-/// Registers the class, up to its constructor.
+/// Registers the class without its constructor.
 template <typename Rule>
 py::class_<Optimizer<Rule>> register_optimizer(py::module_& module) {
   return py::class_<Optimizer<Rule>>(module, Rule::name)
@@ -144,7 +145,7 @@ py::class_<Optimizer<Rule>> register_optimizer(py::module_& module) {
       });
 }
 
-/// In [0, 1).
+/// Returns the value, which must be in [0, 1).
 double fraction(const char* function, const char* argument, double value) {
   if (!(value >= 0 && value < 1))
     Arguments(function).fail(argument, "must be in [0, 1), got " + Arguments::number(value));

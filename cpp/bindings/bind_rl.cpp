@@ -1,3 +1,4 @@
+// Binds returns, losses, the Fisher matrix and the natural gradient.
 #include <algorithm>
 #include <limits>
 #include <numbers>
@@ -74,7 +75,7 @@ py::tuple bind_gae(const py::object& rewards, const py::object& values, const py
   });
 }
 
-/// The rows that `valid` marks, and the divisor of their means: `count`, or of None their number.
+/// The rows that `valid` marks and the divisor of their means: `count`, or the number of these rows if it is None.
 LossRows loss_rows(Arguments& check, const py::object& valid, const py::object& count) {
   const auto* mask = check.optional_input<bool>("valid", valid, {"B"});
   const Index rows = check.extent("B");
@@ -84,14 +85,14 @@ LossRows loss_rows(Arguments& check, const py::object& valid, const py::object& 
   return {rows, mask, marked};
 }
 
-/// In the range of the arrays' own precision.
+/// Checks that a coefficient is in the range of the arrays' precision.
 template <typename Scalar>
 double coefficient(const Arguments& check, const char* name, double value) {
   check.not_negative(name, value);
   return check.in_range(name, value, 0, static_cast<double>(std::numeric_limits<Scalar>::max()) / 4);
 }
 
-/// Memory of a new array [B] in `array`, which stays None if no gradient is wanted.
+/// Sets `array` to a new array [B] and returns its memory. Unless `wanted`, leaves it None and returns nullptr.
 template <typename Scalar>
 Scalar* new_rows(Arguments& check, bool wanted, py::object& array) {
   if (!wanted) return nullptr;
@@ -101,7 +102,7 @@ Scalar* new_rows(Arguments& check, bool wanted, py::object& array) {
   return memory;
 }
 
-/// (-mean(log_prob A), mean(H), gradient at log_prob or None, at entropy or None).
+/// (-mean(log_prob A), mean(H), d loss / d log_prob or None, d loss / d entropy or None).
 using PolicyGradientResult = std::tuple<double, double, py::object, py::object>;
 
 template <bool kGradient>
@@ -116,19 +117,19 @@ PolicyGradientResult bind_policy_gradient(const py::object& log_prob, const py::
     const auto* h = check.optional_input<Scalar>("entropy", entropy, {"B"});
     const LossRows rows = loss_rows(check, valid, count);
     coefficient<Scalar>(check, "entropy_coef", entropy_coef);
-    if (h == nullptr && entropy_coef != 0) check.fail("entropy", "must be given for an entropy_coef other than 0");
-    py::object of_log_prob = py::none();
-    py::object of_entropy = py::none();
+    if (h == nullptr && entropy_coef != 0) check.fail("entropy", "must be given if entropy_coef is not 0");
+    py::object dlog_prob = py::none();
+    py::object dentropy = py::none();
     RowGradients<Scalar> gradient;
-    gradient.log_prob = new_rows<Scalar>(check, kGradient, of_log_prob);
-    gradient.entropy = new_rows<Scalar>(check, kGradient && entropy_coef != 0, of_entropy);
+    gradient.log_prob = new_rows<Scalar>(check, kGradient, dlog_prob);
+    gradient.entropy = new_rows<Scalar>(check, kGradient && entropy_coef != 0, dentropy);
     const PolicyGradientLoss loss = without_gil([&] { return policy_gradient(rows, l, a, h, entropy_coef, gradient); });
-    return {loss.policy, loss.mean_entropy, of_log_prob, of_entropy};
+    return {loss.policy, loss.mean_entropy, dlog_prob, dentropy};
   });
 }
 
-/// (loss, gradient at log_prob or None). `ratio` is new.likelihood_ratio(old, actions): errors name what the caller
-/// passed.
+/// (loss, d loss / d log_prob or None). The Python function computes `ratio` as new.likelihood_ratio(old, actions), so
+/// error texts name its argument `new`.
 using SurrogateResult = std::tuple<double, py::object>;
 
 template <bool kGradient>
@@ -140,15 +141,15 @@ SurrogateResult bind_trpo_surrogate(const py::object& ratio, const py::object& a
     const auto* q = check.input<Scalar>("new", ratio, {"B"});
     const auto* a = check.input<Scalar>("advantages", advantages, {"B"});
     const LossRows rows = loss_rows(check, valid, count);
-    py::object of_log_prob = py::none();
+    py::object dlog_prob = py::none();
     RowGradients<Scalar> gradient;
-    gradient.log_prob = new_rows<Scalar>(check, kGradient, of_log_prob);
+    gradient.log_prob = new_rows<Scalar>(check, kGradient, dlog_prob);
     const double loss = without_gil([&] { return trpo_surrogate(rows, q, a, gradient); });
-    return {loss, of_log_prob};
+    return {loss, dlog_prob};
   });
 }
 
-/// ((policy, value, total), gradient at log_prob, at entropy, at values), the last three None without gradient.
+/// ((policy, value, total), d total / d log_prob, entropy and values), the last three None without gradient.
 using A2cResult = std::tuple<std::tuple<double, double, double>, py::object, py::object, py::object>;
 
 template <bool kGradient>
@@ -166,15 +167,15 @@ A2cResult bind_a2c(const py::object& log_prob, const py::object& advantages, con
     const LossRows rows = loss_rows(check, valid, count);
     const A2cCoefficients coefficients{coefficient<Scalar>(check, "entropy_coef", entropy_coef),
                                        coefficient<Scalar>(check, "value_coef", value_coef)};
-    py::object of_log_prob = py::none();
-    py::object of_entropy = py::none();
-    py::object of_values = py::none();
+    py::object dlog_prob = py::none();
+    py::object dentropy = py::none();
+    py::object dvalues = py::none();
     RowGradients<Scalar> gradient;
-    gradient.log_prob = new_rows<Scalar>(check, kGradient, of_log_prob);
-    gradient.entropy = new_rows<Scalar>(check, kGradient, of_entropy);
-    gradient.values = new_rows<Scalar>(check, kGradient, of_values);
+    gradient.log_prob = new_rows<Scalar>(check, kGradient, dlog_prob);
+    gradient.entropy = new_rows<Scalar>(check, kGradient, dentropy);
+    gradient.values = new_rows<Scalar>(check, kGradient, dvalues);
     const A2cLosses losses = without_gil([&] { return a2c(rows, l, a, h, r, v, coefficients, gradient); });
-    return {{losses.policy, losses.value, losses.total}, of_log_prob, of_entropy, of_values};
+    return {{losses.policy, losses.value, losses.total}, dlog_prob, dentropy, dvalues};
   });
 }
 
@@ -192,7 +193,7 @@ py::array bind_fisher_matrix(const py::object& scores, const py::object& count) 
   });
 }
 
-/// Raises unless the system could be solved.
+/// Raises unless the system was solved.
 void require_solved(const char* function, const char* matrix, SolveStatus status) {
   const std::string name = std::string(function) + ": ";
   if (status == SolveStatus::not_positive_definite) {
@@ -212,9 +213,9 @@ void require_symmetric(const Arguments& check, const char* name, const Scalar* m
     const Asymmetry worst = without_gil([&] { return worst_asymmetry(n, matrix); });
     const std::string i = std::to_string(worst.row);
     const std::string j = std::to_string(worst.column);
-    check.fail(name, "must be symmetric to " + Arguments::number(tolerance) + " of its largest entry " +
-                         Arguments::number(symmetry.largest) + ", got [" + i + ", " + j + "] and [" + j + ", " + i +
-                         "] that differ by " + Arguments::number(worst.difference));
+    check.fail(name, "must be symmetric to within " + Arguments::number(tolerance) + " of its largest entry " +
+                         Arguments::number(symmetry.largest) + ", but [" + i + ", " + j + "] and [" + j + ", " + i +
+                         "] differ by " + Arguments::number(worst.difference));
   }
 }
 
@@ -268,7 +269,8 @@ py::array bind_natural_gradient_from_scores(const py::object& scores, const py::
   });
 }
 
-/// Of a callable instead of a matrix, x'Fx is summed in float64 from its product, rounded to the dtype of x.
+/// `fisher` is a matrix or a callable. For a callable, x'Fx is summed in float64 from its product, which has been
+/// rounded to the dtype of x.
 double bind_natural_step_size(const py::object& fisher, const py::object& natural_gradient, double max_kl) {
   Arguments check("natural_step_size");
   const bool is_callable = PyCallable_Check(fisher.ptr()) != 0;
@@ -283,7 +285,7 @@ double bind_natural_step_size(const py::object& fisher, const py::object& natura
     if (is_callable) {
       const py::object product = fisher(natural_gradient);
       const auto* fx = check.input<Scalar>("fisher(x)", product, {"P"});
-      form = without_gil([&] { return along(size, x, fx); });
+      form = without_gil([&] { return pairwise_dot(size, x, fx); });
     } else {
       form = without_gil([&] { return quadratic_form(size, f, x); });
     }

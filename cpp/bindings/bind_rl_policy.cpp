@@ -1,4 +1,4 @@
-// Policies: a network, and the family of distributions in its outputs.
+// Binds policies: a network and the family of distributions that its outputs parametrize.
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,21 +15,21 @@
 namespace pgfast::bindings {
 namespace {
 
-constexpr Index kMostColumns = Index{1} << 26;
+constexpr Index kMaxOutputs = Index{1} << 26;
 
 Family make_family(const std::string& kind, const std::vector<Index>& sizes, bool log_std_output, bool grouped) {
-  Index columns = 0;
+  Index outputs = 0;
   for (const Index size : sizes) {
-    if (size < 1 || size > kMostColumns - columns)
-      throw py::value_error("Family: sizes must be at least 1, and their sum at most " + std::to_string(kMostColumns) +
+    if (size < 1 || size > kMaxOutputs - outputs)
+      throw py::value_error("Family: sizes must be at least 1, and their sum at most " + std::to_string(kMaxOutputs) +
                             ", got " + std::to_string(size));
-    columns += size;
+    outputs += size;
   }
   if (sizes.empty()) throw py::value_error("Family: sizes must not be empty");
   const bool categorical = kind == "categorical";
   if (!categorical && kind != "gaussian") throw py::value_error("Family: unknown kind \"" + kind + "\"");
   if (sizes.size() != 1 && !(categorical && grouped))
-    throw py::value_error("Family: a " + kind + " family has one size unless it is categorical and grouped");
+    throw py::value_error("Family: only a grouped categorical family may have more than one size");
   return {categorical ? Family::Kind::categorical : Family::Kind::gaussian, sizes, grouped, log_std_output};
 }
 
@@ -38,9 +38,9 @@ template <typename Scalar>
 class PolicyArguments : public NetworkArguments<Scalar> {
  public:
   PolicyArguments(const char* function, const Network<Scalar>& net, const Family& fam, const py::object& vector)
-      : NetworkArguments<Scalar>(function, net, vector, fam.own_parameters()), family(fam) {
-    if (fam.columns() > net.output_size())
-      this->fail("network", "must have at least " + std::to_string(fam.columns()) + " outputs, got " +
+      : NetworkArguments<Scalar>(function, net, vector, fam.log_std_parameters()), family(fam) {
+    if (fam.outputs() > net.output_size())
+      this->fail("network", "must have at least " + std::to_string(fam.outputs()) + " outputs, got " +
                                 std::to_string(net.output_size()));
     this->extent("K", static_cast<Index>(fam.sizes.size())).extent("A", fam.sizes.front());
   }
@@ -59,10 +59,10 @@ class PolicyArguments : public NetworkArguments<Scalar> {
   /// The distributions of B rows of outputs, which must be finite.
   FamilyRows<Scalar> distributions(const Scalar* outputs) const {
     const Index columns = this->network.output_size();
-    const Scalar* own = this->parameters + this->network.parameter_count();
+    const Scalar* log_std = this->parameters + this->network.parameter_count();
     this->finite("network outputs", outputs, this->rows() * columns);
-    this->finite("log_std", own, family.own_parameters());
-    return {family, outputs, this->rows(), columns, own};
+    this->finite("log_std", log_std, family.log_std_parameters());
+    return {family, outputs, this->rows(), columns, log_std};
   }
 
   const Family& family;
@@ -73,7 +73,7 @@ class PolicyArguments : public NetworkArguments<Scalar> {
   static constexpr std::initializer_list<const char*> kChoices = {"B"};
 };
 
-/// Names the random numbers of a decision: row i draws with those of environment + i.
+/// The key of a decision's random numbers; row i uses those of environment + i.
 struct Draw {
   std::uint64_t seed;
   std::uint16_t stream;
@@ -81,7 +81,7 @@ struct Draw {
   std::uint64_t step;
 };
 
-/// Where a decision is written: choices of a categorical family, or components of a Gaussian one.
+/// The destination of a decision: choices of a categorical family, or components of a Gaussian family.
 template <typename Scalar>
 struct Decision {
   std::int64_t* choices = nullptr;
@@ -89,7 +89,7 @@ struct Decision {
   Scalar* log_prob = nullptr;
 };
 
-/// The forward pass of `x` onto rows of the tape from `first_row` on, then a sample with its log-probability.
+/// Runs the forward pass of `x` on rows of the tape from `first_row` on, and samples actions with log-probabilities.
 template <typename Scalar>
 void decide(PolicyArguments<Scalar>& call, Tape<Scalar>& tape, Inputs x, Index first_row, const Draw& draw,
             const Decision<Scalar>& to) {
@@ -105,7 +105,7 @@ void decide(PolicyArguments<Scalar>& call, Tape<Scalar>& tape, Inputs x, Index f
   if (to.components != nullptr) call.finite("sampled actions", to.components, call.rows() * call.family.sizes.front());
 }
 
-/// A decision that is kept: the rows stay on the tape, actions and log_prob are written in place.
+/// Samples actions and keeps the forward pass on the tape. Writes actions and log_prob in place.
 void policy_act(const Either<Tape>& either, const Family& family, const py::object& parameters, const py::object& x,
                 Index first_row, std::uint64_t seed, std::uint16_t stream, std::uint32_t environment,
                 std::uint64_t step, const py::object& actions, const py::object& log_prob) {
@@ -147,8 +147,8 @@ py::tuple policy_sample(const Either<Network>& either, const Family& family, con
   });
 }
 
-/// The gradient of a loss in the policy's parameters, into `out`. `at` is a tape, whose first rows these are, or their
-/// inputs.
+/// Writes the gradient of a loss with respect to the policy's parameters to `out`. `at` is a tape, whose first rows are
+/// those of the loss, or their inputs.
 void policy_backward(const Either<Network>& either, const Family& family, const py::object& parameters,
                      const py::object& at, const py::object& actions, const py::object& log_prob,
                      const py::object& entropy, const py::object& values, const py::object& out) {
@@ -160,10 +160,10 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
     const Inputs inputs = is_tape ? tape->inputs() : call.inputs(at);
     const FamilyActions<Scalar> chosen = call.actions(actions);
     if (is_tape) call.require_recorded("actions", *tape);
-    const auto* of_log_prob = call.template finite_input<Scalar>("rows.log_prob", log_prob, {"B"});
-    const auto* of_entropy = call.template optional_finite_input<Scalar>("rows.entropy", entropy, {"B"});
-    const auto* of_values = call.template optional_finite_input<Scalar>("rows.values", values, {"B"});
-    if (of_values != nullptr && family.columns() == network.output_size())
+    const auto* dlog_prob = call.template finite_input<Scalar>("rows.log_prob", log_prob, {"B"});
+    const auto* dentropy = call.template optional_finite_input<Scalar>("rows.entropy", entropy, {"B"});
+    const auto* dvalues = call.template optional_finite_input<Scalar>("rows.values", values, {"B"});
+    if (dvalues != nullptr && family.outputs() == network.output_size())
       call.fail("rows.values", "must be None: the policy has no value head");
     auto* to = call.template output<Scalar>("out", out, {"P"});
     const std::pair<const char*, const py::object&> read[] = {{"parameters", parameters},
@@ -173,11 +173,11 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
                                                               {"rows.values", values}};
     for (const auto& [name, array] : read)
       if (!array.is_none()) call.distinct("out", out, name, array);
-    std::optional<Tape<Scalar>> own;
-    if (!is_tape) tape = &own.emplace(without_gil([&] { return borrowed_forward(call, inputs); }));
+    std::optional<Tape<Scalar>> new_tape;
+    if (!is_tape) tape = &new_tape.emplace(without_gil([&] { return borrowed_forward(call, inputs); }));
     const FamilyRows<Scalar> rows = call.distributions(tape->outputs());
     without_gil([&] {
-      pgfast::policy_backward<Scalar>(rows, chosen, {of_log_prob, of_entropy, of_values}, call.parameters, *tape, to);
+      pgfast::policy_backward<Scalar>(rows, chosen, {dlog_prob, dentropy, dvalues}, call.parameters, *tape, to);
     });
   });
 }
@@ -195,7 +195,7 @@ py::array policy_scores(const Either<Network>& either, const Family& family, con
   });
 }
 
-/// A class of its own, as its constructor can keep the network alive.
+/// A separate class, so that its constructor can keep the network alive.
 struct BoundFisherOperator : Either<LinearOperator> {
   using Either::Either;
 };
@@ -226,8 +226,8 @@ void register_policy(py::module_& module) {
   py::class_<Family>(module, "Family")
       .def(py::init(&make_family), py::arg("kind"), py::arg("sizes"), py::arg("log_std_output") = false,
            py::arg("grouped") = false)
-      .def_property_readonly("columns", &Family::columns)
-      .def_property_readonly("own_parameters", &Family::own_parameters);
+      .def_property_readonly("num_outputs", &Family::outputs)
+      .def_property_readonly("log_std_parameters", &Family::log_std_parameters);
   module.def("policy_act", &policy_act, py::arg("tape"), py::arg("family"), py::arg("parameters"), py::arg("x"),
              py::arg("first_row"), py::arg("seed"), py::arg("stream"), py::arg("environment"), py::arg("step"),
              py::arg("actions"), py::arg("log_prob"));

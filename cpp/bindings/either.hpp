@@ -1,4 +1,4 @@
-// Objects of either precision, so that Python sees one class.
+// Holds an object of either precision, so that Python has one class for both.
 #pragma once
 
 #include <memory>
@@ -34,7 +34,7 @@ class Either {
   std::variant<std::unique_ptr<Object<float>>, std::unique_ptr<Object<double>>> object_;
 };
 
-/// Calls body with a float or double tag, by a dtype.
+/// Calls body with a float or double tag, depending on a dtype.
 template <typename Body>
 auto with_dtype(const char* function, const py::dtype& dtype, Body&& body) {
   if (dtype.equal(py::dtype::of<float>())) return body(float{});

@@ -1,4 +1,4 @@
-// The native module: a table of contents. Each register function lives in the file of the core folder it binds.
+// The native module: a table of contents. Each register function is in the file of the core folder that it binds.
 #include <pybind11/pybind11.h>
 
 namespace pgfast::bindings {

@@ -1,4 +1,4 @@
-// A linear operator as an argument.
+// Linear operators as arguments.
 #pragma once
 
 #include <string>
@@ -9,8 +9,8 @@
 
 namespace pgfast::bindings {
 
-/// The native operator that an argument is, nullptr if it is none; one of the other precision than the argument
-/// `deciding_name` is a TypeError.
+/// The native operator in `object`, nullptr if it is not one. An operator whose precision differs from that of the
+/// argument `deciding_name` is a TypeError.
 template <typename Scalar>
 LinearOperator<Scalar>* native_operator(const char* function, const char* name, const py::object& object,
                                         const char* deciding_name) {
@@ -18,8 +18,8 @@ LinearOperator<Scalar>* native_operator(const char* function, const char* name, 
   LinearOperator<Scalar>* native = object.cast<const Either<LinearOperator>&>().get<Scalar>();
   if (native != nullptr) return native;
   using Other = std::conditional_t<std::is_same_v<Scalar, float>, double, float>;
-  throw py::type_error(std::string(function) + ": " + name + " must be an operator of " + dtype_name<Scalar>() +
-                       " as " + deciding_name + ", got one of " + dtype_name<Other>());
+  throw py::type_error(std::string(function) + ": " + name + " must be a " + dtype_name<Scalar>() + " operator like " +
+                       deciding_name + ", got a " + dtype_name<Other>() + " operator");
 }
 
 }  // namespace pgfast::bindings

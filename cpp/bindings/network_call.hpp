@@ -1,4 +1,4 @@
-// The checks that every call on a network or its tape shares.
+// The checks shared by all calls on a network or its tape.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 namespace pgfast::bindings {
 
-/// True for bytes, false for Scalar; any other dtype of a network's inputs is a TypeError.
+/// True for bytes, false for Scalar. Any other dtype of a network's inputs is a TypeError.
 template <typename Scalar>
 bool is_bytes(const char* function, const char* name, const py::dtype& dtype) {
   const bool bytes = dtype.equal(py::dtype::of<std::uint8_t>());
@@ -20,28 +20,28 @@ bool is_bytes(const char* function, const char* name, const py::dtype& dtype) {
   return bytes;
 }
 
-/// Makes room for inputs of a tape, which must be of the kind that it holds already.
+/// Reserves memory for inputs on a tape. They must be of the same kind as those already on it.
 template <typename Scalar>
 void* reserve_inputs(const char* function, const char* name, Tape<Scalar>& tape, bool bytes, Index end) {
   const char* kinds[] = {dtype_name<Scalar>(), dtype_name<std::uint8_t>()};
   if (tape.inputs().data != nullptr && tape.inputs().bytes != bytes)
     throw py::type_error(std::string(function) + ": " + name + " must be " + kinds[!bytes] +
-                         " as the inputs that the tape holds, got " + kinds[bytes]);
+                         " like the inputs on the tape, got " + kinds[bytes]);
   return tape.reserve_inputs(bytes, end);
 }
 
-/// The arguments of a call on a network; `own_parameters` of a policy lie behind the network's.
+/// The arguments of a call on a network. The `log_std_parameters` of a policy follow the network's.
 template <typename Scalar>
 class NetworkArguments : public Arguments {
  public:
   NetworkArguments(const char* function, const Network<Scalar>& net, const py::object& parameter_array,
-                   Index own_parameters = 0)
+                   Index log_std_parameters = 0)
       : Arguments(function), network(net), function_(function) {
-    extent("P", net.parameter_count() + own_parameters).extent("out", net.output_size());
+    extent("P", net.parameter_count() + log_std_parameters).extent("out", net.output_size());
     parameters = input<Scalar>("parameters", parameter_array, {"P"});
   }
 
-  /// Rows [B, *input_shape], which give B its value.
+  /// Rows [B, *input_shape], which set the value of B.
   Inputs inputs(const py::object& object) {
     const py::array x = as_array("x", object);
     const bool bytes = is_bytes<Scalar>(function_, "x", x.dtype());
@@ -65,19 +65,18 @@ class NetworkArguments : public Arguments {
   /// B.
   Index rows() const { return rows_ > 0 ? rows_ : extent("B"); }
 
-  /// Makes room on a tape for B rows of inputs `x`.
+  /// Reserves memory on a tape for B rows of inputs `x`.
   void reserve(Tape<Scalar>& tape, Inputs x, Index first_row) const {
     if (first_row < 0 || first_row > tape.capacity() - rows())
-      fail("x", "has " + std::to_string(rows()) + " rows from row " + std::to_string(first_row) + ", the tape holds " +
-                    std::to_string(tape.capacity()));
+      fail("x", "has " + std::to_string(rows()) + " rows from row " + std::to_string(first_row) +
+                    ", but the tape holds " + std::to_string(tape.capacity()));
     reserve_inputs(function_, "x", tape, x.bytes, first_row + rows());
   }
 
-  /// Refuses B rows of which some are not recorded; `name` is the array that has them.
+  /// Requires that all B rows are recorded. `name` is the argument with these rows.
   void require_recorded(const char* name, const Tape<Scalar>& tape) const {
     if (rows() > tape.rows())
-      fail(name,
-           "has " + std::to_string(rows()) + " rows, of which the tape has recorded " + std::to_string(tape.rows()));
+      fail(name, "has " + std::to_string(rows()) + " rows, but the tape has recorded " + std::to_string(tape.rows()));
   }
 
   const Network<Scalar>& network;
@@ -85,10 +84,10 @@ class NetworkArguments : public Arguments {
 
  private:
   const char* function_;
-  Index rows_ = 0;  // of the inputs, if they are an argument: no symbol is looked up then
+  Index rows_ = 0;  // of the inputs, if they are an argument; saves looking up the symbol
 };
 
-/// The forward pass of B rows `x`, which the caller keeps while it needs the tape.
+/// Runs the forward pass of B rows `x`. They must outlive the tape.
 template <typename Scalar>
 Tape<Scalar> borrowed_forward(const NetworkArguments<Scalar>& call, Inputs x) {
   Tape<Scalar> tape(call.network, call.rows());

@@ -1,6 +1,6 @@
 # One module per instruction set, from the same sources; python/pgfast/_native.py imports the best one the CPU supports.
-option(PGFAST_WIDEST_ONLY "Build only the widest instruction set: enough where every variant would say the same" OFF)
-option(PGFAST_UNITY "Compile the bindings as one file, a third of the work; OFF checks that each stands alone" ON)
+option(PGFAST_WIDEST_ONLY "Build only the widest instruction set, for jobs in which all variants behave the same" OFF)
+option(PGFAST_UNITY "Compile the bindings as one file, a third of the work; OFF checks that each compiles alone" ON)
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND NOT CMAKE_OSX_ARCHITECTURES MATCHES "arm64")
   set(PGFAST_VARIANTS v2 v3)
@@ -39,7 +39,7 @@ function(pgfast_add_variants)
     set_target_properties(${target} PROPERTIES UNITY_BUILD ${PGFAST_UNITY} UNITY_BUILD_MODE GROUP)
   endforeach()
   if("v3" IN_LIST PGFAST_VARIANTS)
-    # Compiled for the plain architecture: it must run on every CPU to say what that CPU supports.
+    # Compiled for the baseline architecture: it must run on every CPU to detect what that CPU supports.
     pgfast_add_module(_cpu cpp/bindings/cpu.cpp)
   endif()
 endfunction()

@@ -1,11 +1,11 @@
-"""Trains A2C on Atari games, lets the trained policies play, and writes the tables and pictures of these pages.
+"""Trains A2C on Atari games, evaluates the trained policies, and writes the tables and figures of these pages.
 
 python docs/results/atari.py train GAME [--seeds N ...]    the preset, as the pages report it
 python docs/results/atari.py search [NAME ...]             the settings that were compared on Breakout
-python docs/results/atari.py report                        tables and pictures, from the files kept here
+python docs/results/atari.py report                        tables and figures, from the files kept here
 
-The first two resume a run that is in --runs already. What there is of it, also after Ctrl-C, goes to the files beside
-this script, unless these have more of it. They need the extras `all`; 10 million steps take about an hour on two cores.
+The first two resume a run that is already in --runs. They update the files beside this script, also after Ctrl-C,
+unless these contain more of the run. They need the extras `all`; 10 million steps take about an hour on two cores.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 
 
 def run(arguments: Sequence[str], seed: int, timesteps: int, directory: Path) -> bool:
-    """Trains, or goes on, until ``timesteps``; False if it was stopped or failed before."""
+    """Trains or resumes to ``timesteps``; returns False if the run was stopped or failed."""
     if directory.exists():
         if pgfast.load(directory).timesteps >= timesteps:
             return True
@@ -34,22 +34,22 @@ def run(arguments: Sequence[str], seed: int, timesteps: int, directory: Path) ->
         options = ["--seed", str(seed), "--total-timesteps", str(timesteps), "--run-dir", str(directory)]
         command = ["train", "a2c", *arguments, *options]
     print("+ pgfast", *command, flush=True)
-    with subprocess.Popen([sys.executable, "-m", "pgfast", *command]) as process:  # run() would kill it at Ctrl-C
+    with subprocess.Popen([sys.executable, "-m", "pgfast", *command]) as process:  # run() would kill it on Ctrl-C
         try:
             return process.wait() == 0
-        except KeyboardInterrupt:  # the training got it too, and saves
+        except KeyboardInterrupt:  # the training received it too, and saves
             process.wait()
             return False
 
 
 def train(kept: Kept, runs: Path, game: str, seeds: Sequence[int], timesteps: int) -> None:
-    """Trains seeds of a game with the preset, one after the other, and plays with each."""
+    """Trains seeds of a game with the preset, one after the other, and evaluates each."""
     for seed in seeds:
         directory = runs / f"a2c-{game}NoFrameskip-v4-{seed}"
         finished = run([f"{game}NoFrameskip-v4"], seed, timesteps, directory)
         kept.keep_curve(game, seed, directory)
         if not finished:
-            sys.exit(f"not finished; the same command goes on with {directory}")
+            sys.exit(f"not finished; the same command continues {directory}")
         kept.keep_games(game, seed, directory)
 
 
@@ -61,16 +61,16 @@ def search(kept: Kept, runs: Path, names: Sequence[str], timesteps: int | None) 
         if trial.warm_start:
             start = runs / f"search-{WARM_START}" / "checkpoints" / f"{WARM_START_STEPS:012}"
             if not start.exists():
-                sys.exit(f"{name} goes on from {start}, which is not there: first search {WARM_START}")
+                sys.exit(f"{name} starts from {start}, which is missing: first search {WARM_START}")
             arguments += ["--init-from", str(start)]
         finished = run(arguments, trial.seed, timesteps or trial.timesteps, runs / f"search-{name}")
         kept.keep_trial(name, runs / f"search-{name}")
         if not finished:
-            sys.exit(f"not finished; the same command goes on with {name}")
+            sys.exit(f"not finished; the same command continues {name}")
 
 
 def main() -> None:
-    """The three commands."""
+    """Parses the command line and runs one of the three commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     for function in (train, search, report):
@@ -78,12 +78,12 @@ def main() -> None:
         command.add_argument("--results", type=Path, default=HERE, help="the files kept (default: beside this script)")
         if function is train:
             command.add_argument("game", choices=GAMES)
-            command.add_argument("--seeds", type=int, nargs="+", help="in place of the game's own")
+            command.add_argument("--seeds", type=int, nargs="+", help="instead of the reported ones")
         if function is search:
-            command.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SEARCH)}; all if none")
+            command.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(SEARCH)} (default: all)")
         if function is not report:
             command.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are (default: runs)")
-            command.add_argument("--timesteps", type=int, help="in place of what the pages report")
+            command.add_argument("--timesteps", type=int, help="instead of the reported length")
     args = parser.parse_args()
     kept = Kept(args.results)
     if args.command == "train":

@@ -1,4 +1,4 @@
-"""The files that the pages on Atari are made from."""
+"""Reads and writes the data files of the Atari pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Curve = Mapping[str, np.ndarray]
 
 
 class Kept:
-    """The files that the pages are made from, in one directory."""
+    """The data files of the pages, in one directory."""
 
     FIELDS = ("game", "seed", "timesteps", "policy", "score", "length")
 
@@ -27,12 +27,12 @@ class Kept:
         self._games, self._search = directory / "atari-games.csv", directory / "breakout-search.csv"
 
     def curves(self, game: str) -> dict[int, Curve]:
-        """``progress.csv`` of what there is of a game, by seed."""
+        """The columns of the kept ``progress.csv`` of each seed of a game."""
         paths = {seed: self._curve(game, seed) for seed in GAMES[game].seeds}
         return {seed: read_progress(path) for seed, path in paths.items() if path.exists()}
 
     def keep_curve(self, game: str, seed: int, run_dir: Path) -> None:
-        """A run as it stands, unless more of it is kept."""
+        """Keeps the progress of a run, unless the kept file has more of it."""
         source, target = run_dir / "progress.csv", self._curve(game, seed)
         if not (target.exists() and last_step(read_progress(target)) > last_step(read_progress(source))):
             write_atomically(target, source.read_bytes())
@@ -41,14 +41,14 @@ class Kept:
         return self.directory / f"{game.lower()}-a2c-seed{seed}.csv"
 
     def games(self) -> list[dict[str, str]]:
-        """The games that trained policies have played, one a row."""
+        """The evaluation games of trained policies, one per row."""
         if not self._games.exists():
             return []
         with self._games.open(newline="") as file:
             return list(csv.DictReader(file))
 
     def keep_games(self, game: str, seed: int, run_dir: Path) -> None:
-        """Plays 30 games of either kind with the model of a run, unless one of as many timesteps has played."""
+        """Evaluates the model of a run in 30 games of each kind, unless a model of as many timesteps was evaluated."""
         agent = pgfast.load(run_dir)
         games = self.games()
         old = [row for row in games if (row["game"], row["seed"]) == (game, str(seed))]
@@ -57,14 +57,14 @@ class Kept:
         rows = [row for row in games if row not in old]
         for policy in ("stochastic", "deterministic"):
             result = agent.evaluate(30, deterministic=policy == "deterministic")
-            for score, length in zip(result.returns, result.lengths, strict=True):
-                values = (game, str(seed), str(agent.timesteps), policy, f"{score:g}", str(length))
+            for episode_return, length in zip(result.returns, result.lengths, strict=True):
+                values = (game, str(seed), str(agent.timesteps), policy, f"{episode_return:g}", str(length))
                 rows.append(dict(zip(self.FIELDS, values, strict=True)))
         rows.sort(key=lambda row: (row["game"], int(row["seed"])))
         write_table(self._games, self.FIELDS, (row.values() for row in rows))
 
     def search(self) -> dict[str, Curve]:
-        """Steps and means of the settings compared, by name."""
+        """Timesteps and mean returns of the compared settings, by name."""
         if not self._search.exists():
             return {}
         with self._search.open(newline="") as file:
@@ -77,7 +77,7 @@ class Kept:
         }
 
     def keep_trial(self, name: str, run_dir: Path) -> None:
-        """Every second row of a trial as it stands, unless more of it is kept."""
+        """Keeps every second row of a trial's progress, unless the kept file has more of it."""
         curves = self.search()
         curve = {key: column[1::2] for key, column in read_progress(run_dir / "progress.csv").items()}
         if name not in curves or last_step(curve) >= last_step(curves[name]):
@@ -92,12 +92,12 @@ class Kept:
 
 
 def last_step(curve: Curve) -> float:
-    """How far a curve goes."""
+    """The last timestep of a curve; 0 if it is empty."""
     return float(curve["timesteps"][-1]) if curve["timesteps"].size else 0.0
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    """A CSV file, whole or not at all."""
+    """Writes a CSV file atomically."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(header)

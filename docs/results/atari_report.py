@@ -1,4 +1,4 @@
-"""Tables and pictures of the pages on Atari, from the files that are kept."""
+"""Makes the tables and figures of the Atari pages from the kept data files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from atari_kept import Curve, Kept
 from atari_settings import EARLIER_PRESETS, GAMES, MARKS, SEARCH, SEARCH_PANELS, WARM_START_MARKS
 from pgfast.runs.progress_log import read_progress
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MEAN_OF = 100  # games in the means of progress.csv
-SETTLED = 1_000_000  # steps; before these the means of most games are small and their ratios say little
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MEAN_OF = 100  # games, the window of the means in progress.csv
+SETTLED = 1_000_000  # steps; earlier, most means are small and their ratios mean little
 
 
 def report(kept: Kept) -> None:
-    """Makes tables and pictures anew from the files that are kept."""
+    """Regenerates tables and figures from the kept data files."""
     page = kept.directory / "breakout.md"
     tables = {
         "breakout": tabulate_games(kept, ["Breakout"]),
@@ -40,14 +40,14 @@ def report(kept: Kept) -> None:
         title: cut_to_second_longest({name: settings[name] for name in names if name in settings})
         for title, names in SEARCH_PANELS.items()
     }
-    panels["presets before, seed 1"] = {
+    panels["previous presets, seed 1"] = {
         name: read_progress(kept.directory / file) for name, file in EARLIER_PRESETS.items()
     }
     draw_panels(panels, kept.directory / "breakout-search.png", columns=2)
 
 
 def fill(text: str, tables: Mapping[str, Iterator[str]]) -> str:
-    """A page with what stands between <!-- NAME --> and <!-- /NAME --> made anew."""
+    """Replaces the text between <!-- NAME --> and <!-- /NAME --> of a page by the table of that name."""
     for name, lines in tables.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if text.count(begin) != 1 or text.count(end) != 1:
@@ -58,7 +58,7 @@ def fill(text: str, tables: Mapping[str, Iterator[str]]) -> str:
 
 
 def tabulate_games(kept: Kept, games: Sequence[str]) -> Iterator[str]:
-    """A line in Markdown for each run of games that have the same targets."""
+    """The lines of a Markdown table: one row per run, of games that have the same targets."""
     targets = GAMES[games[0]].targets
     heads = ["game, seed", "steps", "first", *map(str, targets), "best", "last", "collapses", "lowest"]
     heads += ["stochastic", "deterministic"]
@@ -79,26 +79,29 @@ def tabulate_games(kept: Kept, games: Sequence[str]) -> Iterator[str]:
                 else:
                     cells.append(f"{steps[hits[0]] / 1e6:.2f} M, {clock(seconds[hits[0]])}")
             best, last = (f"{means[full].max():.1f}", f"{means[-1]:.1f}") if full.size else ("-", "-")
-            cells += [best, last, *tell_falls(means[full], steps[full])]
+            cells += [best, last, *describe_falls(means[full], steps[full])]
             played = [row for row in all_played if (row["game"], row["seed"]) == (game, str(seed))]
-            cells += [score_of(played, policy) for policy in ("stochastic", "deterministic")]
+            cells += [return_of(played, policy) for policy in ("stochastic", "deterministic")]
             yield f"| {' | '.join(cells)} |"
 
 
 def tabulate_search(kept: Kept, warm_start: bool) -> Iterator[str]:
-    """The trials of one kind, with their means on the way."""
+    """The lines of a Markdown table: one row per trial of a kind, with its means at the marks."""
     marks = WARM_START_MARKS if warm_start else MARKS
     yield "| name | instead of the base's | " + " | ".join(f"{mark / 1e6:g} M" for mark in marks) + " |"
     yield "|---" * (2 + len(marks)) + "|"
     for name, curve in kept.search().items():
         if SEARCH[name].warm_start == warm_start:
-            scores = [curve["return_mean"][curve["timesteps"] >= mark][:1] for mark in marks]
-            cells = [f"{score[0]:.1f}" if score.size else "" for score in scores]
+            means = [curve["return_mean"][curve["timesteps"] >= mark][:1] for mark in marks]
+            cells = [f"{mean[0]:.1f}" if mean.size else "" for mean in means]
             yield f"| {name} | {f'`{SEARCH[name].flags}`' if SEARCH[name].flags else ''} | {' | '.join(cells)} |"
 
 
-def tell_falls(means: np.ndarray, steps: np.ndarray) -> tuple[str, str]:
-    """How often a mean fell below half of the best so far, and the least part of it once settled; of positive means."""
+def describe_falls(means: np.ndarray, steps: np.ndarray) -> tuple[str, str]:
+    """How often a mean fell below half of its best so far, and its smallest fraction of the best once settled.
+
+    Both are "-" unless all means are positive.
+    """
     if not means.size or means.min() <= 0.0:
         return "-", "-"
     parts = means / np.maximum.accumulate(means)
@@ -108,50 +111,50 @@ def tell_falls(means: np.ndarray, steps: np.ndarray) -> tuple[str, str]:
 
 
 def clock(seconds: float) -> str:
-    """A time in hours and minutes."""
+    """Formats a time in hours and minutes."""
     minutes = round(seconds / 60.0)
     return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
 
 
-def score_of(played: Sequence[Mapping[str, str]], policy: str) -> str:
-    """Mean and standard deviation of the games of one kind."""
-    scores = np.array([float(row["score"]) for row in played if row["policy"] == policy])
-    return f"{scores.mean():.1f} ± {scores.std():.1f}" if scores.size else "-"
+def return_of(played: Sequence[Mapping[str, str]], policy: str) -> str:
+    """Mean and standard deviation of the raw returns of one kind of policy."""
+    returns = np.array([float(row["score"]) for row in played if row["policy"] == policy])
+    return f"{returns.mean():.1f} ± {returns.std():.1f}" if returns.size else "-"
 
 
 def draw_seeds(game: str, curves: Mapping[int, Curve], path: Path) -> None:
-    """Every seed's curve over steps, and over time where it had the machine to itself."""
+    """Draws the curve of every seed over steps, and over time if the seed had the machine to itself."""
     figure = Figure(figsize=(10.0, 4.2), dpi=120, layout="constrained")
     by_steps, by_time = figure.subplots(1, 2, sharey=True)
-    for colour, (seed, curve) in zip(COLOURS, curves.items(), strict=False):
-        look = {"color": colour, "linewidth": 1.1, "label": f"seed {seed}"}
+    for color, (seed, curve) in zip(COLORS, curves.items(), strict=False):
+        look = {"color": color, "linewidth": 1.1, "label": f"seed {seed}"}
         by_steps.plot(curve["timesteps"] / 1e6, curve["return_mean"], **look)
         if seed not in GAMES[game].untimed:
             by_time.plot(curve["wall_time"] / 60.0, curve["return_mean"], **look)
-    style(by_steps, f"A2C on {game}: mean score of the last 100 games", "millions of steps")
+    style(by_steps, f"A2C on {game}: mean return of the last 100 games", "millions of steps")
     style(by_time, "the same over time", "minutes on two cores")
-    by_steps.set_ylabel("score", fontsize=9)
+    by_steps.set_ylabel("return", fontsize=9)
     by_steps.legend(frameon=False, fontsize=9, loc="upper left")
     figure.savefig(path)
 
 
 def draw_panels(panels: Mapping[str, Mapping[str, Curve]], path: Path, columns: int) -> None:
-    """A panel for each title that has curves, by name."""
+    """Draws one panel per title that has curves."""
     panels = {title: curves for title, curves in panels.items() if curves}
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(10.0, 6.4 / columns * rows), dpi=110, layout="constrained")
-    figure.supylabel("mean score of the last 100 games", fontsize=9)
+    figure.supylabel("mean return of the last 100 games", fontsize=9)
     for index, (title, curves) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, index + 1)
-        for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
-            axes.plot(curve["timesteps"] / 1e6, curve["return_mean"], color=colour, linewidth=1.1, label=name)
+        for color, (name, curve) in zip(COLORS, curves.items(), strict=False):
+            axes.plot(curve["timesteps"] / 1e6, curve["return_mean"], color=color, linewidth=1.1, label=name)
         style(axes, title, "millions of steps")
         axes.legend(frameon=False, fontsize=8, loc="upper left")
     figure.savefig(path)
 
 
 def cut_to_second_longest(curves: Mapping[str, Curve]) -> dict[str, Curve]:
-    """Curves up to where the second longest ends."""
+    """Cuts curves at the end of the second longest."""
     ends = sorted(curve["timesteps"][-1] for curve in curves.values())
     end = ends[-2] if len(ends) > 1 else np.inf
     return {
@@ -161,7 +164,7 @@ def cut_to_second_longest(curves: Mapping[str, Curve]) -> dict[str, Curve]:
 
 
 def style(axes: Axes, title: str, x_label: str) -> None:
-    """What all panels have in common."""
+    """Applies the style that all panels share."""
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel(x_label, fontsize=9)
     axes.tick_params(labelsize=9)

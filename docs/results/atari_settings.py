@@ -1,4 +1,4 @@
-"""What is trained on Atari games: the games that are reported, and the settings that were compared on Breakout."""
+"""The Atari games that the pages report, and the settings that were compared on Breakout."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Game:
-    """A game, as the pages report it."""
+    """An Atari game as the pages report it."""
 
     timesteps: int
     seeds: tuple[int, ...]
-    targets: tuple[int, ...] = ()  # means of the last 100 games; the table tells when they were reached
-    untimed: tuple[int, ...] = ()  # seeds that were trained beside other work: their steps count, their times do not
+    targets: tuple[int, ...] = ()  # means of the last 100 games; the table shows when they were reached
+    untimed: tuple[int, ...] = ()  # seeds trained beside other work: their times mean nothing
 
 
 GAMES = {
@@ -29,20 +29,20 @@ GAMES = {
 
 @dataclass(frozen=True)
 class Trial:
-    """A setting that was compared with others on Breakout."""
+    """Settings that were compared with others on Breakout."""
 
-    timesteps: int  # where its curve had answered the question
-    flags: str = ""  # in place of those of SEARCH_BASE
+    timesteps: int  # its curve had answered the question by then
+    flags: str = ""  # override those of SEARCH_BASE
     warm_start: bool = False  # from the model of WARM_START, with a new optimizer
 
     @property
     def seed(self) -> int:
-        """None of those that are reported."""
+        """A seed that is not reported."""
         return 201 if self.warm_start else 101
 
 
 WARM_START, WARM_START_STEPS = "rate-1.4e-3-lambda-0.9", 2_000_000
-# By name, so that these trials stay what they were when the preset changes.
+# Spelled out, so that the trials stay the same when the preset changes.
 SEARCH_BASE = (
     "--network origin_cnn --num-envs 16 --n-steps 20 --discount 0.99 --gae-lambda 0.95 --optimizer adam "
     "--learning-rate 1e-3 --learning-rate-schedule constant --max-grad-norm 0.5 --value-coef 0.5 --entropy-coef 0.01 "
@@ -84,7 +84,7 @@ SEARCH_PANELS = {
     "network": ("envs-8-rate-2e-3", "envs-8-rate-2e-3-nature"),
     f"after 2 million steps of {WARM_START}": ("on-7e-4", "on-1e-3", "on-1.4e-3", "on-1.4e-3-envs-32"),
 }
-# Presets before, lambda 0.95 in both, with seed 1.
+# Previous presets, both with lambda 0.95, trained with seed 1.
 EARLIER_PRESETS = {
     "rate 1e-3, constant": "breakout-before-1e-3.csv",
     "rate 2e-3, falling to 0": "breakout-before-2e-3.csv",

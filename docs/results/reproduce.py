@@ -1,8 +1,8 @@
-"""Trains every task of the course, and CartPole-v1, from the command line; writes the tables and the curves.
+"""Trains every task of the course (lab 4 of the Deep RL Bootcamp, 2017) and CartPole-v1; writes table and curves.
 
 python docs/results/reproduce.py [--only NAME ...] [--seeds N] [--out docs/results] [--runs DIR]
 
-A run that is in --runs already is not trained again. Needs the extras `all`. About half an hour on two cores.
+A run that is already in --runs is not trained again. Needs the extras `all`; takes about half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pgfast.runs.progress_log import read_progress
 
 @dataclass(frozen=True)
 class Task:
-    """One row of the table. ``target`` is the mean return that is asked for within ``limit`` of ``unit``."""
+    """One row of the table. ``target`` is the mean return to reach within ``limit`` updates or timesteps."""
 
     name: str
     arguments: str  # of pgfast train
     target: float
     limit: int
-    unit: str  # "updates": the mean of the games of one update counts; "timesteps": of the last 100 games
+    unit: str  # of limit; "updates": mean over the episodes of one update, "timesteps": over the last 100 episodes
     seeds: int = 5
     source: str = "the course"  # of the target
 
@@ -54,18 +54,18 @@ TASKS = [
 
 @dataclass(frozen=True)
 class Result:
-    """What one seed came to."""
+    """The result of one seed."""
 
     task: Task
     seed: int
     reached: float | None  # where the target was first reached, in the task's unit
     best: float  # within the limit
-    final: float  # pgfast eval, 100 whole games, stochastic
+    final: float  # mean return of 100 whole episodes, sampled actions
     curve: dict[str, np.ndarray]
 
 
 def run(task: Task, seed: int, runs: Path) -> Result:
-    """Trains, unless that is done, and reads what came of it."""
+    """Trains the task, unless its run exists, and reads the result."""
     directory = runs / f"{task.name.replace(' ', '-').replace(',', '').lower()}-{seed}"
     if not (directory / "model.safetensors").exists():
         command = ["pgfast", "train", *task.arguments.split(), "--seed", str(seed), "--run-dir", str(directory)]
@@ -86,7 +86,7 @@ def run(task: Task, seed: int, runs: Path) -> Result:
 
 
 def summarize(results: list[Result]) -> str:
-    """One line of the table in Markdown."""
+    """The task's row of the Markdown table."""
     task = results[0].task
     reached = [result.reached for result in results if result.reached is not None]
     when = f"{statistics.median(reached):,.0f} ({min(reached):,.0f} to {max(reached):,.0f})" if reached else "-"
@@ -100,7 +100,7 @@ def summarize(results: list[Result]) -> str:
 
 
 def draw(all_results: list[list[Result]], path: Path) -> None:
-    """Every seed's curve, a panel for each task, with the target as a line."""
+    """Draws the curve of every seed in one panel per task, with the target as a line."""
     columns = 3
     rows = -(-len(all_results) // columns)
     figure = Figure(figsize=(12, 2.8 * rows), dpi=110, layout="constrained")
@@ -119,12 +119,12 @@ def draw(all_results: list[list[Result]], path: Path) -> None:
 
 
 def main() -> None:
-    """Runs the tasks asked for; the files are written when all are done."""
+    """Runs the requested tasks, then writes the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=[task.name for task in TASKS], help="these tasks alone")
-    parser.add_argument("--seeds", type=int, help="seeds of every task, instead of its own number")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where the files go")
-    parser.add_argument("--runs", type=Path, help="where the runs are kept; thrown away if not given")
+    parser.add_argument("--only", nargs="+", choices=[task.name for task in TASKS], help="only these tasks")
+    parser.add_argument("--seeds", type=int, help="number of seeds of every task, instead of the reported one")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="directory of the files written")
+    parser.add_argument("--runs", type=Path, help="directory of the runs (default: a temporary one)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         runs = args.runs or Path(scratch)

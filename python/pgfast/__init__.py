@@ -50,10 +50,10 @@ _gymnasium.register(
     "pgfast/Point-v0",
     entry_point="pgfast.envs.point:PointEnv",
     vector_entry_point="pgfast.envs.point:PointVectorEnv",
-    max_episode_steps=40,  # as PointVectorEnv has it
+    max_episode_steps=40,  # the limit that PointVectorEnv applies
 )
 
-# Imported when first asked for: who only calls kernels does not wait for the training code.
+# Imported on first access, so that programs that only call kernels do not load the training code.
 _LAZY = {
     **dict.fromkeys(("A2C", "NPG", "TRPO", "VPG"), "pgfast.agent"),
     "CheckpointError": "pgfast.runs.files",

@@ -64,7 +64,7 @@ __all__ = [
 
 class NonFiniteError(ValueError, FloatingPointError):
     """
-    An argument holds a number that is not finite: a ValueError, and a FloatingPointError.
+    An argument contains a non-finite number. Both a ValueError and a FloatingPointError.
     """
 
 class LinearOperator:
@@ -154,9 +154,9 @@ class Family:
         self, kind: str, sizes: collections.abc.Sequence[int], log_std_output: bool = False, grouped: bool = False
     ) -> None: ...
     @property
-    def columns(self) -> int: ...
+    def log_std_parameters(self) -> int: ...
     @property
-    def own_parameters(self) -> int: ...
+    def num_outputs(self) -> int: ...
 
 class FisherOperator(LinearOperator):
     def __init__(

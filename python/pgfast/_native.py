@@ -1,4 +1,4 @@
-"""Picks the native module for this CPU, and says which one it picked."""
+"""Imports the native module for this CPU and describes it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["core", "native_info", "set_num_threads"]
 
 
 def _supported_variants() -> list[str]:
-    """Variants that run on this machine, the fastest first."""
+    """The variants that run on this machine, the fastest first."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return ["generic"]
     level: int = importlib.import_module("pgfast._cpu").x86_64_level()
     variants = [name for name, needed in (("v3", 3), ("v2", 2)) if level >= needed]
     if not variants:
-        raise ImportError("pgfast: this CPU lacks SSE4.2; x86-64-v2 is the least that pgfast is built for")
+        raise ImportError("pgfast: this CPU lacks SSE4.2; pgfast requires at least x86-64-v2")
     return variants
 
 
@@ -40,12 +40,12 @@ def _import_variant(variant: str) -> Any:
     except ImportError as error:
         raise ImportError(
             f"pgfast: the native module _core_{variant} for this CPU could not be imported ({error}). "
-            "Reinstall pgfast, or name another variant with PGFAST_ISA."
+            "Reinstall pgfast, or select another variant with PGFAST_ISA."
         ) from error
 
 
 def _check_num_threads() -> None:
-    """The pool reads PGFAST_NUM_THREADS when it starts; a value that is not a number must not pass in silence."""
+    """Refuses an invalid PGFAST_NUM_THREADS at import; the thread pool reads it only when it starts."""
     text = os.environ.get("PGFAST_NUM_THREADS", "1")
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 1024):
         raise ImportError(f"PGFAST_NUM_THREADS={text}: must be a whole number from 1 to 1024")
@@ -57,18 +57,25 @@ if not TYPE_CHECKING:
 
 
 def native_info() -> dict[str, Any]:
-    """What the compiled part is and how it runs.
+    """Describes the compiled module and how it runs.
 
-    Returns a dict: ``isa`` (the variant in use), ``supported`` (variants this CPU could use), ``vector_bytes``,
-    ``compiler``, ``eigen`` (versions) and ``num_threads``.
+    Returns:
+        A dict of ``isa`` (the variant in use), ``supported`` (the variants that this CPU can use), ``vector_bytes``,
+        ``compiler`` and ``eigen`` (their versions) and ``num_threads``.
     """
     return {**core.build_info(), "supported": _supported_variants(), "num_threads": core.num_threads()}
 
 
 def set_num_threads(n: int) -> None:
-    """Sets how many threads the kernels use, the calling one included.
+    """Sets the number of threads that the kernels use, including the calling one.
 
-    Results do not depend on it. Without a call it is ``PGFAST_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the number
-    of CPUs this process may use. Raises ``ValueError`` unless 1 <= n <= 1024.
+    Results do not depend on it. The default is ``PGFAST_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the number of
+    CPUs that this process may use.
+
+    Args:
+        n: in [1, 1024].
+
+    Raises:
+        ValueError: if ``n`` is out of range.
     """
     core.set_num_threads(n)

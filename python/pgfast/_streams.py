@@ -1,6 +1,6 @@
-"""The streams of the counter-based random numbers: one for each use, so that no two uses share a number.
+"""The streams of the counter-based random numbers: one per use, so that no two uses draw the same numbers.
 
-A number is named by (seed, stream, environment, step); see ``cpp/pgfast/base/random.hpp``.
+(seed, stream, environment, step) identifies a number; see ``cpp/pgfast/base/random.hpp``.
 """
 
 INITIAL_WEIGHTS = 1  # fixed in cpp/pgfast/nn/initialization.cpp

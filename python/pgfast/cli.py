@@ -3,153 +3,211 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from argparse import ArgumentParser
+import textwrap
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
+from tyro.extras import SubcommandApp
 
 import pgfast
-from pgfast.agent import ALGORITHMS
-from pgfast.learning.settings import Settings, preset_names, preset_timesteps, presets, resolve_settings
+from pgfast.agent import ALGORITHMS, Agent
+from pgfast.learning.bounds import Bounded, Count, bounds, documentation, field_types
+from pgfast.learning.presets import preset_names, preset_timesteps, presets, resolve_settings
+from pgfast.learning.settings import RunSettings, Settings, setting_groups
 from pgfast.loading import load
 from pgfast.loading import verify as verify_path
 from pgfast.profiling import Profile
 from pgfast.reporting.plots import plot_runs
 from pgfast.reporting.video import record_video
-from pgfast.resuming import Session
-from pgfast.resuming import resume as open_run
+from pgfast.resuming import resume as resume_run
 from pgfast.runs.files import CheckpointError
-from pgfast.training.loop import create_run
+from pgfast.runs.session import Session
+from pgfast.training.loop import create_session
+from pgfast.training.loop import train as run_training
 
 __all__ = ["main"]
 
-_EXAMPLE = "for example: pgfast train a2c BreakoutNoFrameskip-v4"
-
 
 class UsageError(Exception):
-    """A command line that cannot be understood; exit status 2."""
+    """A command line that cannot be carried out as it is written; exit status 2."""
+
+
+def _positional(metavar: str, help: str) -> Any:
+    return tyro.conf.arg(metavar=metavar, help=help)
+
+
+EnvId = Annotated[
+    tyro.conf.Positional[str], _positional("ENV", "Environment id; the defaults shown are those of its preset.")
+]
+SavedPath = Annotated[tyro.conf.Positional[Path], _positional("PATH", "A run directory, a checkpoint or a model file.")]
+RunPath = Annotated[tyro.conf.Positional[Path], _positional("RUN_DIR", "Directory of the run.")]
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+RunPaths = Annotated[tyro.conf.Positional[tuple[Path, ...]], _positional("RUN_DIR...", "Directories of the runs.")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """What ``pgfast train`` takes besides the algorithm's settings."""
+class RunOptions(Bounded):
+    """The options of ``pgfast train`` besides the settings of the algorithm."""
 
-    total_timesteps: int
-    """Length of the run in timesteps, all environments together; it ends with the update that reaches it."""
-    num_threads: int | None = None
-    """Threads of the kernels and of the emulator; as many as the CPUs if not given."""
-    run_dir: Path | None = None
-    """Directory of the run, which must not exist; runs/ALGO-ENV-SEED if not given."""
-    checkpoint_every: int | None = None
-    """Timesteps between exact checkpoints; another word for --sync-every."""
+    total_timesteps: Count
+    """Length of the run in timesteps, all environments together; the update that reaches it is the last."""
     preset: str = "default"
-    """Tuned settings to start from."""
+    """Tuned settings to start from: the defaults shown here. "pgfast list" names them."""
+    run_dir: Path | None = None
+    """Directory of the run, which must not exist. None: runs/ALGO-ENV-SEED."""
+    num_threads: Count | None = None
+    """Threads of the kernels and of the Atari emulators. None: one for each CPU."""
+    checkpoint_every: Count | None = None
+    """Timesteps between exact checkpoints: another name for sync-every."""
     profile: bool = False
-    """Print at the end where the time went."""
+    """Report at the end where the time went."""
 
 
-def train(args: list[str]) -> None:
-    """Train an agent: pgfast train ALGO ENV [--total-timesteps N] [--seed S] [any setting]."""
-    asks_help = "-h" in args or "--help" in args
-    words = [word for word in args[:2] if not word.startswith("-")]
-    if len(words) < 2 and not asks_help:
-        raise UsageError(f"train needs an algorithm and an environment; {_EXAMPLE}")
-    algo, env_id = (*words, *("a2c", "BreakoutNoFrameskip-v4")[len(words) :])
-    if algo not in ALGORITHMS:
-        raise UsageError(f'there is no algorithm "{algo}"; there is: {", ".join(ALGORITHMS)}')
-    flags = args[len(words) :]
-    preset = _preset_of(flags)
-    settings_type = ALGORITHMS[algo].learner_type.settings_type
-    default = resolve_settings(settings_type, algo, env_id, preset, {})
-    unchecked = {"__post_init__": lambda self: None}  # tyro would frame the message; the agent checks its settings
-    both = make_dataclass(
-        "Both", [], bases=(settings_type, TrainOptions), namespace=unchecked, frozen=True, kw_only=True
+def _train_app(args: list[str]) -> SubcommandApp:
+    """``pgfast train``, with a subcommand for each algorithm."""
+    app = SubcommandApp()
+    for algo, algorithm in ALGORITHMS.items():
+        summary = (algorithm.__doc__ or "").splitlines()[0]
+        is_chosen = args[:2] == ["train", algo]
+        app.command(name=algo, help=summary)(_train_command(algo, args[2:]) if is_chosen else _not_chosen)
+    return app
+
+
+def _not_chosen() -> None:
+    """An algorithm that the command line does not name: its flags are not needed, and take time to build."""
+
+
+def _train_command(algo: str, args: list[str]) -> Callable[..., None]:
+    """The command of an algorithm, whose flags have the values of the preset as defaults.
+
+    The preset depends on the environment and on a flag: so the arguments are parsed twice, the first time for these.
+    """
+    settings = ALGORITHMS[algo].learner_type.settings_type()
+    options = RunOptions(total_timesteps=preset_timesteps(algo, None, None))
+    first_pass: Any = make_dataclass(
+        "Train", [("env", EnvId, field(default="")), ("flags", _flags(settings, options))], kw_only=True
     )
-    options: Any = tyro.cli(
-        both,
-        args=flags,
-        prog=f"pgfast train {algo} {env_id}",
-        description="Train an agent; the defaults shown are the preset's.",
-        default=both(**asdict(default), total_timesteps=preset_timesteps(algo, env_id, preset)),
-    )
+    known = [arg for arg in args if arg not in ("-h", "--help")]
+    found: Any = tyro.cli(first_pass, prog=f"pgfast train {algo}", args=known, add_help=False, return_unknown_args=True)
+    env_id, preset = found[0].env, found[0].flags.run.preset
+    if env_id:
+        settings = resolve_settings(type(settings), algo, env_id, preset, {})
+        options = RunOptions(total_timesteps=preset_timesteps(algo, env_id, preset))
 
-    if options.total_timesteps < 1:
-        raise ValueError(f"total_timesteps must be at least 1, got {options.total_timesteps}")
-    chosen = {field.name: getattr(options, field.name) for field in fields(settings_type)}
+    def command(env: str, flags: Any) -> None:
+        values = {name: value for group in vars(flags).values() for name, value in vars(group).items()}
+        options = RunOptions(**{field.name: values.pop(field.name) for field in fields(RunOptions)})
+        train(algo, env, options, values)
+
+    command.__annotations__ = {"env": EnvId, "flags": _flags(settings, options)}
+    return command
+
+
+def _flags(settings: Settings, options: RunOptions) -> Any:
+    """A dataclass with a dataclass of flags for each group of settings, whose defaults are the values given."""
+    groups = setting_groups(type(settings))
+    flags = {group: _group(settings, names) for group, names in groups.items()}
+    flags[RunSettings.group] = _group(options, [field.name for field in fields(options)]) + flags[RunSettings.group]
+    made = {group: make_dataclass(group, members, kw_only=True) for group, members in flags.items()}
+    nested = make_dataclass("Flags", [(group, kind, field(default_factory=kind)) for group, kind in made.items()])
+    # The name of a flag is --num-envs, not --flags.environment.num-envs.
+    return _annotated(nested, tyro.conf.OmitArgPrefixes, tyro.conf.arg(name=""))
+
+
+def _group(values: Bounded, names: list[str]) -> list[tuple[str, Any, Any]]:
+    kinds, documented = field_types(type(values)), documentation(type(values))
+
+    def flag(name: str) -> tuple[str, Any, Any]:
+        range_ = bounds(kinds[name])
+
+        def hint(default: str) -> str:
+            return f"({range_}; default: {default})" if range_ else f"(default: {default})"
+
+        argument = tyro.conf.arg(help=documented[name], help_behavior_hint=hint)
+        return name, _annotated(kinds[name], argument), field(default=getattr(values, name))
+
+    return [flag(name) for name in names]
+
+
+def _annotated(kind: Any, *markers: object) -> Any:
+    """``Annotated[kind, *markers]`` of a type that is made at run time."""
+    return Annotated.__class_getitem__((kind, *markers))  # type: ignore[attr-defined]
+
+
+def train(algo: str, env_id: str, options: RunOptions, settings: dict[str, Any]) -> None:
+    """Trains an agent in a new run directory."""
     if options.checkpoint_every is not None:
-        chosen["sync_every"] = options.checkpoint_every
+        settings["sync_every"] = options.checkpoint_every
     if options.num_threads is not None:
         pgfast.set_num_threads(options.num_threads)
-    agent = ALGORITHMS[algo](env_id, preset=None, **chosen)
-    agent.preset = preset
-    run = create_run(agent, options.run_dir, options.total_timesteps, preset)
-    origin = f"preset {preset}" if preset in preset_names(algo, env_id) else "no preset, the algorithm's own settings"
-    print(f"{algo} on {env_id}, {origin}: " + _describe(agent.settings))
-    print(f"run directory: {run.directory.path}", flush=True)
-    _carry_out(Session(agent, run, options.total_timesteps), options.profile)
+    agent = ALGORITHMS[algo](env_id, preset=None, **settings)
+    agent.preset = options.preset
+    with create_session(agent, options.run_dir, options.total_timesteps, options.preset) as session:
+        is_tuned = options.preset in preset_names(algo, env_id)
+        print(f"{algo} on {env_id}, " + (f"preset {options.preset}" if is_tuned else "no preset: the defaults"))
+        for group, names in setting_groups(type(agent.settings)).items():
+            print(_show_settings(group, {name: getattr(agent.settings, name) for name in names}))
+        print(f"run directory: {session.directory.path}", flush=True)
+        _run(agent, session, options.total_timesteps, options.profile)
 
 
-def _preset_of(flags: list[str]) -> str:
-    """Known before all other flags, whose defaults are the preset's."""
-    parser = ArgumentParser(prog="pgfast train", add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", default=TrainOptions.preset)
-    return str(parser.parse_known_args(flags)[0].preset)
+def _show_settings(group: str, values: dict[str, Any]) -> str:
+    """The settings that have a value, wrapped between words."""
+    shown = {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in values.items()}
+    text = " ".join(f"{name}={value}" for name, value in shown.items() if value is not None)
+    return textwrap.fill(
+        text,
+        shutil.get_terminal_size((120, 24)).columns,
+        initial_indent=f"  {group:12s}",
+        subsequent_indent=" " * 14,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
-def _carry_out(session: Session, profiled: bool) -> None:
-    """Trains, and says where the run stands then: at its end, or where a signal stopped it."""
-    agent, run, profile = session.agent, session.run, Profile()
-    path = run.directory.path
+def _run(agent: Agent, session: Session, total_timesteps: int, is_profiled: bool) -> None:
+    """Trains, then reports where the run stands: at its end, or where a signal stopped it."""
+    path, profile = session.directory.path, Profile()
     try:
-        with profile if profiled else nullcontext():
-            session.train()
+        with profile if is_profiled else nullcontext():
+            run_training(agent, total_timesteps, session=session)
     except (KeyboardInterrupt, SystemExit):
-        saved = "saved" if run.saved_at == agent.timesteps else "NOT saved, the last checkpoint is older"
-        print(f"stopped at {agent.timesteps:,} timesteps, {saved}; go on with: pgfast resume {path}")
+        saved = "saved" if session.saved_at == agent.timesteps else "NOT saved, the last checkpoint is older"
+        print(f"stopped at {agent.timesteps:,} timesteps, {saved}; continue with: pgfast resume {path}")
         raise
     finally:
-        if profiled:
+        if is_profiled:
             print(profile)
-    if run.saved_at != agent.timesteps:
+    if session.saved_at != agent.timesteps:
         raise OSError(
-            f"the run is at its end, {agent.timesteps:,} timesteps, but this could not be saved; when it can, "
-            f"go on from the last checkpoint with: pgfast resume {path}"
+            f"the run reached its end, {agent.timesteps:,} timesteps, but could not be saved; once it can be, "
+            f"continue from the last checkpoint with: pgfast resume {path}"
         )
-    print(f"done: {agent.timesteps:,} timesteps; play with: pgfast eval {path}")
-
-
-def _describe(settings: Settings) -> str:
-    return " ".join(
-        f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for name, value in asdict(settings).items()
-        if value is not None
-    )
+    print(f"done: {agent.timesteps:,} timesteps; evaluate with: pgfast eval {path}")
 
 
 def resume(
-    run_dir: tyro.conf.Positional[Path],
-    /,
-    total_timesteps: int | None = None,
-    num_threads: int | None = None,
-    profile: bool = False,
+    run_dir: RunPath, /, total_timesteps: int | None = None, num_threads: int | None = None, profile: bool = False
 ) -> None:
-    """Go on with a run from its last checkpoint, with the settings it was started with.
+    """Continue a run from its last checkpoint, with the settings it was started with.
 
     Args:
-        run_dir: Directory of the run.
-        total_timesteps: Length of the whole run; the one it was started with if not given.
-        num_threads: Threads of the kernels and of the emulator; as many as the CPUs if not given.
-        profile: Print at the end where the time went.
+        total_timesteps: Length of the whole run in timesteps. None: what it was started with.
+        num_threads: Threads of the kernels and of the Atari emulators. None: one for each CPU.
+        profile: Report at the end where the time went.
     """
     if num_threads is not None:
         pgfast.set_num_threads(num_threads)
-    _carry_out(open_run(run_dir, total_timesteps), profile)
+    agent, session = resume_run(run_dir)
+    with session:
+        _run(agent, session, session.total_timesteps if total_timesteps is None else total_timesteps, profile)
 
 
 def _refuse_settings(flags: list[str]) -> None:
@@ -160,27 +218,24 @@ def _refuse_settings(flags: list[str]) -> None:
         name = flag.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
         if flag.startswith("--") and name in settings:
             raise UsageError(
-                f"resume goes on with the settings that the run was started with, {name} included; only "
-                "--total-timesteps, --num-threads and --profile can be given. To train its model with other settings, "
-                "start a new run with --init-from RUN_DIR"
+                f"resume continues with the settings that the run was started with, {name} included; it takes only "
+                "--total-timesteps, --num-threads and --profile. To train the model with other settings, start a new "
+                "run with --init-from RUN_DIR"
             )
 
 
-def evaluate(
-    path: tyro.conf.Positional[Path], /, episodes: int = 30, deterministic: bool = False, seed: int = 0
-) -> None:
-    """Play whole games with a trained agent and report their raw scores.
+def evaluate(path: SavedPath, /, episodes: int = 30, deterministic: Switch = False, seed: int = 0) -> None:
+    """Run whole episodes with a trained agent and report their raw returns.
 
     Args:
-        path: A run directory, a checkpoint or a model file.
-        episodes: Games to play; each environment plays a fixed share of them.
+        episodes: Episodes to run; each environment runs a fixed part of them.
         deterministic: Take the most probable action instead of sampling.
-        seed: Seed of the games and of the sampled actions.
+        seed: Seed of the episodes and of the sampled actions.
     """
     agent = load(path)
     result = agent.evaluate(episodes, deterministic=deterministic, seed=seed)
     kind = "deterministic" if deterministic else "stochastic"
-    print(f"{agent.name} on {agent.env_id}: {episodes} whole games, {kind} policy, seed {seed}")
+    print(f"{agent.name} on {agent.env_id}: {episodes} whole episodes, {kind} policy, seed {seed}")
     print(
         f"return {result.return_mean:.1f} +- {result.return_std:.1f}"
         f" (min {result.returns.min():.1f}, median {np.median(result.returns):.1f}, max {result.returns.max():.1f}),"
@@ -188,35 +243,27 @@ def evaluate(
     )
 
 
-def video(
-    path: tyro.conf.Positional[Path], /, out: Path | None = None, deterministic: bool = False, seed: int = 0
-) -> None:
-    """Record one game of a trained agent as an MP4.
+def video(path: SavedPath, /, out: Path | None = None, deterministic: Switch = False, seed: int = 0) -> None:
+    """Record one episode of a trained agent as an MP4.
 
     Args:
-        path: A run directory, a checkpoint or a model file.
-        out: The file to write; videos/ENV-SEED.mp4 in the run directory, or ENV-SEED.mp4 here, if not given.
+        out: The file to write. None: videos/ENV-SEED.mp4 in the run directory, or ENV-SEED.mp4 here.
         deterministic: Take the most probable action instead of sampling.
-        seed: Seed of the game and of the sampled actions.
+        seed: Seed of the episode and of the sampled actions.
     """
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame needs no screen to draw, and complains if there is none
     agent = load(path)
     if out is None:
         name = f"{str(agent.env_id).replace('/', '_')}-{seed}.mp4"
         out = path / "videos" / name if (path / "config.json").exists() else Path(name)
     result = record_video(agent, out, seed=seed, deterministic=deterministic)
-    print(f"{out}: score {result.score:g}, {result.frames:,} frames")
+    print(f"{out}: return {result.episode_return:g}, {result.frames:,} frames")
 
 
-def plot(
-    run_dirs: tyro.conf.Positional[tuple[Path, ...]],
-    /,
-    out: Path = Path("learning_curve.png"),
-    title: str | None = None,
-) -> None:
+def plot(run_dirs: RunPaths, /, out: Path = Path("learning_curve.png"), title: str | None = None) -> None:
     """Draw the learning curves of one or several runs.
 
     Args:
-        run_dirs: Run directories.
         out: The picture to write.
         title: Title of the picture.
     """
@@ -226,18 +273,14 @@ def plot(
     print(out)
 
 
-def verify(path: tyro.conf.Positional[Path], /) -> None:
-    """Check a run directory, a checkpoint or a model file, without running anything from it.
-
-    Args:
-        path: What to check.
-    """
+def verify(path: SavedPath, /) -> None:
+    """Check a run, a checkpoint or a model file without executing anything in it."""
     agent = verify_path(path)
     print(f"{path}: whole; {agent.name} on {agent.env_id} at {agent.timesteps:,} timesteps, all parameters finite")
 
 
 def list_presets() -> None:
-    """List algorithms, their presets and the environments that these are for."""
+    """List the algorithms, their presets and the environments that these are for."""
     for algo in ALGORITHMS:
         print(algo)
         names: dict[str, list[str]] = {}
@@ -246,11 +289,11 @@ def list_presets() -> None:
                 names.setdefault("every Atari game" if env_id == "atari" else env_id, []).append(name)
         for env_id, of_env in sorted(names.items()):
             print(f"  {env_id:24s} presets: {', '.join(of_env)}")
-    print("Any other environment that is registered with Gymnasium works too, with settings of your own.")
+    print("Every other environment that is registered with Gymnasium works too, with the defaults or your settings.")
 
 
 def info() -> None:
-    """Show versions, the instruction set in use and the threads a training will use."""
+    """Show versions, the instruction set in use and the threads of a training."""
     native = pgfast.native_info()
     threads = native["num_threads"]
     print(f"pgfast {pgfast.__version__}")
@@ -258,47 +301,42 @@ def info() -> None:
     print(f"compiled with: {native['compiler']}, Eigen {native['eigen']}")
     print(f"threads of the kernels: {threads} (of {os.cpu_count()} CPUs)")
     emulators = min(threads, os.cpu_count() or threads)  # ale-py makes no more
-    print(f"threads of an Atari emulator: {emulators}, busy while those of the kernels wait")
+    print(f"threads of an Atari emulator: {emulators}, which run while those of the kernels wait")
 
 
-COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
-    "train": (train, "train an agent: pgfast train ALGO ENV"),
-    "resume": (resume, "go on with a run"),
-    "eval": (evaluate, "play whole games and report their scores"),
-    "video": (video, "record one game as an MP4"),
-    "plot": (plot, "draw learning curves"),
-    "verify": (verify, "check a model, a checkpoint or a run"),
-    "list": (list_presets, "list algorithms and presets"),
-    "info": (info, "show versions, instruction set and threads"),
+COMMANDS: dict[str, Callable[..., None]] = {
+    "resume": resume,
+    "eval": evaluate,
+    "video": video,
+    "plot": plot,
+    "verify": verify,
+    "list": list_presets,
+    "info": info,
 }
 
 
-def _usage() -> str:
-    lines = ["usage: pgfast COMMAND [arguments]", ""]
-    lines += [f"  {name:8s} {text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join([*lines, "", "pgfast COMMAND --help says more; " + _EXAMPLE])
+def _app(args: list[str]) -> SubcommandApp:
+    app = SubcommandApp()
+    app.command(
+        _train_app(args),
+        name="train",
+        help='Train an agent; "pgfast train ALGO ENV --help" lists every setting.',
+    )
+    for name, command in COMMANDS.items():
+        app.command(name=name)(command)
+    return app
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; gives the exit status. Errors that a user can cause are one sentence on standard error."""
+    """Runs one command and returns the exit status. An error that a user can cause is one sentence on stderr."""
     args = list(sys.argv[1:] if argv is None else argv)
-    if not args or args[0] in ("-h", "--help"):
-        print(_usage())
-        return 0 if args else 2
-    if args[0] == "--version":
+    if args == ["--version"]:
         print(pgfast.__version__)
         return 0
-    name, rest = args[0], args[1:]
     try:
-        if name not in COMMANDS:
-            raise UsageError(f'there is no command "{name}"; there is: {", ".join(COMMANDS)}')
-        command = COMMANDS[name][0]
-        if command is train:
-            train(rest)
-        else:
-            if command is resume:
-                _refuse_settings(rest)
-            tyro.cli(command, args=rest, prog=f"pgfast {name}")
+        if args[:1] == ["resume"]:
+            _refuse_settings(args[1:])
+        _app(args).cli(prog="pgfast", description="Fast policy gradients on the CPU.", args=args)
     except UsageError as error:
         print(f"pgfast: {error}", file=sys.stderr)
         return 2

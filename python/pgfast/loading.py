@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,12 @@ from pgfast._typing import Array
 from pgfast.agent import ALGORITHMS, Agent
 from pgfast.envs.make import env_spec
 from pgfast.envs.source import EnvironmentLike, EnvironmentSource
-from pgfast.envs.spaces import SpaceInfo
-from pgfast.learning.settings import Settings, as_field_types
 from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint
 from pgfast.runs.files import CheckpointError, checked_content, read_json
+from pgfast.runs.model_metadata import ModelMetadata
 from pgfast.runs.progress_log import read_progress
 from pgfast.runs.saved import read_saved
-from pgfast.state import require_count, unflatten
-from pgfast.training.trainer import MODEL_FORMAT
+from pgfast.state import unflatten
 
 __all__ = ["load", "restore", "verify"]
 
@@ -26,11 +23,12 @@ def load(path: str | Path, *, env: EnvironmentLike | None = None) -> Agent:
     """An agent from a model file, a checkpoint or a run directory.
 
     A run directory loads its newest model; a checkpoint loads the optimizer's state too. ``env`` replaces the
-    environment that the file names; without one the agent can only predict until it is given one.
-    Files are data: nothing in them is executed.
+    environment that the file names; without one the agent can only predict. Files are data: nothing in them is
+    executed.
 
-    Raises :class:`pgfast.CheckpointError` for a file that is missing or broken, does not fit this version, or names an
-    environment that is not registered.
+    Raises:
+        CheckpointError: for a file that is missing or broken, does not fit this version, or names an environment that
+            is not registered.
     """
     path = Path(path)
     return restore(path, *read_saved(path), env=env)
@@ -42,42 +40,29 @@ def restore(path: Path, arrays: dict[str, Array], content: dict[str, Any], *, en
     Raises :class:`pgfast.CheckpointError`, which names ``path``.
     """
     with checked_content(path):
-        if content["format"] != MODEL_FORMAT:
-            raise ValueError(f"format {content['format']} is not known to this version, {MODEL_FORMAT} is")
-        algorithm = ALGORITHMS.get(content["algo"])
+        metadata = ModelMetadata.parse(content)
+        algorithm = ALGORITHMS.get(metadata.algo)
         if algorithm is None:
-            raise ValueError(f"algorithm {content['algo']!r} is not one of {', '.join(ALGORITHMS)}")
-        settings = _settings(algorithm.learner_type.settings_type, content["settings"])
-        space = SpaceInfo.from_json(content["space"])
-        env_id = content["env_id"]
-        if env is None and env_id is not None:
-            if not isinstance(env_id, str):
-                raise TypeError("env_id must be a string")
-            env_spec(env_id)
-        timesteps, updates = (require_count(name, content[name]) for name in ("timesteps", "updates"))
-        chosen = env if env is not None else env_id
+            raise ValueError(f"algorithm {metadata.algo!r} is not one of {', '.join(ALGORITHMS)}")
+        settings = metadata.settings_as(algorithm.learner_type.settings_type)
+        if env is None and metadata.env_id is not None:
+            env_spec(metadata.env_id)
+            env = metadata.env_id
         try:
-            agent = algorithm.restore(None if chosen is None else EnvironmentSource(chosen), settings, space, arrays)
+            agent = algorithm.restore(None if env is None else EnvironmentSource(env), settings, metadata.space, arrays)
         except KeyError as error:
             raise ValueError(f"has no array {error}") from None
-        agent.timesteps, agent.updates = timesteps, updates
+        agent.timesteps, agent.updates = metadata.timesteps, metadata.updates
         if "state" in content:  # a checkpoint
             agent.load_state(unflatten(arrays, content["state"]))
     return agent
 
 
-def _settings(settings_type: type[Settings], values: dict[str, Any]) -> Settings:
-    known = {field.name for field in fields(settings_type)}
-    if set(values) != known:
-        raise ValueError(f"settings differ from this version's: {sorted(set(values) ^ known)}")
-    return settings_type(**as_field_types(values))
-
-
 def verify(path: Path) -> Agent:
-    """Reads everything that a run directory, a checkpoint or a model file holds; returns its agent.
+    """Reads everything that a run directory, a checkpoint or a model file holds, and returns its agent.
 
     For a run directory: the model, every checkpoint, the settings and ``progress.csv``, which must be as long as the
-    newest checkpoint says. Raises :class:`pgfast.CheckpointError` at the first that is not whole.
+    newest checkpoint says. Raises :class:`pgfast.CheckpointError` for the first that is not whole.
     """
     agent = load(path)
     if not (path / "config.json").exists():

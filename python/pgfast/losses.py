@@ -1,10 +1,13 @@
-"""Losses of the algorithms, and the gradient of each at the log-probability, entropy and value of its rows.
+"""Losses of the algorithms, and the gradient of each loss in the log-probability, entropy and value of every row.
 
-``NAME(...)`` returns the loss, ``NAME_gradient(...)`` of the same arguments ``(loss, RowGradients)``, from one piece of
-C++. Means are sums over the rows that ``valid`` marks, divided by ``count``. ``valid`` is ``[B]`` bool, None for all
-rows; other rows are not read and have gradient 0. ``count`` is an int of at least 1. None stands for the number of
-valid rows, of which there must be one; with a ``count`` there may be none, and every result is 0. Losses that several
-workers compute with the count of all their rows add up to the loss of all rows, and so do their gradients.
+``NAME(...)`` returns the loss; ``NAME_gradient(...)`` takes the same arguments and returns ``(loss, RowGradients)``.
+One piece of C++ computes both.
+
+A mean is the sum over the valid rows divided by ``count``. ``valid`` is a ``[B]`` bool mask, or None if all rows are
+valid; invalid rows are not read and have gradient 0. ``count`` is an int of at least 1. None stands for the number of
+valid rows, which must then be at least 1. With a ``count`` there may be no valid row, and every result is then 0. If
+every worker passes the number of valid rows of all workers, the losses of the workers add up to the loss of all rows,
+and so do their gradients.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ Actions = TypeVar("Actions", bound=Array)
 
 
 class RowGradients(NamedTuple):
-    """The gradient of a loss at the log-probability, entropy and value of each row: ``[B]`` each; None is zero."""
+    """The gradient of a loss in the log-probability, entropy and value of each row: ``[B]`` each; None means zero."""
 
     log_prob: FloatArray
     entropy: FloatArray | None = None
@@ -45,22 +48,28 @@ def policy_gradient(
     entropy_coef: float = 0.0,
     count: int | None = None,
 ) -> float:
-    """The loss whose gradient is the policy gradient, with or without an entropy bonus.
+    """Computes the loss whose gradient is the policy gradient, with or without an entropy bonus.
 
     loss = -mean(log_prob A + entropy_coef H)
 
     Args:
-        log_prob, advantages: ``[B]``, of one float dtype.
-        valid, count: of the mean, see above.
-        entropy: H, ``[B]``; None for no bonus.
+        log_prob: log pi(a | s), ``[B]``.
+        advantages: A, ``[B]``, of the dtype of ``log_prob``.
+        valid: the mask of the mean, ``[B]`` bool; None for all rows.
+        entropy: H, ``[B]``, of the dtype of ``log_prob``; None for no bonus.
         entropy_coef: at least 0.
+        count: the divisor of the mean; None for the number of valid rows.
 
-    Returns: the loss, summed in float64.
+    Returns:
+        The loss, summed in float64.
 
-    Raises: ``TypeError`` (dtype), ``ValueError`` (shape, range, no valid row, a coefficient without entropy).
+    Raises:
+        TypeError: if a dtype is wrong.
+        ValueError: if a shape is wrong, a number is out of range, no row is valid and ``count`` is None, or
+            ``entropy_coef`` is not 0 without ``entropy``.
 
-    Source: Williams (1992), theorem 1; Schulman et al. (2016), equation 1, with A for their Psi. The bonus: Williams
-    and Peng (1991).
+    Source: Williams (1992), theorem 1; Schulman et al. (2016), equation 1, with A for their Psi. Entropy bonus:
+    Williams and Peng (1991).
     """
     loss, mean_entropy, *_ = core.policy_gradient(log_prob, advantages, valid, entropy, entropy_coef, count)
     return loss - entropy_coef * mean_entropy
@@ -75,16 +84,15 @@ def policy_gradient_gradient(
     entropy_coef: float = 0.0,
     count: int | None = None,
 ) -> tuple[float, RowGradients]:
-    """The loss of :func:`policy_gradient`, and its gradient.
+    """Computes the loss of :func:`policy_gradient` and its gradient.
 
     d loss / d log_prob = -A / count,  d loss / d H = -entropy_coef / count
 
-    Args: as :func:`policy_gradient`.
+    Arguments and exceptions are those of :func:`policy_gradient`.
 
-    Returns: ``(loss, rows)``, the gradient newly allocated, in the dtype of ``log_prob``; ``rows.entropy`` is None if
-    ``entropy_coef`` is 0.
-
-    Raises: as :func:`policy_gradient`.
+    Returns:
+        ``(loss, rows)``. The gradients in ``rows`` are newly allocated, in the dtype of ``log_prob``; ``rows.entropy``
+        is None if ``entropy_coef`` is 0.
     """
     loss, mean_entropy, *rows = core.policy_gradient_gradient(log_prob, advantages, valid, entropy, entropy_coef, count)
     return loss - entropy_coef * mean_entropy, RowGradients(*rows)
@@ -99,19 +107,24 @@ def trpo_surrogate(
     *,
     count: int | None = None,
 ) -> float:
-    """The surrogate loss of trust-region methods.
+    """Computes the surrogate loss of trust-region methods.
 
     loss = -mean(ratio A),  ratio = new.likelihood_ratio(old, actions)
 
     Args:
-        new, old: two distributions of one family over B rows, ``old`` the one that ``actions`` were drawn from.
-        actions: as the distributions take them; in rows that are not valid too, they must be actions.
-        advantages: ``[B]``, of the dtype of the distributions.
-        valid, count: of the mean, see above.
+        new: the distribution of B rows whose loss is computed.
+        old: the distribution from which ``actions`` were drawn, of the family of ``new``.
+        actions: as the distributions take them. They must be valid actions in invalid rows, too.
+        advantages: A, ``[B]``, of the dtype of the distributions.
+        valid: the mask of the mean, ``[B]`` bool; None for all rows.
+        count: the divisor of the mean; None for the number of valid rows.
 
-    Returns: the loss, summed in float64. The ratio, which is allocated ``[B]``, is clamped to e^-80 and e^80.
+    Returns:
+        The loss, summed in float64. The ratio, allocated as ``[B]``, is clamped to [e^-80, e^80].
 
-    Raises: ``TypeError`` (dtype, two families), ``ValueError`` (shape, range, no valid row).
+    Raises:
+        TypeError: if a dtype is wrong or the families differ.
+        ValueError: if a shape is wrong, a number is out of range, or no row is valid and ``count`` is None.
 
     Source: Schulman et al. (2015), equation 14, with A for their Q and the sign of a loss.
     """
@@ -128,15 +141,15 @@ def trpo_surrogate_gradient(
     *,
     count: int | None = None,
 ) -> tuple[float, RowGradients]:
-    """The loss of :func:`trpo_surrogate`, and its gradient at the log-probabilities of ``new``.
+    """Computes the loss of :func:`trpo_surrogate` and its gradient in the log-probabilities of ``new``.
 
     d loss / d log_prob = -A ratio / count, or 0 where the ratio is clamped
 
-    Args: as :func:`trpo_surrogate`. At ``new = old`` the gradient is that of :func:`policy_gradient`, bit for bit.
+    At ``new = old`` the gradient is that of :func:`policy_gradient`, bit for bit. Arguments and exceptions are those of
+    :func:`trpo_surrogate`.
 
-    Returns: ``(loss, rows)``, the gradient newly allocated, in the dtype of ``advantages``.
-
-    Raises: as :func:`trpo_surrogate`.
+    Returns:
+        ``(loss, rows)``. The gradient in ``rows`` is newly allocated, in the dtype of ``advantages``.
     """
     loss, log_prob = core.trpo_surrogate_gradient(new.likelihood_ratio(old, actions), advantages, valid, count)
     return loss, RowGradients(log_prob)
@@ -154,19 +167,28 @@ def a2c(
     *,
     count: int | None = None,
 ) -> tuple[float, float, float]:
-    """Losses of the advantage actor-critic.
+    """Computes the losses of the advantage actor-critic.
 
     policy_loss = -mean(log_prob A + entropy_coef H),  value_loss = mean((R - V)^2)
     total_loss = policy_loss + value_coef value_loss
 
     Args:
-        log_prob, advantages, entropy, returns, values: ``[B]``, of one float dtype.
-        entropy_coef, value_coef: at least 0.
-        valid, count: of the means, see above.
+        log_prob: log pi(a | s), ``[B]``. All arrays have its dtype.
+        advantages: A, ``[B]``.
+        entropy: H, ``[B]``.
+        returns: R, ``[B]``.
+        values: V, ``[B]``.
+        entropy_coef: at least 0.
+        value_coef: at least 0.
+        valid: the mask of the means, ``[B]`` bool; None for all rows.
+        count: the divisor of the means; None for the number of valid rows.
 
-    Returns: ``(policy_loss, value_loss, total_loss)``, summed in float64.
+    Returns:
+        ``(policy_loss, value_loss, total_loss)``, summed in float64.
 
-    Raises: ``TypeError`` (dtype), ``ValueError`` (shape, range, no valid row).
+    Raises:
+        TypeError: if a dtype is wrong.
+        ValueError: if a shape is wrong, a number is out of range, or no row is valid and ``count`` is None.
 
     Source: Mnih et al. (2016), section 4. The value loss is the mean square, not half of it.
     """
@@ -186,17 +208,16 @@ def a2c_gradient(
     *,
     count: int | None = None,
 ) -> tuple[tuple[float, float, float], RowGradients]:
-    """The losses of :func:`a2c`, and the gradient of the total loss; advantages and returns are constants.
+    """Computes the losses of :func:`a2c` and the gradient of the total loss.
 
     d total / d log_prob = -A / count,  d total / d H = -entropy_coef / count
     d total / d V = 2 value_coef (V - R) / count
 
-    Args: as :func:`a2c`.
+    Advantages and returns are constants. Arguments and exceptions are those of :func:`a2c`.
 
-    Returns: ``((policy_loss, value_loss, total_loss), rows)``, the gradient newly allocated, in the dtype of
-    ``log_prob``.
-
-    Raises: as :func:`a2c`.
+    Returns:
+        ``((policy_loss, value_loss, total_loss), rows)``. The gradients in ``rows`` are newly allocated, in the dtype
+        of ``log_prob``.
     """
     losses, *rows = core.a2c_gradient(
         log_prob, advantages, entropy, returns, values, entropy_coef, value_coef, valid, count

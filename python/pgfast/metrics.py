@@ -1,37 +1,98 @@
-"""The metrics of an update, and their merge into one row of progress."""
+"""Metrics: the one schema that progress.csv, TensorBoard, the progress line and plots read, and the merge of updates.
+
+An update returns the metrics that its algorithm computes. A row of progress merges those of all updates since the row
+before, and adds the counts, the returns and the times of the run.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
 
 from pgfast.state import Tree
 
-__all__ = ["LATEST", "Metrics", "MetricsSinceRow"]
+__all__ = ["METRICS", "RUN_METRICS", "Metric", "Metrics", "MetricsSinceRow"]
 
 Metrics: TypeAlias = dict[str, float | None]
-"""Numbers of one update by the names of ``progress.csv``; None for one that is not defined."""
+"""Numbers of one update by name; None for one that is not defined."""
 
-LATEST = frozenset({"explained_variance", "failed_updates", "learning_rate"})
-"""Metrics of which a row shows the last update's; of all others it shows the mean over its updates."""
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of progress.csv.
+
+    ``merge`` says what a row shows of a metric that every update reports: the mean over its updates, or the last one.
+    """
+
+    name: str
+    label: str
+    meaning: str
+    unit: str = ""
+    merge: Literal["mean", "last"] = "mean"
+    in_progress_line: bool = False
+
+
+_RUN = (
+    Metric("timesteps", "environment steps", "steps of all environments so far, reset rows included", "steps"),
+    Metric("updates", "updates", "updates so far, skipped ones included"),
+    Metric("updates_skipped", "skipped updates", "updates skipped because a number was not finite"),
+    Metric("episodes", "episodes", "whole episodes so far"),
+    Metric("episodes_cut", "cut episodes", "episodes cut off by a synchronization point or a failed environment"),
+    Metric("env_restarts", "worker restarts", "worker processes replaced"),
+    Metric("return_mean", "return per episode", "mean raw return", "reward"),
+    Metric("return_std", "standard deviation of the return", "standard deviation of the returns, ddof 0", "reward"),
+    Metric("return_min", "smallest return", "smallest return", "reward"),
+    Metric("return_max", "largest return", "largest return", "reward"),
+    Metric("return_latest", "latest return", "mean return of the episodes that ended since the row before", "reward"),
+    Metric("length_mean", "episode length", "mean length", "steps"),
+    Metric("policy_loss", "policy loss", "loss of the policy before the update", in_progress_line=True),
+    Metric("value_loss", "value loss", "mean((R - V)^2) before the values are fitted", in_progress_line=True),
+    Metric("entropy", "entropy", "mean entropy of the policy", "nats", in_progress_line=True),
+    Metric(
+        "explained_variance",
+        "explained variance",
+        "1 - Var(R - V) / Var(R): 1 is perfect, 0 no better than a constant; empty if R is constant",
+        merge="last",
+    ),
+    Metric("steps_per_second", "speed", "speed since the row before", "steps/s"),
+    Metric("wall_time", "time", "duration of the training so far, over all resumptions", "s"),
+)
+_OF_ALGORITHMS = (
+    Metric("grad_norm", "gradient norm", "Euclidean norm of the gradient before clipping"),
+    Metric("learning_rate", "learning rate", "learning rate of the schedule", merge="last"),
+    Metric("kl", "KL divergence", "exact mean KL(old, new); 0 if no step was taken", "nats", in_progress_line=True),
+    Metric("step_size", "step size", "step in multiples of the natural gradient; 0 if no step was taken"),
+    Metric("cg_iterations", "CG iterations", "iterations of conjugate gradient"),
+    Metric("cg_residual", "CG residual", "norm of its residual relative to that of the gradient"),
+    Metric("line_search_steps", "line search steps", "candidates that the line search tried"),
+    Metric("expected_improvement", "expected improvement", "improvement of the surrogate that the gradient predicts"),
+    Metric("improvement", "improvement", "improvement of the surrogate that was measured"),
+    Metric("failed_updates", "failed updates", "updates so far that had a gradient and took no step", merge="last"),
+)
+METRICS = {metric.name: metric for metric in (*_RUN, *_OF_ALGORITHMS)}
+"""All metrics by name."""
+RUN_METRICS = tuple(metric.name for metric in _RUN)
+"""The metrics of every run, in the order of ``progress.csv``; those of the algorithm come after them."""
+
+_Sum: TypeAlias = tuple[float, Annotated[int, msgspec.Meta(ge=1)]]
 
 
 class MetricsSinceRow:
     """Sums and counts of the metrics of all updates since the last row."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, list[float]] = {}
+        self._sums: dict[str, _Sum] = {}
 
     def add(self, metrics: Metrics) -> None:
-        """Takes in one update."""
+        """Adds one update."""
         for name, value in metrics.items():
-            if name in LATEST:
+            if METRICS[name].merge == "last":
                 self._sums.pop(name, None)
             if value is not None:
-                total = self._sums.setdefault(name, [0.0, 0])
-                total[0] += value
-                total[1] += 1
+                total, count = self._sums.get(name, (0.0, 0))
+                self._sums[name] = total + value, count + 1
 
     def take(self) -> Metrics:
         """Returns the values of the row and begins the next."""
@@ -40,27 +101,13 @@ class MetricsSinceRow:
         return row
 
     def state(self) -> Tree:
-        """``[sum, count]`` by name."""
+        """``(sum, count)`` by name."""
         return dict(self._sums)
 
-    def load_state(self, tree: Tree) -> None:
-        """Raises ``TypeError`` or ``ValueError`` for other than sums of known metrics."""
-        self._sums = {name: _checked_sum(name, entry) for name, entry in _as_mapping(tree).items()}
-
-    @property
-    def names(self) -> set[str]:
-        """The metrics that have a sum."""
-        return set(self._sums)
-
-
-def _as_mapping(tree: Any) -> Mapping[str, Any]:
-    if not isinstance(tree, Mapping):
-        raise TypeError("the sums of metrics must be a mapping")
-    return tree
-
-
-def _checked_sum(name: str, entry: Any) -> list[float]:
-    total, count = entry
-    if not (math.isfinite(total) and type(count) is int and count > 0):
-        raise ValueError(f"sums of {name} must be a finite total and a count of at least 1")
-    return [float(total), count]
+    def load_state(self, tree: Any) -> None:
+        """Raises ``ValueError`` for other than sums of known metrics."""
+        sums = msgspec.convert(tree, dict[str, _Sum])
+        unknown = sums.keys() - METRICS.keys()
+        if unknown:
+            raise ValueError(f"has sums of unknown metrics: {sorted(unknown)}")
+        self._sums = sums

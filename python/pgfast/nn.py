@@ -1,4 +1,4 @@
-"""Small networks on one flat parameter vector."""
+"""Small networks whose parameters are one flat vector."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ Activation: TypeAlias = Literal["tanh", "relu"]
 
 
 class Layer(NamedTuple):
-    """One layer: ``kind`` "dense" or "conv2d"; kernel and stride of a convolution in pixels, without padding."""
+    """The description of one layer of a :class:`Network`.
+
+    ``outputs`` is the number of units of a dense layer, or of filters of a convolution. ``kernel`` and ``stride`` are
+    those of a convolution, in pixels; there is no padding.
+    """
 
     kind: Literal["dense", "conv2d"]
     outputs: int
@@ -40,11 +44,21 @@ class Network:
     """A feed-forward network.
 
     Inputs ``x`` are ``[B, *input_shape]``, of the network's dtype or uint8; bytes are scaled by 1/255. Outputs are
-    ``[B, output_size]``. A convolution's weight is ``[kernel, kernel, channels, filters]``, a dense layer's
-    ``[inputs, outputs]``; between layers images lie as ``[height, width, channels]``.
+    ``[B, output_size]``. The weight of a convolution is ``[kernel, kernel, channels, filters]``, that of a dense layer
+    ``[inputs, outputs]``; images between layers are ``[height, width, channels]``.
 
-    Weights start orthogonal with gain sqrt(2), the last layer's with gain 1, biases at zero: a pure function of the
-    shapes and ``seed``. Methods raise ``TypeError`` or ``ValueError`` as :mod:`pgfast.kernels` does.
+    Initial weights are orthogonal with gain sqrt(2), or gain 1 in the last layer, and biases are zero. They are a pure
+    function of the shapes and ``seed``. Methods raise ``TypeError`` or ``ValueError`` as :mod:`pgfast.kernels` does.
+
+    Args:
+        input_shape: the shape of one input, (inputs,) or (channels, height, width).
+        layers: from the input to the output.
+        dtype: float32 or float64.
+        seed: of the initial weights, in [0, 2^64).
+
+    Raises:
+        TypeError: if ``dtype`` is another one, or a size is not an int.
+        ValueError: if a size is below 1, or the layers do not fit each other or ``input_shape``.
     """
 
     def __init__(
@@ -58,16 +72,21 @@ class Network:
 
     @property
     def parameters(self) -> FloatArray:
-        """The parameters, a flat writable view ``[P]``."""
+        """A flat writable view ``[P]`` of the parameters."""
         return self._parameters
 
     def move_parameters(self, memory: FloatArray) -> None:
-        """Copies the parameters into ``memory`` ``[P]``, and uses that from then on.
+        """Copies the parameters into ``memory`` and uses that memory from then on.
 
-        For a vector that holds more than one network's parameters: ``memory`` is a slice of it, and ``parameters`` a
-        view. Views taken before are of the old memory.
+        One vector can so hold the parameters of several networks, each a slice of it. Views of the parameters taken
+        earlier still show the old memory.
 
-        Raises ``TypeError`` (dtype), ``ValueError`` (shape, memory that is not contiguous or not writable).
+        Args:
+            memory: ``[P]``, written in place and kept.
+
+        Raises:
+            TypeError: if the dtype is not the network's.
+            ValueError: if the shape is wrong, or the memory is not contiguous, aligned and writable.
         """
         if memory.dtype != self.dtype:
             raise TypeError(f"Network.move_parameters: memory must be {self.dtype}, got {memory.dtype}")
@@ -89,19 +108,25 @@ class Network:
         return blocks
 
     def forward(self, x: Array) -> FloatArray:
-        """Outputs ``[B, output_size]``, newly allocated."""
+        """Returns the outputs ``[B, output_size]`` of inputs ``x`` ``[B, *input_shape]``, newly allocated."""
         return self.native.forward(self._parameters, x)
 
     def vjp(self, x: Array, dy: FloatArray) -> FloatArray:
-        """Vector-Jacobian product: sum_b dy_b . d y_b / d parameters, ``[P]``, for ``dy`` ``[B, output_size]``."""
+        """Returns the vector-Jacobian product ``[P]`` for ``dy`` ``[B, output_size]``.
+
+        vjp = sum_b dy_b . d y_b / d parameters
+        """
         return self.native.vjp(self._parameters, x, dy)
 
     def jvp(self, x: Array, v: FloatArray) -> FloatArray:
-        """Jacobian-vector product: d y / d parameters . v, ``[B, output_size]``, for ``v`` ``[P]``."""
+        """Returns the Jacobian-vector product ``[B, output_size]`` for ``v`` ``[P]``.
+
+        jvp = d y / d parameters . v
+        """
         return self.native.jvp(self._parameters, x, v)
 
     def per_sample_vjp(self, x: Array, dy: FloatArray) -> FloatArray:
-        """The terms of :meth:`vjp`, one row per sample: ``[B, P]``, newly allocated (B times P scalars)."""
+        """Returns the terms of :meth:`vjp`, one row per sample: ``[B, P]``, newly allocated (B times P scalars)."""
         return self.native.per_sample_vjp(self._parameters, x, dy)
 
 
@@ -111,11 +136,18 @@ def _native_network(dtype: np.dtype[Any], input_shape: tuple[int, ...], layers: 
 
 
 class Tape:
-    """Forward passes of ``rows`` rows of a network, kept with their inputs for the products that follow.
+    """The forward passes of up to ``rows`` rows of a network, kept with their inputs for later products.
 
-    ``outputs`` ``[rows, output_size]`` is a view of what has been recorded. Inputs are of one dtype, the network's or
-    uint8. Methods raise ``TypeError`` or ``ValueError`` as the network's do, and ``ValueError`` for rows that do not
-    fit. The memory serves the next rollout or batch.
+    ``outputs`` ``[rows, output_size]`` is a view of the recorded outputs. Inputs are of one dtype, the network's or
+    uint8. The memory is reused for the next rollout or batch. Methods raise ``TypeError`` or ``ValueError`` as the
+    network's do, and ``ValueError`` if the rows do not fit.
+
+    Args:
+        network: its parameters are read whenever rows are recorded.
+        rows: the capacity, in [1, 2^28].
+
+    Raises:
+        ValueError: if ``rows`` is out of range.
     """
 
     def __init__(self, network: Network, rows: int) -> None:
@@ -125,20 +157,24 @@ class Tape:
         self.outputs: FloatArray = self.native.outputs
 
     def inputs(self, dtype: DTypeLike) -> Array:
-        """The tape's memory of its inputs, a writable view ``[rows, *input_shape]``, zero at first.
+        """Returns a writable view ``[rows, *input_shape]`` of the tape's inputs, zero at first.
 
-        Inputs that are written there need not be copied: :meth:`record` takes them from where they are.
+        :meth:`record` does not copy inputs that were written into this view.
         """
         return self.native.inputs(np.dtype(dtype))
 
     def record(self, x: Array, first_row: int = 0) -> None:
-        """The forward pass of ``x`` ``[B, *input_shape]``: rows ``first_row`` on of inputs and outputs."""
+        """Runs the forward pass of ``x`` ``[B, *input_shape]`` and keeps it from row ``first_row`` on."""
         self.native.record(self.network.parameters, x, first_row)
 
     def vjp(self, dy: FloatArray, gradient: FloatArray) -> None:
-        """:meth:`Network.vjp` of rows 0 to B for ``dy`` ``[B, output_size]``, written to ``gradient`` ``[P]``.
+        """Writes :meth:`Network.vjp` of the first B rows to ``gradient``.
 
-        The parameters must be what they were when the rows were recorded.
+        The parameters must be those with which the rows were recorded.
+
+        Args:
+            dy: ``[B, output_size]``.
+            gradient: ``[P]``, written in place.
         """
         self.native.vjp(self.network.parameters, dy, gradient)
 
@@ -159,9 +195,19 @@ def mlp(
     dtype: DTypeLike = np.float32,
     seed: int = 0,
 ) -> Network:
-    """A multi-layer perceptron ``[B, input_size]`` -> ``[B, output_size]``; ``hidden_sizes=()`` is linear.
+    """Makes a multilayer perceptron ``[B, input_size]`` -> ``[B, output_size]``.
 
-    Raises ``ValueError`` for a size below 1 or an unknown activation, ``TypeError`` for another dtype.
+    Args:
+        input_size: at least 1.
+        output_size: at least 1.
+        hidden_sizes: units of each hidden layer; ``()`` for a linear map.
+        activation: of the hidden layers.
+        dtype: float32 or float64.
+        seed: of the initial weights, in [0, 2^64).
+
+    Raises:
+        TypeError: if ``dtype`` is another one, or a size is not an int.
+        ValueError: if a size is below 1 or the activation is unknown.
     """
     return Network([input_size], mlp_layers(output_size, hidden_sizes, activation), dtype=dtype, seed=seed)
 
@@ -169,9 +215,19 @@ def mlp(
 def origin_cnn(
     observation_shape: Sequence[int], output_size: int, *, dtype: DTypeLike = np.float32, seed: int = 0
 ) -> Network:
-    """The network of the course: 16 filters 8 x 8 / 4, 32 filters 4 x 4 / 2, 256 units, all ReLU.
+    """Makes the course's convolutional network: 16 filters 8 x 8 / 4, 32 of 4 x 4 / 2, 256 units, all with ReLU.
 
-    Source: Mnih et al. (2013), section 4.1. ``observation_shape`` is (channels, height, width), 84 x 84 for Atari.
+    Args:
+        observation_shape: (channels, height, width), 84 x 84 for Atari.
+        output_size: at least 1.
+        dtype: float32 or float64.
+        seed: of the initial weights, in [0, 2^64).
+
+    Raises:
+        TypeError: if ``dtype`` is another one, or a size is not an int.
+        ValueError: if a size is below 1 or the observations are too small for the convolutions.
+
+    Source: Mnih et al. (2013), section 4.1.
     """
     return Network(observation_shape, cnn_layers("origin_cnn", output_size), dtype=dtype, seed=seed)
 
@@ -179,21 +235,23 @@ def origin_cnn(
 def nature_cnn(
     observation_shape: Sequence[int], output_size: int, *, dtype: DTypeLike = np.float32, seed: int = 0
 ) -> Network:
-    """The larger network: 32 filters 8 x 8 / 4, 64 of 4 x 4 / 2, 64 of 3 x 3 / 1, 512 units, all ReLU.
+    """Makes a larger network: 32 filters 8 x 8 / 4, 64 of 4 x 4 / 2, 64 of 3 x 3 / 1, 512 units, all with ReLU.
 
-    Source: Mnih et al. (2015), methods. ``observation_shape`` is (channels, height, width), 84 x 84 for Atari.
+    Arguments and exceptions are those of :func:`origin_cnn`.
+
+    Source: Mnih et al. (2015), methods.
     """
     return Network(observation_shape, cnn_layers("nature_cnn", output_size), dtype=dtype, seed=seed)
 
 
 def mlp_layers(output_size: int, hidden_sizes: Sequence[int], activation: Activation) -> list[Layer]:
-    """The layers of :func:`mlp`."""
+    """Returns the layers of :func:`mlp`."""
     layers = [Layer("dense", size, activation=activation) for size in hidden_sizes]
     return [*layers, Layer("dense", output_size)]
 
 
 def cnn_layers(name: Literal["origin_cnn", "nature_cnn"], output_size: int) -> list[Layer]:
-    """The layers of :func:`origin_cnn` or :func:`nature_cnn`."""
+    """Returns the layers of :func:`origin_cnn` or :func:`nature_cnn`."""
     if name == "origin_cnn":
         convolutions, units = [(16, 8, 4), (32, 4, 2)], 256
     else:
@@ -203,5 +261,5 @@ def cnn_layers(name: Literal["origin_cnn", "nature_cnn"], output_size: int) -> l
 
 
 def count_parameters(input_shape: Sequence[int], layers: Sequence[Layer]) -> int:
-    """P of a network, without making its parameters. Raises as :class:`Network` does."""
+    """Returns the number of parameters P of a network without allocating them. Raises as :class:`Network` does."""
     return int(_native_network(np.dtype(np.float32), tuple(input_shape), layers).parameter_count)

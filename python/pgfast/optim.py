@@ -19,11 +19,10 @@ RmspropForm: TypeAlias = Literal["pytorch", "tensorflow"]
 
 
 class Optimizer:
-    """A rule that moves ``parameters`` ``[P]`` against ``gradient`` ``[P]``, in place.
+    """A rule that moves a parameter vector ``[P]`` against a gradient ``[P]``, in place.
 
-    The native object owns the slots, the vectors that the rule keeps between steps. It allocates them at its first
-    step, in the parameters' dtype and size, which later steps must have too. One thread at a time steps it; others
-    wait.
+    The native object owns the slots: the vectors that the rule keeps between steps. It allocates them at the first step
+    in the parameters' dtype and size; later steps must have the same. One thread at a time takes a step; others wait.
     """
 
     def __init__(self, native: core.SGD | core.Adam | core.RMSprop) -> None:
@@ -36,7 +35,7 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> float:
-        """At least 0 and finite; may be set between steps."""
+        """The learning rate, at least 0 and finite; it may be set between steps."""
         return self._native.learning_rate
 
     @learning_rate.setter
@@ -54,51 +53,64 @@ class Optimizer:
         """Updates ``parameters`` and the state in place; a step that raises changes neither.
 
         Args:
-            parameters, gradient: ``[P]`` of one dtype; ``gradient`` is not changed.
-            max_norm: largest Euclidean norm of the gradient; the step is that of a longer one scaled down to it, as by
-                :func:`pgfast.kernels.clip_by_global_norm`, in the same pass.
-            learning_rate: of this step and those after it; None for the present one.
+            parameters: ``[P]``, written in place.
+            gradient: ``[P]``, of the dtype of ``parameters``.
+            max_norm: largest Euclidean norm of the gradient. The step uses a longer gradient scaled down to this norm,
+                as by :func:`pgfast.kernels.clip_by_global_norm`, in the same pass.
+            learning_rate: of this step and later ones; None for the current one.
 
-        Returns: the gradient's norm before clipping.
+        Returns:
+            The norm of the gradient before clipping.
 
-        Raises: ``TypeError`` (dtype), ``ValueError`` (shape, non-finite gradient, max_norm not positive, a norm that
-        overflows where it is to be clipped), ``FloatingPointError`` if the step would write a number that is not
-        finite.
+        Raises:
+            TypeError: if a dtype is wrong.
+            ValueError: if a shape is wrong, a number is out of range, the gradient is not finite, or its norm overflows
+                although ``max_norm`` is finite.
+            FloatingPointError: if the step would write a number that is not finite.
         """
         with OPTIMIZER:
             return self._native.step(parameters, gradient, max_norm, learning_rate)
 
     def state(self) -> dict[str, Any]:
-        """``steps`` (int), ``learning_rate`` (float) and, after the first step, copies of the slots by name."""
+        """Returns ``steps`` (int), ``learning_rate`` (float) and, after the first step, copies of the slots."""
         return self._native.state()
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over a state; slots are copied, and there are none again if it has none.
+        """Restores a state by copying its slots. A state without slots resets the optimizer to before its first step.
 
-        Raises: ``ValueError`` if a key is missing or unknown, a number is none that an optimizer can have, or slots
-        differ in size; ``TypeError`` (dtype).
+        Raises:
+            TypeError: if a dtype is wrong.
+            ValueError: if a key is missing or unknown, a number is out of range, or slots differ in size.
         """
         scalars, slots = {"steps", "learning_rate"}, self._native.slot_names
         expected = scalars.union(slots)
         if state.keys() not in (scalars, expected):
             raise ValueError(f"{type(self).__name__}.load_state: expected {sorted(expected)}, got {sorted(state)}")
-        arrays = [np.array(state[name]) for name in slots if name in state]  # aligned, wherever they were read
+        arrays = [np.array(state[name]) for name in slots if name in state]  # copied: a file's may be unaligned
         self._native.load_state(int(state["steps"]), float(state["learning_rate"]), arrays)
 
     state_dict = state
     load_state_dict = load_state
 
 
-def require_slots_of(parameters: FloatArray, arrays: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` unless the slots of an optimizer, from a file, are those of such parameters."""
+def require_matching_slots(parameters: FloatArray, arrays: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` unless optimizer slots read from a file have the parameters' shape and dtype."""
     for name, array in arrays.items():
         require_same_shape(f"the optimizer's {name}", array, parameters)
 
 
 class SGD(Optimizer):
-    """Gradient descent with momentum: v <- momentum v + g; parameters <- parameters - learning_rate v.
+    """Gradient descent with momentum.
 
-    Raises: ``ValueError`` unless learning_rate is at least 0 and finite and momentum in [0, 1).
+    v <- momentum v + g
+    parameters <- parameters - learning_rate v
+
+    Args:
+        learning_rate: at least 0 and finite.
+        momentum: in [0, 1).
+
+    Raises:
+        ValueError: if a number is out of range.
     """
 
     def __init__(self, learning_rate: float, momentum: float = 0.0) -> None:
@@ -106,9 +118,18 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2015, algorithm 1), with bias correction and epsilon outside the square root.
+    """Adam, with bias correction and epsilon outside the square root.
 
-    Raises: ``ValueError`` unless learning_rate is at least 0 and finite, beta1 and beta2 in [0, 1), epsilon positive.
+    Args:
+        learning_rate: at least 0 and finite.
+        beta1: decay of the mean gradient, in [0, 1).
+        beta2: decay of the mean squared gradient, in [0, 1).
+        epsilon: positive.
+
+    Raises:
+        ValueError: if a number is out of range.
+
+    Source: Kingma and Ba (2015), algorithm 1.
     """
 
     def __init__(self, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
@@ -116,12 +137,24 @@ class Adam(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """RMSprop (Tieleman and Hinton, 2012), s <- decay s + (1 - decay) g^2, in either of its two forms.
+    """RMSprop in either of its two common forms.
 
-    "pytorch" starts s at 0 and divides by sqrt(s) + epsilon; "tensorflow" starts s at 1 and divides by
-    sqrt(s + epsilon). With the small gradients of mean losses the second is nearly plain gradient descent.
+    s <- decay s + (1 - decay) g^2
+    parameters <- parameters - learning_rate g / d
 
-    Raises: ``ValueError`` unless learning_rate is at least 0 and finite, decay in [0, 1), epsilon positive.
+    The form "pytorch" starts s at 0 and divides by d = sqrt(s) + epsilon; "tensorflow" starts s at 1 and divides by
+    d = sqrt(s + epsilon). With the small gradients of mean losses, "tensorflow" is close to plain gradient descent.
+
+    Args:
+        learning_rate: at least 0 and finite.
+        decay: in [0, 1).
+        epsilon: positive.
+        form: "pytorch" or "tensorflow".
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Source: Tieleman and Hinton (2012).
     """
 
     def __init__(
@@ -131,9 +164,17 @@ class RMSprop(Optimizer):
 
 
 def linear_schedule(initial: float, timesteps: int, schedule_timesteps: int) -> float:
-    """``initial`` falling linearly to 0 at ``schedule_timesteps``, 0 after it.
+    """Returns the value at ``timesteps`` of a schedule that falls linearly from ``initial`` to 0.
 
-    Raises ``ValueError`` if schedule_timesteps < 1.
+    initial max(0, 1 - timesteps / schedule_timesteps)
+
+    Args:
+        initial: the value at timestep 0.
+        timesteps: at least 0.
+        schedule_timesteps: where the schedule reaches 0, at least 1.
+
+    Raises:
+        ValueError: if ``schedule_timesteps`` is below 1.
     """
     if schedule_timesteps < 1:
         raise ValueError(f"linear_schedule: schedule_timesteps must be at least 1, got {schedule_timesteps}")

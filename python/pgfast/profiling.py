@@ -1,4 +1,4 @@
-"""Where the time of a training goes: ``with Profile() as profile: agent.learn(100_000)``, then ``print(profile)``."""
+"""A profiler of training time: ``with Profile() as profile: agent.learn(100_000)``, then ``print(profile)``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ __all__ = ["PARTS", "Part", "Profile"]
 
 
 class Part(NamedTuple):
-    """A part of the work, entered wherever it is done: ``with FORWARD: ...``. Costs next to nothing if no profile runs.
+    """A part of the work, entered as a context: ``with FORWARD: ...``. It costs almost nothing if no profile is active.
 
-    Parts may lie inside each other: time counts for the innermost, but for a ``whole`` part it counts to its end.
+    Parts may be nested. Time counts for the innermost part, unless a ``whole`` part encloses it: that one counts
+    everything inside it.
     """
 
     name: str
-    what: str
+    description: str
     whole: bool = False
 
     def __enter__(self) -> None:
@@ -30,29 +31,30 @@ class Part(NamedTuple):
             _active.leave()
 
 
-START = Part("start", "making the environments and beginning their episodes")
-ENVIRONMENTS = Part("environments", "steps of the environments; emulation, where they are Atari games")
-FORWARD = Part("forward", "the networks, and sampling of actions")
+START = Part("start", "making the environments and starting their episodes")
+ENVIRONMENTS = Part("environments", "steps of the environments, for Atari games the emulation")
+FORWARD = Part("forward", "forward passes of the networks and sampling of actions")
 BACKWARD = Part("backward", "gradients of the networks' parameters")
-OPTIMIZER = Part("optimizer", "clipping and the step of the optimizer")
+OPTIMIZER = Part("optimizer", "clipping and the optimizer's step")
 NATURAL_GRADIENT = Part("natural gradient", "Fisher products and the solve", whole=True)
-LINE_SEARCH = Part("line search", "trying steps: the new policy's loss and KL divergence", whole=True)
+LINE_SEARCH = Part("line search", "loss and KL divergence of candidate policies", whole=True)
 VALUE_FIT = Part("value fit", "fitting the value function", whole=True)
 REPORTS = Part("reports", "progress, checkpoints, callbacks")
 PARTS = (START, ENVIRONMENTS, FORWARD, BACKWARD, OPTIMIZER, NATURAL_GRADIENT, LINE_SEARCH, VALUE_FIT, REPORTS)
 
-_REST = Part("Python", "all the rest: what lies between the parts")
+_REST = Part("Python", "everything else")
 
 
 class Profile:
-    """Measures the trainings that run inside ``with Profile() as profile:``, one at a time in the process.
+    """Measures the time of a training inside ``with Profile() as profile:``; one profile at a time in the process.
 
-    ``seconds`` is the wall time of each part, "Python" what belongs to none. ``wall_time`` and ``cpu_time`` are those
-    of the whole process: ``busy`` is the share of ``num_threads`` processors that it kept busy. What is missing from 1
-    was spent waiting: for the slowest environment, for one thread while the others had nothing to do, or for a
-    processor that another program had.
+    ``seconds`` holds the wall time of each part by name; "Python" is the time outside all parts. ``wall_time`` and
+    ``cpu_time`` are those of the whole process, and ``busy`` is the fraction of ``num_threads`` processors that it kept
+    busy. The rest was spent waiting: for the slowest environment, for one thread while the others were idle, or for a
+    processor that another program used.
 
-    Raises ``RuntimeError`` where another profile is being measured.
+    Raises:
+        RuntimeError: on entering the block, if another profile is active.
     """
 
     def __init__(self) -> None:
@@ -82,17 +84,17 @@ class Profile:
 
     @property
     def busy(self) -> float:
-        """CPU time over wall time and threads."""
+        """CPU time divided by wall time and by the number of threads."""
         return self.cpu_time / (self.wall_time * self.num_threads) if self.wall_time > 0.0 else 0.0
 
     def enter(self, part: Part) -> None:
-        """Time counts for ``part`` from now on. Other threads than the profile's own are not measured."""
+        """Counts time for ``part`` from now on. Only the thread that started the profile is measured."""
         if threading.get_ident() == self._thread:
             self._count()
             self._open.append(self._open[-1] if self._open[-1].whole else part)
 
     def leave(self) -> None:
-        """Time counts again for what :meth:`enter` interrupted."""
+        """Counts time again for the part that :meth:`enter` interrupted."""
         if threading.get_ident() == self._thread:
             self._count()
             self._open.pop()
@@ -112,8 +114,8 @@ class Profile:
         for part in (*PARTS, _REST):
             spent = self.seconds.get(part.name)
             if spent is not None:
-                share = spent / self.wall_time if self.wall_time > 0.0 else 0.0
-                lines.append(f"  {part.name:16s} {spent:9.2f} s {share:6.1%}  {part.what}")
+                fraction = spent / self.wall_time if self.wall_time > 0.0 else 0.0
+                lines.append(f"  {part.name:16s} {spent:9.2f} s {fraction:6.1%}  {part.description}")
         return "\n".join(lines)
 
 

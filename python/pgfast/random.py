@@ -1,4 +1,4 @@
-"""Random numbers that a caller can hold: a seed, a stream and a position."""
+"""Random number generators that a caller can hold: a seed, a stream and a position."""
 
 from __future__ import annotations
 
@@ -13,17 +13,25 @@ from pgfast._streams import USER
 
 __all__ = ["Rng"]
 
-Key: TypeAlias = tuple[int, int, int, int]  # (seed, native stream, environment, step), which name a random number
+Key: TypeAlias = tuple[int, int, int, int]  # (seed, native stream, environment, step): identifies a random number
 _MAX_STREAM = 0xFFFF - USER
 
 
 class Rng:
-    """A counter-based random number generator (Philox4x32-10, Salmon et al. 2011).
+    """A counter-based random number generator, Philox4x32-10.
 
-    Two generators with the same ``seed`` and ``stream`` give the same numbers; different streams are independent.
-    ``position`` is the whole state: set it to go back. Each draw of a batch advances it by one.
+    Two generators with the same ``seed`` and ``stream`` produce the same numbers; different streams are independent.
+    ``position`` is the whole state and may be set. Each draw of a batch advances it by one.
 
-    Raises ``ValueError`` unless 0 <= seed < 2^64 and 0 <= stream < 65520.
+    Args:
+        seed: in [0, 2^64).
+        stream: in [0, 65520).
+
+    Raises:
+        TypeError: if an argument is not an int.
+        ValueError: if an argument is out of range.
+
+    Source: Salmon et al. (2011).
     """
 
     def __init__(self, seed: int, stream: int = 0) -> None:
@@ -39,19 +47,23 @@ class Rng:
 
     @classmethod
     def internal(cls, seed: int, native_stream: int) -> Rng:
-        """A generator on one of the package's own streams (:mod:`pgfast._streams`)."""
+        """Makes a generator on a stream reserved for the package (:mod:`pgfast._streams`)."""
         rng = cls(seed)
         rng._native_stream = native_stream
         return rng
 
     def next_key(self) -> Key:
-        """The key of the next draw, of environment 0; advances ``position``."""
+        """Returns the key of the next draw, with environment 0, and advances ``position``."""
         step = self.position
         self.position += 1
         return self.seed, self._native_stream, 0, step
 
     def uniform(self, count: int) -> NDArray[np.float64]:
-        """``count`` numbers, uniform in [0, 1). Raises ``ValueError`` if count < 1."""
+        """Draws ``count`` numbers, uniform in [0, 1).
+
+        Raises:
+            ValueError: if ``count`` is below 1.
+        """
         return core.random_uniform(*self.next_key(), count)
 
     def __repr__(self) -> str:
@@ -66,5 +78,5 @@ def _as_int(name: str, value: int) -> int:
 
 
 def as_rng(rng: int | Rng) -> Rng:
-    """An int seed as a fresh generator; a generator as it is."""
+    """Returns a new generator for an int seed, and a generator unchanged."""
     return rng if isinstance(rng, Rng) else Rng(rng)

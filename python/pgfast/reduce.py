@@ -1,7 +1,7 @@
-"""The seam between an update and the workers that share it.
+"""The interface between an update and the workers that compute it together.
 
-Every worker computes its share of a sum, and ``reduce.sum`` adds the shares in the order of the workers. All workers
-make the same calls in the same order, hold equal parameters, and therefore stay equal bit for bit.
+Every worker computes its part of a sum, and ``reduce.sum`` adds the parts in worker order. All workers make the same
+calls in the same order and hold equal parameters, so they stay equal bit for bit.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ T = TypeVar("T")
 
 
 class Reduce(ABC):
-    """Sums and lists over the workers of one update: ``workers`` is their number, ``rank`` the place of this one."""
+    """Sums and lists over the ``workers`` workers of one update; this worker has index ``rank``."""
 
     workers: int
     rank: int
 
     @abstractmethod
     def sum(self, value: T) -> T:
-        """The sum over the workers, in their order, of a number, an array, or a tuple of either.
+        """Returns the sum over all workers, in worker order, of a number, an array, or a tuple of these.
 
-        Arrays have the same shape and dtype on every worker. The result may be ``value`` itself, and is the same on
-        every worker.
+        Arrays must have the same shape and dtype on every worker. The result is the same on every worker and may be
+        ``value`` itself.
         """
 
     @abstractmethod
     def gather(self, value: float) -> list[float]:
-        """The number that each worker gave, in their order."""
+        """Returns the numbers that the workers passed, in worker order."""
 
 
 class _Alone(Reduce):
-    """One worker: the identity."""
+    """The identity, for a single worker."""
 
     workers = 1
     rank = 0
@@ -47,4 +47,4 @@ class _Alone(Reduce):
 
 
 ALONE: Reduce = _Alone()
-"""The reduce of a run with one worker."""
+"""The ``Reduce`` of a run with one worker."""

@@ -1,7 +1,7 @@
 """The state of a training as one tree of arrays and JSON values.
 
 A class that has state has one pair of methods: ``state()`` returns a mapping of names to arrays, JSON values and the
-mappings of its parts, and ``load_state(tree)`` takes it over. Files hold the tree flattened by :func:`flatten`: its
+mappings of its parts, and ``load_state(tree)`` restores it. Files hold the tree flattened by :func:`flatten`: its
 arrays by dotted path, and the rest as nested JSON.
 """
 
@@ -23,13 +23,13 @@ Tree: TypeAlias = Mapping[str, Any]
 
 
 class Stateful(Protocol):
-    """A part of a training."""
+    """A class with state."""
 
     def state(self) -> Tree:
-        """The tree, whose arrays may be views."""
+        """Returns the tree; its arrays may be views."""
 
     def load_state(self, tree: Tree) -> None:
-        """Takes over a tree. Raises ``KeyError``, ``TypeError`` or ``ValueError`` if it does not fit."""
+        """Restores a tree. Raises ``KeyError``, ``TypeError`` or ``ValueError`` if it does not fit."""
 
 
 def flatten(tree: Tree) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -48,7 +48,11 @@ def flatten(tree: Tree) -> tuple[dict[str, Array], dict[str, Any]]:
 
 
 def unflatten(arrays: Mapping[str, Array], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree of :func:`flatten`. Raises ``ValueError`` if a path leads through a value that is no mapping."""
+    """The tree of :func:`flatten`.
+
+    Raises:
+        ValueError: if a path leads through a value that is not a mapping, or is the path of another value.
+    """
     tree: dict[str, Any] = deepcopy(dict(values))
     for path, array in arrays.items():
         *parents, name = path.split(".")
@@ -56,28 +60,28 @@ def unflatten(arrays: Mapping[str, Array], values: Mapping[str, Any]) -> dict[st
         for parent in parents:
             branch = branch.setdefault(parent, {})
             if not isinstance(branch, dict):
-                raise ValueError(f"array {path!r} lies under a value that is no mapping")
+                raise ValueError(f"array {path!r} is below a value that is not a mapping")
         if name in branch:
-            raise ValueError(f"array {path!r} stands where there is a value already")
+            raise ValueError(f"array {path!r} has the path of another value")
         branch[name] = array
     return tree
 
 
-def require_same_shape(what: str, given: Array, own: Array) -> None:
+def require_same_shape(name: str, given: Array, expected: Array) -> None:
     """Raises ``ValueError`` unless an array from a file has the shape and dtype of the one that it replaces."""
-    if given.shape != own.shape or given.dtype != own.dtype:
-        raise ValueError(f"{what} must be {own.dtype} {own.shape}, got {given.dtype} {given.shape}")
+    if given.shape != expected.shape or given.dtype != expected.dtype:
+        raise ValueError(f"{name} must be {expected.dtype} {expected.shape}, got {given.dtype} {given.shape}")
 
 
 def require_count(name: str, value: Any) -> int:
-    """A number of things from a file. Raises ``ValueError`` unless it is an int in [0, 10^12)."""
+    """Returns a count from a file. Raises ``ValueError`` unless it is an int in [0, 10^12)."""
     if type(value) is not int or not 0 <= value < _MOST_COUNT:
         raise ValueError(f"{name} must be a whole number in [0, 10^12), got {value!r:.40}")
     return value
 
 
 class restored_if_raised:  # noqa: N801 - read as a statement: with restored_if_raised(policy, optimizer):
-    """A block that changes its parts in several steps: if it raises, they are as they were at its beginning."""
+    """A block that changes its parts in several steps; if it raises, all of them are restored."""
 
     def __init__(self, *parts: Stateful) -> None:
         self._parts = parts

@@ -1,7 +1,7 @@
-"""Value functions: the value of a state, subtracted from returns so that gradients vary less.
+"""Value functions: estimates of a state's return, subtracted from returns to reduce the variance of gradients.
 
-They are fitted to the returns of every update, together with the workers behind ``reduce``. None reads an action, which
-leaves the expected gradient as it is (Williams, 1992, section 5). ``time`` counts steps since the reset.
+They are fitted to the returns of every update, over all workers of ``reduce``. They do not depend on the action, so the
+expected gradient is unchanged (Williams, 1992, section 5). ``time`` counts the steps since the reset.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pgfast._streams import BASELINE_BATCHES
 from pgfast._typing import Array, BoolArray, FloatArray, IntArray
 from pgfast.kernels import fisher_matrix, natural_gradient
 from pgfast.nn import Network, Tape
-from pgfast.optim import Adam, require_slots_of
+from pgfast.optim import Adam, require_matching_slots
 from pgfast.policies import Policy
 from pgfast.profiling import VALUE_FIT
 from pgfast.random import Rng
@@ -33,11 +33,11 @@ __all__ = [
     "ZeroValues",
 ]
 
-_MOST_LINEAR = 2000  # a matrix of 4004 x 4004 features is solved in each update
+_MAX_LINEAR_SIZE = 2000  # of an observation: each update solves a system of 4004 equations
 
 
 class Observed(Protocol):
-    """The part of a rollout that has values, ``[T + 1, N, ...]``."""
+    """The observations of a rollout, ``[T + 1, N, ...]``, and their values if the policy has a value head."""
 
     observations: Array
     time: IntArray
@@ -45,7 +45,7 @@ class Observed(Protocol):
 
 
 class Returns(Protocol):
-    """The part of a batch that is fitted to, ``[B, ...]``; ``len`` is the number of valid rows."""
+    """The rows of a batch that a value function is fitted to, ``[B, ...]``; ``len`` counts the valid ones."""
 
     @property
     def observations(self) -> Array: ...
@@ -60,46 +60,50 @@ class Returns(Protocol):
 
 
 class ValueFunction(ABC):
-    """V, fitted once per update."""
+    """An estimate V of the return from a state, fitted once per update."""
 
     @abstractmethod
     def values(self, observations: Array, time: IntArray) -> FloatArray:
-        """V ``[B]`` of observations ``[B, ...]``, ``time`` ``[B]`` steps after a reset."""
+        """Returns V ``[B]`` of ``observations`` ``[B, ...]`` seen ``time`` ``[B]`` steps after the reset."""
 
     def of_rollout(self, rollout: Observed) -> FloatArray:
-        """V ``[T + 1, N]`` of the observations of a rollout."""
+        """Returns V ``[T + 1, N]`` of the observations of a rollout."""
         observations, time = rollout.observations, rollout.time
         return self.values(observations.reshape(-1, *observations.shape[2:]), time.reshape(-1)).reshape(time.shape)
 
     @abstractmethod
     def fit(self, batch: Returns, reduce: Reduce) -> None:
-        """Learns from the returns of the valid rows of all workers; one worker may have none.
+        """Fits V to the returns of the valid rows of all workers; a worker may have none.
 
-        A fit that raises leaves everything as it was.
+        A fit that raises changes nothing.
         """
 
     def state(self) -> Tree:
-        """Everything that later values and fits depend on."""
+        """Returns everything that later values and fits depend on."""
         return {}
 
     def load_state(self, tree: Tree) -> None:
-        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` if the tree does not fit."""
+        """Restores a state.
+
+        Raises:
+            KeyError, TypeError, ValueError: if the tree does not fit.
+        """
         if tree:
             raise ValueError(f"{type(self).__name__} has no state, got {sorted(tree)}")
 
 
 class ZeroValues(ValueFunction):
-    """V = 0: with gae_lambda = 1 advantages are returns."""
+    """V = 0; with gae_lambda = 1 the advantages are the returns."""
 
     def values(self, observations: Array, time: IntArray) -> FloatArray:
         return np.zeros(len(time), np.float32)
 
     def fit(self, batch: Returns, reduce: Reduce) -> None:
-        pass
+        """Does nothing, as V is constant."""
 
 
 class SharedValues(ValueFunction):
-    """The value head of a policy's network, which the policy's own updates train."""
+    """The value head of a policy's network, trained by the updates of the policy."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -108,58 +112,69 @@ class SharedValues(ValueFunction):
         return self._policy.values(observations)
 
     def of_rollout(self, rollout: Observed) -> FloatArray:
-        """The values that the rollout was played with."""
+        """Returns the values computed during the rollout."""
         assert rollout.values is not None
         return rollout.values
 
     def fit(self, batch: Returns, reduce: Reduce) -> None:
-        pass
+        """Does nothing, as the updates of the policy train the value head."""
 
 
 class TimeValues(ValueFunction):
-    """V(t) = the mean return of the last batch t steps after a reset; 0 for a time that it did not reach."""
+    """V(t) = the mean return of the last batch t steps after the reset, or 0 if the batch did not reach t."""
 
     def __init__(self) -> None:
         self._means: FloatArray = np.zeros(0, np.float32)
 
     def values(self, observations: Array, time: IntArray) -> FloatArray:
-        known = time < len(self._means)
-        found: FloatArray = np.zeros(len(time), np.float32)
-        found[known] = self._means[time[known]]
-        return found
+        reached = time < len(self._means)
+        values: FloatArray = np.zeros(len(time), np.float32)
+        values[reached] = self._means[time[reached]]
+        return values
 
     def fit(self, batch: Returns, reduce: Reduce) -> None:
         rows = _valid_rows(batch)
         time, returns = batch.time[rows], batch.returns[rows]
         with VALUE_FIT:
-            longest = int(max(reduce.gather(int(time.max(initial=-1)) + 1)))
-            counts = reduce.sum(np.bincount(time, minlength=longest))
-            sums = reduce.sum(np.bincount(time, weights=returns, minlength=longest))
+            length = int(max(reduce.gather(int(time.max(initial=-1)) + 1)))
+            counts = reduce.sum(np.bincount(time, minlength=length))
+            sums = reduce.sum(np.bincount(time, weights=returns, minlength=length))
             self._means = (sums / np.maximum(counts, 1)).astype(np.float32)
 
     def state(self) -> Tree:
-        """``means`` by time."""
+        """Returns ``means``, by time."""
         return {"means": self._means}
 
     def load_state(self, tree: Tree) -> None:
         means = tree["means"]
         if means.ndim != 1 or means.dtype != np.float32:
-            raise ValueError(f"means by time must be float32 of one axis, got {means.dtype} {means.shape}")
+            raise ValueError(f"means by time must be float32 with one axis, got {means.dtype} {means.shape}")
         self._means = means.copy()
 
 
 class LinearValues(ValueFunction):
-    """V(s, t) = w . f with features f = (s, s^2, t/100, (t/100)^2, (t/100)^3, 1), s clipped to +-10 or a byte / 255.
+    """A linear function of features of the observation and the time, fitted by ridge regression.
 
-    w solves (F'F / B + ridge I) w = F'R / B, by the kernels that a natural gradient is computed with.
+    V(s, t) = w . f,  f = (s, s^2, t/100, (t/100)^2, (t/100)^3, 1)
+    (F'F / B + ridge I) w = F'R / B
+
+    s is clipped to [-10, 10]; bytes are divided by 255 instead. The rows of F are the features f of the batch. The
+    kernels of the natural gradient solve the system, since F'F / B has the form of a Fisher matrix.
+
+    Args:
+        observation_size: numbers of an observation, at most 2000.
+        ridge: at least 0.
+
+    Raises:
+        ValueError: if ``observation_size`` is above 2000.
 
     Source: Duan et al. (2016), section 4.1 of their supplement, the linear feature baseline.
     """
 
     def __init__(self, observation_size: int, ridge: float = 1e-5) -> None:
-        if observation_size > _MOST_LINEAR:
+        if observation_size > _MAX_LINEAR_SIZE:
             raise ValueError(
-                f"LinearValues: observations of {observation_size} numbers are too many, the most is {_MOST_LINEAR}"
+                f"LinearValues: observation_size must be at most {_MAX_LINEAR_SIZE}, got {observation_size}"
             )
         self._ridge = ridge
         self._weights: FloatArray = np.zeros(2 * observation_size + 4)
@@ -171,9 +186,9 @@ class LinearValues(ValueFunction):
         return np.concatenate([state, state**2, t, t**2, t**3, np.ones_like(t)], axis=1)
 
     def values(self, observations: Array, time: IntArray) -> FloatArray:
-        # einsum rather than @: BLAS may add in another order on another number of threads.
-        found: FloatArray = np.einsum("bf,f->b", self._features(observations, time), self._weights).astype(np.float32)
-        return found
+        # einsum rather than @: the order in which BLAS adds may depend on the number of threads.
+        values: FloatArray = np.einsum("bf,f->b", self._features(observations, time), self._weights).astype(np.float32)
+        return values
 
     def fit(self, batch: Returns, reduce: Reduce) -> None:
         with VALUE_FIT:
@@ -186,7 +201,7 @@ class LinearValues(ValueFunction):
             self._weights = natural_gradient(squares, moment, self._ridge)
 
     def state(self) -> Tree:
-        """``weights`` of the features."""
+        """Returns ``weights``, those of the features."""
         return {"weights": self._weights}
 
     def load_state(self, tree: Tree) -> None:
@@ -195,14 +210,19 @@ class LinearValues(ValueFunction):
 
 
 class MLPValues(ValueFunction):
-    """A network with one output, fitted to mean((R - V)^2) by minibatches of Adam.
+    """A network with one output, fitted to the returns by Adam on minibatches.
+
+    loss = mean((R - V)^2)
 
     Args:
         network: with one output; its parameters are written in place.
         learning_rate: of Adam.
-        epochs: passes over each batch, in a new order every time.
-        batch_size: rows of a minibatch, of all workers together.
+        epochs: passes over each batch, each in a new random order.
+        batch_size: rows of a minibatch, summed over all workers.
         seed: of the orders.
+
+    Raises:
+        ValueError: if the network does not have one output, or ``learning_rate`` is negative or not finite.
     """
 
     def __init__(self, network: Network, *, learning_rate: float, epochs: int, batch_size: int, seed: int) -> None:
@@ -220,22 +240,24 @@ class MLPValues(ValueFunction):
         return self.network.forward(observations).reshape(-1)
 
     def fit(self, batch: Returns, reduce: Reduce) -> None:
-        """``epochs`` passes of minibatches, cut from one order of the rows of all workers.
+        """Makes ``epochs`` passes over minibatches, cut from one order of the rows of all workers.
 
-        Raises ``ValueError`` or ``FloatingPointError`` if a gradient or a step is not finite.
+        Raises:
+            ValueError: if a gradient is not finite.
+            FloatingPointError: if a step would write a number that is not finite.
         """
         rows = _valid_rows(batch)
         observations, returns = batch.observations[rows], batch.returns[rows]
         with VALUE_FIT, restored_if_raised(self):
             numbers, count = batch.numbering(reduce)
-            own_row = np.full(count, -1)  # by the number of a row among those of all workers; -1 for others
-            own_row[numbers] = np.arange(len(numbers))
+            local_index = np.full(count, -1)  # of each row of all workers; -1 if another worker holds the row
+            local_index[numbers] = np.arange(len(numbers))
             for _ in range(self._epochs):
-                order = own_row[np.argsort(self._rng.uniform(count), kind="stable")]
+                order = local_index[np.argsort(self._rng.uniform(count), kind="stable")]
                 for first in range(0, count, self._batch_size):
-                    chosen = order[first : first + self._batch_size]
-                    own = chosen[chosen >= 0]
-                    self._differentiate(observations[own], returns[own], len(chosen))
+                    minibatch = order[first : first + self._batch_size]
+                    local = minibatch[minibatch >= 0]
+                    self._differentiate(observations[local], returns[local], len(minibatch))
                     self._optimizer.step(self.network.parameters, reduce.sum(self._gradient))
 
     def _differentiate(self, observations: Array, returns: FloatArray, count: int) -> None:
@@ -250,7 +272,7 @@ class MLPValues(ValueFunction):
         self._tape.vjp(errors * errors.dtype.type(2.0 / count), self._gradient)
 
     def state(self) -> Tree:
-        """The parameters, the optimizer's state and the ``position`` of the random numbers."""
+        """Returns the parameters, the optimizer's state and the ``position`` of the random numbers."""
         return {
             "parameters": self.network.parameters,
             "optimizer": self._optimizer.state(),
@@ -262,12 +284,12 @@ class MLPValues(ValueFunction):
         if not 0 <= position < 2**63:
             raise ValueError(f"the position of the random numbers must be in [0, 2^63), got {position}")
         require_same_shape("the parameters of a value network", parameters, self.network.parameters)
-        require_slots_of(self.network.parameters, flatten(optimizer)[0])
+        require_matching_slots(self.network.parameters, flatten(optimizer)[0])
         self._optimizer.load_state(optimizer)
         self.network.parameters[:] = parameters
         self._rng.position = position
 
 
 def _valid_rows(batch: Returns) -> Any:
-    """An index of the valid rows; all rows are a view."""
+    """An index that selects the valid rows; it is a slice, hence a view, if all rows are valid."""
     return slice(None) if batch.valid is None else batch.valid

@@ -1,5 +1,5 @@
 // Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-// A number is a pure function of (seed, stream, environment, step), so it does not depend on who asks first.
+// Each number is a pure function of (seed, stream, environment, step), so it does not depend on the order of the draws.
 #pragma once
 
 #include <array>
@@ -25,7 +25,8 @@ inline PhiloxBlock philox(std::uint64_t key, PhiloxBlock counter) {
   return counter;
 }
 
-/// Names one block of random bits. `step` has 48 bits; the upper 16 of the last word hold the stream.
+/// The block of random bits with the key (seed, stream, environment, step, draw). The lower 48 bits of `step` are used;
+/// the upper 16 bits of the last counter word hold the stream.
 inline PhiloxBlock random_block(std::uint64_t seed, std::uint16_t stream, std::uint32_t environment, std::uint64_t step,
                                 std::uint32_t draw = 0) {
   return philox(seed, {environment, draw, static_cast<std::uint32_t>(step),

@@ -32,7 +32,7 @@ struct VectorOf<double> {
 template <typename Scalar>
 using Vector = typename VectorOf<Scalar>::type;
 
-/// All bits of a lane set, or none.
+/// Each lane has all bits set or none.
 template <typename Scalar>
 using Mask = typename VectorOf<Scalar>::mask;
 
@@ -51,7 +51,7 @@ inline void store(Scalar* to, Vector<Scalar> value) {
   std::memcpy(to, &value, sizeof value);
 }
 
-/// The first `count` lanes, the others 0.
+/// Loads the first `count` lanes; the others are 0.
 template <typename Scalar>
 inline Vector<Scalar> load_some(const Scalar* from, Index count) {
   Vector<Scalar> value = {};
@@ -64,24 +64,24 @@ inline void store_some(Scalar* to, Vector<Scalar> value, Index count) {
   std::memcpy(to, &value, static_cast<std::size_t>(count) * sizeof(Scalar));
 }
 
-/// The lanes whose flag is set, of the first `count`. Every lane tests its own byte of a word that four lanes share:
-/// compilers take a conversion of bytes apart into one instruction per byte.
+/// The mask of the first `count` flags. Each lane tests one byte of a word that four lanes share, because compilers
+/// split a conversion of bytes into one instruction per byte.
 template <typename Scalar>
 inline Mask<Scalar> load_flags(const bool* from, Index count = kLanes<Scalar>) {
   constexpr int lanes = kLanes<Scalar>;
   std::uint64_t bytes = 0;
   std::memcpy(&bytes, from, static_cast<std::size_t>(count));
   Mask<Scalar> words;
-  Mask<Scalar> own;
+  Mask<Scalar> byte_of_lane;
 #pragma GCC unroll 8
   for (int i = 0; i < lanes; ++i) {
     words[i] = static_cast<std::int32_t>(i < 4 ? bytes : bytes >> 32);
-    own[i] = static_cast<std::int32_t>(0xFFu << (8 * (i % 4)));
+    byte_of_lane[i] = static_cast<std::int32_t>(0xFFu << (8 * (i % 4)));
   }
-  return (words & own) != 0;
+  return (words & byte_of_lane) != 0;
 }
 
-/// `value`, and 0 in the lanes of the mask.
+/// `value` with the lanes of the mask set to 0.
 template <typename Scalar>
 inline Vector<Scalar> zero_where(Mask<Scalar> mask, Vector<Scalar> value) {
   return std::bit_cast<Vector<Scalar>>(std::bit_cast<Mask<Scalar>>(value) & ~mask);

@@ -1,5 +1,5 @@
-// Sums in double precision whose order depends on nothing but their length: not on threads, nor on where the numbers
-// lie in memory.
+// Sums in double precision. The order of the additions depends only on their number, neither on the threads nor on the
+// alignment of the terms in memory, so that equal terms have equal sums bit for bit.
 #pragma once
 
 #include <algorithm>
@@ -10,10 +10,11 @@
 
 namespace pgfast {
 
-// Long enough to be worth waking another thread for, short enough that some arrays of it fit the second-level cache.
+// Long enough to be worth waking another thread, short enough for a few arrays of this length to fit the second-level
+// cache.
 inline constexpr Index kSumBlock = 1 << 13;
 
-/// sum over i < size of term(i), in eight interleaved sums that the compiler keeps in vector registers.
+/// The sum of term(i) over i < size, in eight interleaved sums that the compiler keeps in vector registers.
 template <typename Term>
 double sum_of(Index size, Term&& term) {
   constexpr Index lanes = 8;
@@ -25,10 +26,10 @@ double sum_of(Index size, Term&& term) {
   return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
-/// sum over begin <= i < begin + count of term(i), by halves down to 128 terms: NumPy's order, so that a number which
-/// was summed there once keeps its bits. Rounding grows with log(count) only.
+/// The sum of term(i) over begin <= i < begin + count, by halves down to 128 terms. This is NumPy's order, so that
+/// results once computed by NumPy keep their bits. The rounding error grows only with log(count).
 template <typename Term>
-// NOLINTNEXTLINE(misc-no-recursion): as deep as log2(count / 128)
+// NOLINTNEXTLINE(misc-no-recursion): the depth is log2(count / 128)
 double pairwise_sum(Index begin, Index count, const Term& term) {
   constexpr Index lanes = 8;
   if (count > 16 * lanes) {
@@ -50,8 +51,8 @@ double dot(const A* a, const B* b, Index size) {
   return sum_of(size, [=](Index i) { return static_cast<double>(a[i]) * static_cast<double>(b[i]); });
 }
 
-/// The sum of part(begin, count) over consecutive blocks, run side by side and added in their order. `parts` is
-/// working memory that is kept between calls.
+/// The sum of part(begin, count) over consecutive blocks, computed in parallel and added in block order. `parts` is
+/// working memory, which callers keep between calls.
 template <typename Part>
 double sum_over_blocks(Index size, std::vector<double>& parts, Part&& part) {
   parts.resize(static_cast<std::size_t>(ceil_divide(size, kSumBlock)));

@@ -18,8 +18,8 @@ namespace {
 
 using thread_pool_detail::ChunkFunction;
 
-// A worker that just finished looks for the next job this often before it sleeps: long enough to bridge the gap between
-// two layers of a network, short enough not to take a core from the emulators.
+// Number of times that an idle worker polls for the next job before it sleeps: enough to bridge the gap between two
+// layers of a network, too few to take a core from the emulators.
 constexpr int kSpins = 400;
 
 thread_local bool inside_chunk = false;
@@ -36,7 +36,7 @@ struct Job {
   ChunkFunction function = nullptr;
   void* context = nullptr;
   Index chunks = 0;
-  int most_workers = 0;
+  int max_workers = 0;
   std::atomic<Index> next{0};
   std::atomic<bool> failed{false};
   std::mutex error_mutex;
@@ -79,8 +79,8 @@ class ThreadPool {
     job.function = function;
     job.context = context;
     job.chunks = chunks;
-    job.most_workers = static_cast<int>(std::min<Index>(chunks, size())) - 1;
-    if (job.most_workers > 0 && !inside_chunk && one_job_at_a_time.try_lock()) {
+    job.max_workers = static_cast<int>(std::min<Index>(chunks, size())) - 1;
+    if (job.max_workers > 0 && !inside_chunk && one_job_at_a_time.try_lock()) {
       start_workers();
       publish(&job);
       job.work();
@@ -117,13 +117,13 @@ class ThreadPool {
       job_ = job;
       generation_.fetch_add(1, std::memory_order_release);
     }
-    if (job->most_workers > 1)
+    if (job->max_workers > 1)
       wake_.notify_all();
     else
       wake_.notify_one();
   }
 
-  /// Lets no further worker join the job, and waits for those that did.
+  /// Stops workers from joining the job and waits for those that have joined.
   void withdraw() {
     for (int spin = 0; spin < kSpins && busy_.load(std::memory_order_acquire) != 0; ++spin) pause();
     std::unique_lock lock(mutex_);
@@ -142,7 +142,7 @@ class ThreadPool {
         seen = generation_.load(std::memory_order_acquire);
         if (stopping_) return;
         job = job_;
-        if (job != nullptr && busy_.load(std::memory_order_relaxed) >= job->most_workers) job = nullptr;
+        if (job != nullptr && busy_.load(std::memory_order_relaxed) >= job->max_workers) job = nullptr;
         if (job != nullptr) busy_.fetch_add(1, std::memory_order_relaxed);
       }
       if (job == nullptr) continue;
@@ -155,7 +155,7 @@ class ThreadPool {
     }
   }
 
-  std::mutex run_mutex_;  // held by the thread whose job the workers are on, and while the pool is resized
+  std::mutex run_mutex_;  // held while the workers are on a job and while the pool is resized
   std::mutex mutex_;      // guards job_, stopping_ and the two conditions
   std::condition_variable wake_;
   std::condition_variable done_;
@@ -171,7 +171,7 @@ class ThreadPool {
       if (const char* text = std::getenv(name)) {
         char* end = nullptr;
         const long value = std::strtol(text, &end, 10);
-        // OpenMP allows a list, one number per level of nesting; the first is ours.
+        // OpenMP allows a list with one number per level of nesting; the first applies here.
         if (end != text && (*end == '\0' || *end == ',') && value >= 1) return static_cast<int>(std::min(value, 1024L));
       }
     }
@@ -185,8 +185,8 @@ class ThreadPool {
 
 std::atomic<ThreadPool*> current_pool{nullptr};
 
-// A child of fork has none of the parent's threads, and its mutexes may be held by threads that no longer exist: it
-// leaves the old pool where it lies and starts with a new one of the same size.
+// A forked child has none of the parent's threads, and mutexes of the pool may be held by threads that no longer exist.
+// The child therefore abandons the old pool and starts with a new one of the same size.
 void reset_after_fork() {
   if (ThreadPool* parent = current_pool.load()) {
     const int threads = parent->size();
@@ -198,7 +198,7 @@ void reset_after_fork() {
 }
 
 ThreadPool& pool() {
-  // Never destroyed: a worker may still sleep in it when the process runs its static destructors.
+  // Never destroyed: a worker may still be asleep in it when the process runs its static destructors.
   static ThreadPool* const first = [] {
     auto* created = new ThreadPool;
     current_pool.store(created);

@@ -1,4 +1,4 @@
-// Scalar, index and view types shared by every floor.
+// Index, matrix, view and buffer types shared by the whole core.
 #pragma once
 
 #include <cstddef>
@@ -26,11 +26,11 @@ using ArrayView = Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>;
 template <typename Scalar>
 using ConstArrayView = Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>;
 
-/// A growing, uninitialised-on-growth buffer whose memory is aligned for SIMD and reused between calls.
+/// A buffer that grows on demand and is reused between calls. Its memory is aligned for SIMD.
 template <typename Scalar>
 class Buffer {
  public:
-  /// At least `size` scalars; the contents are unspecified after growth. Allocates only when it grows.
+  /// Memory for at least `size` scalars, uninitialized after growth. Allocates only when the buffer grows.
   Scalar* reserve(Index size) {
     if (size > storage_.size()) storage_.resize(size);
     return storage_.data();

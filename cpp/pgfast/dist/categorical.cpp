@@ -7,8 +7,8 @@
 namespace pgfast {
 namespace {
 
-/// function(i, k, offset, size) for every row i and every group k, whose columns begin at `offset`. The groups are the
-/// outer loop: with a single one the loop over rows is that of a plain categorical distribution.
+/// Calls function(i, k, offset, size) for every row i and every group k, whose columns begin at `offset`. Groups are
+/// the outer loop, so that with a single group the loop over rows is that of a plain categorical distribution.
 template <typename Scalar, typename Function>
 void for_each_group(const LogitRows<Scalar>& logits, Function&& function) {
   for_each_row_chunk(logits.rows, [&](Index, Index begin, Index end) {
@@ -21,7 +21,7 @@ void for_each_group(const LogitRows<Scalar>& logits, Function&& function) {
   });
 }
 
-/// Term k of a sum over the groups.
+/// Adds term k to a sum over the groups, which need not be initialized.
 template <typename Scalar>
 void add_term(Scalar& sum, Index k, Scalar term) {
   sum = k == 0 ? term : sum + term;

@@ -1,10 +1,10 @@
-// Categorical distributions given by rows of logits: one choice per row, or several independent ones.
+// Categorical distributions with logits as rows of a matrix: one choice per row, or several independent choices.
 //
 // The logits of group k are the columns from sizes[0] + ... + sizes[k - 1] on. Log-probability, entropy and KL are sums
-// over the groups; sizes of 2 are the multi-binary distribution. Actions are [rows, groups], with one group [rows].
-// Rows have a leading dimension `ld` (a network's output may carry further columns). Finite logits up to 1e38 either
-// way give finite results, any finite ones numbers or infinities: everything goes through l - max(l) and the sum of its
-// exponentials.
+// over the groups; sizes of 2 are the multi-binary distribution. Actions are [rows, groups], or [rows] for one group.
+// Rows have a leading dimension `ld` (a network's output may have further columns). Everything is computed from
+// l - max(l) and the sum of its exponentials: results are finite for logits up to 1e38 in magnitude, and never NaN for
+// finite logits.
 #pragma once
 
 #include <cstdint>
@@ -47,12 +47,12 @@ void categorical_likelihood_ratio(LogitRows<Scalar> logits, LogitRows<Scalar> ol
 template <typename Scalar>
 void categorical_probabilities(LogitRows<Scalar> logits, Scalar* probabilities);
 
-/// The first action with the largest logit of each group.
+/// The first action with the largest logit in each group.
 template <typename Scalar>
 void categorical_mode(LogitRows<Scalar> logits, std::int64_t* actions);
 
-/// Inverse-CDF sampling: group k of row i draws with the number named by (seed, stream, first_environment + i, step)
-/// and draw k. `log_prob` may be null.
+/// Inverse-CDF sampling. Group k of row i uses the random number with the key (seed, stream, first_environment + i,
+/// step, k). `log_prob` may be null.
 template <typename Scalar>
 void categorical_sample(LogitRows<Scalar> logits, std::uint64_t seed, std::uint16_t stream,
                         std::uint32_t first_environment, std::uint64_t step, std::int64_t* actions, Scalar* log_prob);

@@ -1,4 +1,4 @@
-// The categorical distribution of one group of one row. Logits are a pointer to `choices` finite numbers.
+// The categorical distribution of one group of one row. `logits` points to `choices` finite numbers.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 
 namespace pgfast {
 
-/// log sum_a exp(l_a) of one row, as the largest logit and the log of the rest, kept apart: added together, the second
-/// would be lost beside a large first.
+/// log sum_a exp(l_a) of one row, as the largest logit and log sum_a exp(l_a - largest). They are kept apart because
+/// their sum would lose the second next to a large first.
 template <typename Scalar>
 struct LogNormalizer {
   Scalar largest;
@@ -24,7 +24,7 @@ struct LogNormalizer {
   Scalar log_prob(Scalar logit) const { return (logit - largest) - log_sum; }
 };
 
-/// p log p, with its limit 0 where p underflows.
+/// probability * value for a logarithm `value`, or the limit 0 if the probability underflows.
 template <typename Scalar>
 Scalar times_log(Scalar probability, Scalar value) {
   return probability > Scalar(0) ? probability * value : Scalar(0);
@@ -59,7 +59,7 @@ Scalar row_kl(const Scalar* logits, const Scalar* other, Index choices) {
     const Scalar log_p = p.log_prob(logits[a]);
     sum += times_log(std::exp(log_p), log_p - q.log_prob(other[a]));
   }
-  return std::max(sum, Scalar(0));  // never negative; rounding may say otherwise for nearly equal rows
+  return std::max(sum, Scalar(0));  // rounding may make the sum negative for nearly equal rows
 }
 
 /// The first action with the largest logit.
@@ -72,7 +72,7 @@ std::int64_t row_mode(const Scalar* logits, Index choices) {
 template <typename Scalar>
 Index row_sample(const Scalar* logits, Index choices, double u, const LogNormalizer<Scalar>& normalizer) {
   double cumulative = 0;
-  // Rounding may leave the sum below u: then the last action that has a probability at all.
+  // Rounding may leave the sum below u. The last action with a positive probability is then chosen.
   Index chosen = 0;
   for (Index a = 0; a < choices; ++a) {
     const double p = std::exp(static_cast<double>(normalizer.log_prob(logits[a])));

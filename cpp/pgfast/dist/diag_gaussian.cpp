@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kHalfLogTwoPi = 0.918938533204672741780;
 
-/// exp(multiple log_std), computed once where all rows share log_std.
+/// exp(multiple log_std), computed once if all rows share log_std.
 template <typename Scalar>
 class LogStdFactors {
  public:
@@ -59,14 +59,14 @@ double row_log_prob(const GaussianRows<Scalar>& rows, const LogStdFactors<Scalar
     const double z = inverse_std.times(i, j, difference(actions, rows.mean_row(i), j));
     squares += z * z;
   }
-  // What overflows outweighs any log_std, whose sum may itself be infinite the other way.
+  // Squares that overflow outweigh any log_std, whose sum may be infinite with the opposite sign.
   if (std::isinf(squares)) return -std::numeric_limits<double>::infinity();
   return -0.5 * squares - sum_of_log_std(rows, i) - static_cast<double>(rows.size) * kHalfLogTwoPi;
 }
 
 /// e^x - 1 - x, not negative.
 double exp_beyond_linear(double x) {
-  return x > 700 ? std::exp(x) : std::max(std::expm1(x) - x, 0.0);  // infinite minus infinite would be NaN
+  return x > 700 ? std::exp(x) : std::max(std::expm1(x) - x, 0.0);  // infinity minus infinity would be NaN
 }
 
 }  // namespace
@@ -140,7 +140,7 @@ void diag_gaussian_gradient(GaussianRows<Scalar> rows, const Scalar* actions, co
   const Index size = rows.size;
   const bool summed = dlog_std_ld == 0;
   const LogStdFactors<Scalar> precision(rows, -2);
-  // The sum over rows has one factor, as log_std is shared: each chunk sums wl (a - m)^2, and we - wl last.
+  // In a sum over rows, log_std is shared and its factor is common: each chunk sums wl (a - m)^2, and we - wl last.
   const Index columns = size + 1;
   thread_local std::vector<double> scratch;
   if (summed) scratch.assign(static_cast<std::size_t>(ceil_divide(rows.rows, kRowsPerChunk) * columns), 0);

@@ -1,8 +1,8 @@
-// Gaussian distributions with a diagonal covariance, given by rows of means and the logarithm of standard deviations.
+// Gaussian distributions with a diagonal covariance, with means and log standard deviations as rows of a matrix.
 //
-// Means are rows [rows, size] with leading dimension `ld` (a network's output may carry further columns). Everything is
-// computed in double. A result is infinite where its value lies outside the range of Scalar, and never NaN for any
-// finite mean, log_std and action: see ExponentialFactor.
+// Means are [rows, size] with leading dimension `ld` (a network's output may have further columns). Everything is
+// computed in double. A result is infinite if its value lies outside the range of Scalar, and never NaN for a finite
+// mean, log_std and action: see ExponentialFactor.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ struct GaussianRows {
 };
 
 /// log_prob[i] = sum_j -z_ij^2 / 2 - log_std_ij - log(2 pi) / 2, z = (actions - mean) exp(-log_std);
-/// actions [rows, size]. A z^2 beyond the range of double gives -inf, whatever the rest.
+/// actions [rows, size]. -inf if a z^2 is beyond the range of double, whatever the other terms.
 template <typename Scalar>
 void diag_gaussian_log_prob(GaussianRows<Scalar> rows, const Scalar* actions, Scalar* log_prob);
 
@@ -47,8 +47,8 @@ void diag_gaussian_likelihood_ratio(GaussianRows<Scalar> rows, GaussianRows<Scal
 template <typename Scalar>
 void diag_gaussian_mode(GaussianRows<Scalar> rows, Scalar* actions);
 
-/// actions [rows, size] = mean + exp(log_std) e: components 2 k and 2 k + 1 of row i take the pair of normal numbers
-/// named by (seed, stream, first_environment + i, step) and draw k. An action beyond the range of Scalar is infinite.
+/// actions [rows, size] = mean + exp(log_std) e: components 2 k and 2 k + 1 of row i use the pair of normal numbers
+/// with the key (seed, stream, first_environment + i, step, k). An action beyond the range of Scalar is infinite.
 /// log_prob[i] is that of the actions as written; it may be null.
 template <typename Scalar>
 void diag_gaussian_sample(GaussianRows<Scalar> rows, std::uint64_t seed, std::uint16_t stream,
@@ -57,9 +57,9 @@ void diag_gaussian_sample(GaussianRows<Scalar> rows, std::uint64_t seed, std::ui
 /// Gradient of sum_i weight_log_prob[i] log_prob_i + weight_entropy[i] entropy_i:
 ///   dmean_ij = wl_i (a_ij - m_ij) exp(-2 log_std_ij)                    [rows, size], leading dimension `dmean_ld`
 ///   dlog_std_ij = wl_i (a_ij - m_ij)^2 exp(-2 log_std_ij) - wl_i + we_i  [rows, size], leading dimension `dlog_std_ld`
-/// A `dlog_std_ld` of 0 asks for the sum of dlog_std over rows [size], in double and in the order of chunks; log_std
-/// must be shared. `weight_entropy` may be null: all zero. Rows of weight 0 have zero gradient wherever their action
-/// lies. The sum needs |a - m| < 1e150: beyond, squares of opposite weight may both be infinite.
+/// If `dlog_std_ld` is 0, dlog_std [size] is the sum over rows, in double and in the order of chunks; log_std must then
+/// be shared. `weight_entropy` may be null: all zero. Rows of weight 0 have zero gradient, whatever their action. The
+/// sum requires |a - m| < 1e150: beyond that, squares of opposite weight may both be infinite.
 template <typename Scalar>
 void diag_gaussian_gradient(GaussianRows<Scalar> rows, const Scalar* actions, const Scalar* weight_log_prob,
                             const Scalar* weight_entropy, Scalar* dmean, Index dmean_ld, Scalar* dlog_std,

@@ -1,4 +1,4 @@
-// Products with an exponential that are right where the exponential alone would overflow or vanish.
+// Products with an exponential that are accurate even if the exponential alone would overflow or underflow.
 #pragma once
 
 #include <algorithm>
@@ -6,10 +6,10 @@
 
 namespace pgfast {
 
-/// x e^exponent for any exponent: 0 where x is 0, infinite only where the product is, never NaN unless x is.
+/// x e^exponent for any exponent: 0 if x is 0, infinite only if the product is, NaN only if x is.
 class ExponentialFactor {
  public:
-  // Beyond 2000 every finite x gives 0 or infinity as at 2000.
+  // Beyond 2000 in magnitude, the product with any finite x is 0 or infinite, as it is at 2000.
   explicit ExponentialFactor(double exponent)
       : exponent_(std::clamp(exponent, -2000.0, 2000.0)), factor_(std::exp(exponent_)) {}
 

@@ -1,4 +1,4 @@
-// Which distribution a policy's network parametrizes, and in which columns of its output.
+// The family of distributions that a policy's network parametrizes, and its layout in the network's outputs.
 #pragma once
 
 #include <numeric>
@@ -10,25 +10,26 @@
 
 namespace pgfast {
 
-/// The first `columns()` columns of an output row are the distribution's: the logits of each group of choices, or the
-/// means, followed by the log standard deviations where these depend on the state. Further columns are not its.
+/// The first outputs() columns of an output row parametrize the distribution: the logits of each group of choices, or
+/// the means, followed by the log standard deviations if these depend on the state. The family ignores further columns.
 struct Family {
   enum class Kind { categorical, gaussian };
   Kind kind;
   std::vector<Index> sizes;  // categorical: the choices of each group; Gaussian: {A}
-  bool grouped;              // categorical: actions are [rows, groups], with one group too; else [rows], of one group
+  bool grouped;              // categorical: actions are [rows, groups], even for one group; else [rows], for one group
   bool log_std_output;       // Gaussian: log_std is columns A to 2 A - 1, else [A] after the network's parameters
 
   bool gaussian() const { return kind == Kind::gaussian; }
-  Index columns() const {
+  /// Number of outputs of the network that the family uses.
+  Index outputs() const {
     const Index sum = std::accumulate(sizes.begin(), sizes.end(), Index{0});
     return gaussian() && log_std_output ? 2 * sum : sum;
   }
-  /// Parameters of the distribution that are no outputs of the network.
-  Index own_parameters() const { return gaussian() && !log_std_output ? sizes.front() : 0; }
+  /// Number of log standard deviations that are parameters and not outputs of the network.
+  Index log_std_parameters() const { return gaussian() && !log_std_output ? sizes.front() : 0; }
 };
 
-/// A distribution for each row of `outputs` [rows, ld]; `log_std` [A] where it is shared by all rows.
+/// A distribution for each row of `outputs` [rows, ld]; `log_std` [A] if all rows share it.
 template <typename Scalar>
 struct FamilyRows {
   const Family& family;
@@ -37,11 +38,11 @@ struct FamilyRows {
   Index ld;
   const Scalar* log_std;
 
-  /// Of a categorical family.
+  /// Requires a categorical family.
   LogitRows<Scalar> logits() const {
     return {outputs, rows, family.sizes.data(), static_cast<Index>(family.sizes.size()), ld};
   }
-  /// Of a Gaussian family.
+  /// Requires a Gaussian family.
   GaussianRows<Scalar> gaussian() const {
     const Index size = family.sizes.front();
     if (family.log_std_output) return {outputs, rows, size, ld, outputs + size, ld};

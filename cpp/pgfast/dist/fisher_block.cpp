@@ -8,7 +8,7 @@ namespace pgfast {
 template <typename Scalar>
 FisherBlock<Scalar>::FisherBlock(const Family& family, const Scalar* outputs, Index rows, Index ld,
                                  const Scalar* log_std)
-    : family_(family), ld_(ld), columns_(family.columns()) {
+    : family_(family), ld_(ld), columns_(family.outputs()) {
   const Index components = family.sizes.front();
   if (!family.gaussian()) {
     weight_count_ = rows * columns_;
@@ -67,8 +67,8 @@ void FisherBlock<Scalar>::apply_gaussian(Index row, Index rows, Scalar scale, Sc
 }
 
 template <typename Scalar>
-void FisherBlock<Scalar>::apply_own(const Scalar* tangent, Scalar* own) const {
-  for (Index a = 0; a < family_.own_parameters(); ++a) own[a] = Scalar(2) * tangent[a];
+void FisherBlock<Scalar>::apply_log_std(const Scalar* tangent, Scalar* product) const {
+  for (Index a = 0; a < family_.log_std_parameters(); ++a) product[a] = Scalar(2) * tangent[a];
 }
 
 template <typename Scalar>

@@ -1,4 +1,4 @@
-// The Fisher information of a distribution in its own parameters, at the outputs of a network.
+// The Fisher information of a distribution with respect to its parameters, at the outputs of a network.
 //
 // Categorical, logits l of one group, p = softmax(l):  M t = p (t - <p, t>).
 // Gaussian, mean and log_std:  M t = t_mean / sigma^2 and 2 t_log_std (no cross terms).
@@ -11,18 +11,18 @@ namespace pgfast {
 template <typename Scalar>
 class FisherBlock {
  public:
-  /// Keeps what the products need of `outputs` [rows, ld], whose first columns are the family's, and of `log_std` [A]
-  /// (null where it is no parameter of its own).
+  /// Computes the weights of the products from `outputs` [rows, ld], whose first columns are the family's, and from
+  /// `log_std` [A] (null if it is not a parameter). Keeps neither pointer.
   FisherBlock(const Family& family, const Scalar* outputs, Index rows, Index ld, const Scalar* log_std);
 
-  /// Rows [row, row + rows) of `tangents`, leading dimension ld, become scale M t; columns that are not the family's
-  /// become 0. `tangents` points at the first of these rows. Does not allocate.
+  /// Rows [row, row + rows) of `tangents`, leading dimension ld, become scale M t; columns that the family does not
+  /// use become 0. `tangents` points at the first of these rows. Does not allocate.
   void apply(Index row, Index rows, Scalar scale, Scalar* tangents) const;
 
-  /// The block of a log_std that is shared by all rows: own [A] = 2 tangent.
-  void apply_own(const Scalar* tangent, Scalar* own) const;
+  /// The block of a log_std shared by all rows: product [A] = 2 tangent. Does nothing if the family has none.
+  void apply_log_std(const Scalar* tangent, Scalar* product) const;
 
-  /// False where a standard deviation is so small that its inverse square overflows.
+  /// False if a standard deviation is so small that its inverse square overflows.
   bool finite() const;
 
  private:

@@ -1,4 +1,4 @@
-// What the distributions share: how their rows are split among threads, and the ratio of two likelihoods.
+// Functions shared by the distributions: the split of rows among threads, and the ratio of two likelihoods.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@ namespace pgfast {
 
 inline constexpr Index kRowsPerChunk = 2048;
 
-/// function(chunk, begin, end) for consecutive chunks of at most kRowsPerChunk rows.
+/// Calls function(chunk, begin, end) for consecutive chunks of at most kRowsPerChunk rows.
 template <typename Function>
 void for_each_row_chunk(Index rows, Function&& function) {
   parallel_for(ceil_divide(rows, kRowsPerChunk), [&](Index chunk) {
@@ -31,12 +31,12 @@ void for_each_row(Index rows, Function&& function) {
 inline constexpr int kLargestLogRatio = 80;
 
 /// exp(new - old), the exponent clamped to +-kLargestLogRatio so that the ratio is finite and positive in either
-/// precision. Log-probabilities are clamped first: where both are infinite alike, their difference would not be a
-/// number.
+/// precision. Log-probabilities are clamped first: if both were infinite with the same sign, their difference would
+/// be NaN.
 template <typename Scalar>
 Scalar likelihood_ratio(Scalar new_log_prob, Scalar old_log_prob) {
-  constexpr Scalar kMost = std::numeric_limits<Scalar>::max() / 2;
-  const Scalar log_ratio = std::clamp(new_log_prob, -kMost, kMost) - std::clamp(old_log_prob, -kMost, kMost);
+  constexpr Scalar kMax = std::numeric_limits<Scalar>::max() / 2;
+  const Scalar log_ratio = std::clamp(new_log_prob, -kMax, kMax) - std::clamp(old_log_prob, -kMax, kMax);
   return std::exp(std::clamp(log_ratio, Scalar(-kLargestLogRatio), Scalar(kLargestLogRatio)));
 }
 

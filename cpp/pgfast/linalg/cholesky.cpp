@@ -12,21 +12,21 @@
 namespace pgfast {
 namespace {
 
-constexpr Index kPanel = 128;        // columns that are factored at a time, at most
-constexpr Index kChunk = 64;         // rows below them that one thread solves for at a time
-constexpr Index kTile = 2 * kChunk;  // rows of what is left that one thread updates at a time, kChunk columns wide
-constexpr Index kCheckBlock = 64;    // rows and columns that are compared with their transpose at a time
+constexpr Index kPanel = 128;        // most columns that are factored at a time
+constexpr Index kChunk = 64;         // rows below a panel that one task solves for
+constexpr Index kTile = 2 * kChunk;  // rows of the trailing matrix that one task updates, kChunk columns wide
+constexpr Index kCheckBlock = 64;    // rows and columns compared with their transpose at a time
 
-/// Columns that are factored at a time. Blocks on the diagonal are factored on one thread, outside of the matrix
-/// products: in a small matrix a smaller part of all has to be.
+/// Number of columns factored at a time. Diagonal blocks are factored on one thread, outside the matrix products. In a
+/// small matrix they would be a large part of the work, so its panels are narrower.
 constexpr Index panel_of(Index n) { return n < 1024 ? kPanel / 2 : kPanel; }
 
-/// Between rows of a transposed chunk.
+/// Distance between the rows of a transposed chunk.
 template <typename Scalar>
 constexpr Index kStride = packed_stride<Scalar>(kChunk);
 
-/// The panel below a factored block: rows [begin, n) of columns [k, k + width) become A L^-T of that block. Their
-/// negative transpose goes to `chunks`: [width, kChunk] for each kChunk rows, kStride apart.
+/// Solves for the panel below a factored diagonal block L: columns [k, k + width) of the rows below it become A L^-T.
+/// Writes their negative transpose to `chunks`: [width, kChunk] for every kChunk rows, with leading dimension kStride.
 template <typename Scalar>
 void solve_panel(Index n, Scalar* a, Index k, Index width, const Matrix<Scalar>& block, Scalar* chunks) {
   const Index begin = k + width;
@@ -46,9 +46,9 @@ void solve_panel(Index n, Scalar* a, Index k, Index width, const Matrix<Scalar>&
   });
 }
 
-/// A <- A - (panel)(panel)' in the rows and columns from `begin` on, tile by tile of the lower triangle.
+/// A <- A - (panel)(panel)' in the rows and columns from `begin` on, by tiles of the lower triangle.
 template <typename Scalar>
-void update_rest(Index n, Scalar* a, Index begin, Index width, const Scalar* chunks) {
+void update_trailing(Index n, Scalar* a, Index begin, Index width, const Scalar* chunks) {
   const Index row_tiles = ceil_divide(n - begin, kTile);
   const Index column_tiles = ceil_divide(n - begin, kChunk);
   parallel_for(row_tiles * column_tiles, [&](Index number) {
@@ -74,11 +74,11 @@ void damped_residual(Index n, const Scalar* a, const Scalar* b, double damping, 
   }
 }
 
-/// What blocks of a matrix and their mirror images show, a vector at a time.
+/// Accumulates the differences between blocks of a matrix and their mirror images, a vector at a time.
 template <typename Scalar>
 class SymmetryCheck {
  public:
-  /// Takes in `below` [m, n] and its mirror image `above` [n, m] of a matrix with leading dimension `ld`.
+  /// Adds the block `below` [m, n] of a matrix with leading dimension `ld` and its mirror image `above` [n, m].
   void compare(const Scalar* below, const Scalar* above, Index m, Index n, Index ld) {
     transpose(above, n, m, ld, mirrored_);
     const Index whole = n / lanes * lanes;
@@ -107,7 +107,7 @@ class SymmetryCheck {
   static Pack larger(Pack a, Pack b) { return a > b ? a : b; }
 
   void take(Pack left, Pack right) {
-    zero_ += Scalar(0) * left + Scalar(0) * right;  // NaN from the first entry on that is not finite
+    zero_ += Scalar(0) * left + Scalar(0) * right;  // NaN once an entry is not finite
     largest_ = larger(larger(left, -left), larger(larger(right, -right), largest_));
     const Pack difference = left - right;
     difference_ = larger(larger(difference, -difference), difference_);
@@ -140,7 +140,7 @@ bool cholesky_factor(Index n, Scalar* a) {
     }
     if (k + width == n) break;
     solve_panel(n, a, k, width, block, chunks);
-    update_rest(n, a, k + width, width, chunks);
+    update_trailing(n, a, k + width, width, chunks);
   }
   return true;
 }

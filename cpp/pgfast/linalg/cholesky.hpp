@@ -1,4 +1,7 @@
-// Symmetric positive definite systems by Cholesky's factorization, A = LL'.
+// Solves symmetric positive definite systems by Cholesky factorization, A = LL'.
+//
+// The factorization goes panel by panel, so that nearly all of its work is matrix products, which run on all threads in
+// an order that depends only on the size of A.
 #pragma once
 
 #include <cmath>
@@ -10,8 +13,8 @@
 
 namespace pgfast {
 
-/// L of a [n, n] = LL', written over its lower triangle; what lies above the diagonal is neither read nor kept.
-/// False where A is not positive definite.
+/// Overwrites the lower triangle of a [n, n] = LL' with L. Entries above the diagonal are neither read nor preserved.
+/// Returns false if A is not positive definite.
 template <typename Scalar>
 bool cholesky_factor(Index n, Scalar* a);
 
@@ -21,16 +24,16 @@ void cholesky_solve(Index n, const Scalar* l, double* x);
 
 enum class SolveStatus { solved, not_positive_definite, overflow };
 
-/// x [n] with (A + damping I) x = b for the symmetric a [n, n], of which the lower triangle is read. Works in one copy
-/// of A. In single precision the solution is refined with residuals in double precision.
+/// Solves (A + damping I) x = b for x [n]. Reads only the lower triangle of the symmetric a [n, n] and works in one
+/// copy of it. In single precision, the solution is refined with residuals in double precision.
 template <typename Scalar>
 SolveStatus solve_damped(Index n, const Scalar* a, const Scalar* b, double damping, Scalar* x);
 
-/// Iterative refinement (Wilkinson, 1963): x <- x + solve(b - A x), from x = 0, as long as the residual shrinks and at
-/// most `steps` times. `solve(r)` writes over r [n]; `residual(x, r)` writes b - A x to r.
+/// Iterative refinement (Wilkinson, 1963): x <- x + solve(b - A x), from x = 0, while the residual shrinks and at most
+/// `steps` times. `solve(r)` overwrites r [n] with the solution; `residual(x, r)` writes b - A x to r.
 ///
-/// Corrections shrink by the same factor every time: after one of relative size c the next would be about c^2, and is
-/// left out, with the residual it would need, where that is below the rounding of the result.
+/// Every correction shrinks by about the same factor: after one of relative size c, the next has about c^2. It is
+/// skipped, together with the residual it needs, if that is below the rounding error of the result.
 template <typename Scalar, typename Solve, typename Residual>
 SolveStatus solve_with_refinement(Index n, const Scalar* b, int steps, Solve&& solve, Residual&& residual, Scalar* x) {
   constexpr double unit = std::numeric_limits<Scalar>::epsilon() / 2;
@@ -62,12 +65,12 @@ SolveStatus solve_with_refinement(Index n, const Scalar* b, int steps, Solve&& s
 }
 
 struct Symmetry {
-  bool finite;        // no entry is NaN or infinite; the rest means something only then
-  double largest;     // |entry|
+  bool finite;        // no entry is NaN or infinite; if false, the other fields mean nothing
+  double largest;     // the largest |a_ij|
   double difference;  // the largest |a_ij - a_ji|
 };
 
-/// How far a [n, n] is from its transpose.
+/// Compares a [n, n] with its transpose.
 template <typename Scalar>
 Symmetry symmetry_of(Index n, const Scalar* a);
 
@@ -77,7 +80,8 @@ struct Asymmetry {
   Index column;
 };
 
-/// Where a [n, n] is farthest from its transpose: a slow look at a matrix that is refused.
+/// Finds the entry of a [n, n] that differs most from its mirror image. Slow: only for the error message of a matrix
+/// that is refused.
 template <typename Scalar>
 Asymmetry worst_asymmetry(Index n, const Scalar* a);
 

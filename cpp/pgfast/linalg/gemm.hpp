@@ -1,13 +1,13 @@
-// Matrix products for small networks: C[i, j] += sum over r of A[i, r] B[r, j], with A reached through one pointer per
-// row and one offset per r.
+// Matrix products for small networks: C[i, j] += sum over r of A[i, r] B[r, j], with A addressed by one pointer per row
+// and one offset per r.
 //
 // Eigen's product packs both operands on every call. With 8 to 320 rows against a weight matrix, and with the patches
-// of a convolution, packing costs as much as the arithmetic, so these loops read both operands where they lie. The
-// pointer-and-offset form of A serves a dense layer, its transpose, a convolution without im2col, and the weight
+// of a convolution, packing costs as much as the arithmetic, so these loops read both operands in place. The
+// pointer-and-offset form of A covers a dense layer, its transpose, a convolution without im2col, and the weight
 // gradient of either.
 //
 // Every element of C is one chain of multiply-adds in the order of r (in blocks of kDepthBlock), whatever the number
-// of rows: a row's bits do not depend on the batch it is computed in, nor on how the batch is split among threads.
+// of rows. The bits of a row therefore depend neither on its batch nor on how the batch is split among threads.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +23,7 @@ struct Stride {
   Index operator[](Index r) const { return r * stride; }
 };
 
-/// Offsets r: a row that lies contiguously.
+/// Offsets r, for contiguous rows.
 struct Contiguous {
   Index operator[](Index r) const { return r; }
 };
@@ -38,11 +38,11 @@ inline constexpr Index kDepthBlock = 256;  // a panel of 256 x 2 vectors of B st
 
 namespace gemm_detail {
 
-inline constexpr Index kPrefetchRows = 24;  // far enough ahead to hide the last-level cache
+inline constexpr Index kPrefetchRows = 24;  // far enough ahead to hide the latency of the last-level cache
 inline constexpr int kMaxRows = 6;          // 6 x 2 accumulators + 2 of B + 1 of A fit 16 vector registers
 
 /// One register tile: Rows rows of C by Vectors vectors, added to C row by row (rows of C may overlap).
-/// `columns` of the last vector count; the rest is padding that is not stored.
+/// Only the first `columns` lanes of the last vector are stored; the others are padding.
 template <typename Scalar, int Rows, int Vectors, typename Offsets>
 inline void tile(const Scalar* const* a, Offsets offset, Index begin, Index end, const Scalar* b, Index ldb,
                  Scalar* const* c, int columns) {
@@ -56,8 +56,8 @@ inline void tile(const Scalar* const* a, Offsets offset, Index begin, Index end,
   }
   for (Index r = begin; r < end; ++r, b += ldb) {
     const Index at = offset[r];
-    // Down a column panel of a large matrix every row is on another cache line, often on another page, where the
-    // hardware's own prefetching does not follow.
+    // Each row of a column panel of a large matrix is on another cache line, often on another page, where the hardware
+    // prefetcher does not follow.
     __builtin_prefetch(b + kPrefetchRows * ldb);
     Pack weights[Vectors];
 #pragma GCC unroll 8
@@ -103,7 +103,7 @@ void tile_rows(int rows, const Scalar* const* a, Offsets offset, Index begin, In
   }
 }
 
-/// One panel of `Vectors` vectors of B against all rows, split into tiles of nearly equal height.
+/// Multiplies all rows by one panel of `Vectors` vectors of B, in tiles of nearly equal height.
 template <typename Scalar, int Vectors, typename RowOfA, typename Offsets, typename RowOfC>
 void panel(Index m, RowOfA row_of_a, Offsets offset, Index begin, Index end, const Scalar* b, Index ldb,
            RowOfC row_of_c, Index column, int columns) {
@@ -125,15 +125,15 @@ void panel(Index m, RowOfA row_of_a, Offsets offset, Index begin, Index end, con
 
 }  // namespace gemm_detail
 
-/// Scalars of one cache line.
+/// Scalars per cache line.
 template <typename Scalar>
 inline constexpr Index kLine = 64 / static_cast<Index>(sizeof(Scalar));
 
-/// Rows that are fetched ahead while one is packed: pieces of rows are too short for the hardware to do it.
+/// Number of rows to prefetch ahead of the one being packed: pieces of rows are too short for the hardware prefetcher.
 inline constexpr Index kPackAhead = 8;
 
-/// Scalars from one row of a packed operand to the next, at least `columns`: whole cache lines, and an odd number of
-/// them, or the rows of a block would compete for a few sets of the cache.
+/// The leading dimension of a packed operand, at least `columns`: an odd number of whole cache lines, because the rows
+/// of a block would otherwise compete for a few sets of the cache.
 template <typename Scalar>
 constexpr Index packed_stride(Index columns) {
   return (ceil_divide(columns, kLine<Scalar>) | 1) * kLine<Scalar>;
@@ -160,7 +160,7 @@ void multiply_add(Index m, Index n, Index depth, RowOfA row_of_a, Offsets offset
     for (; column + lanes <= n; column += lanes)
       panel<Scalar, 1>(m, row_of_a, offset, begin, end, block + column, ldb, row_of_c, column, lanes);
     if (column < n) {
-      // The last columns go through a zero-padded copy, so that they take the same vector instructions.
+      // The last columns go through a zero-padded copy, so that they use the same vector instructions.
       alignas(kVectorBytes) Scalar padded[kDepthBlock * lanes] = {};
       for (Index r = begin; r < end; ++r) std::copy_n(b + r * ldb + column, n - column, padded + (r - begin) * lanes);
       panel<Scalar, 1>(m, row_of_a, offset, begin, end, padded, lanes, row_of_c, column, static_cast<int>(n - column));

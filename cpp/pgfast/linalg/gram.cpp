@@ -9,27 +9,28 @@
 namespace pgfast {
 namespace {
 
-// Vectors of a register tile: 4 x 3 accumulators, 3 vectors of one operand and 1 of the other fill the 16 registers.
+// Vectors per row of a register tile: 4 x 3 accumulators, 3 vectors of one operand and 1 of the other fill the 16
+// registers.
 constexpr int kTileVectors = 3;
-constexpr Index kDepth = 128;  // terms that are added at a time: two panels of them stay in the first-level cache
-constexpr Index kStrip = 4 * kDepth;  // terms that are packed at a time
+constexpr Index kDepth = 128;         // terms added at a time: two panels of them stay in the first-level cache
+constexpr Index kStrip = 4 * kDepth;  // terms packed at a time
 
-/// Columns of a packed panel; a register tile's rows divide them, so that one packing serves both operands.
+/// Columns of a packed panel, a multiple of a register tile's rows, so that one packing serves both operands.
 template <typename Scalar>
 constexpr Index kWidth = kTileVectors * kLanes<Scalar>;
 
-/// Rows of a register tile: 3 where a vector is two numbers.
+/// Rows of a register tile: 3 if a vector has two lanes, otherwise 4.
 template <typename Scalar>
 constexpr int kTileRows = kWidth<Scalar> % 4 == 0 ? 4 : 3;
 
-/// Panels of a side of the block of the result that one thread computes at a time: 120 columns with AVX.
+/// Panels along one side of the block of the result that one task computes: 120 columns with AVX.
 template <typename Scalar>
 constexpr Index kPanels = static_cast<Index>(5 * sizeof(Scalar) / sizeof(float));
 
 template <typename Scalar>
 constexpr Index kSide = kPanels<Scalar> * kWidth<Scalar>;
 
-/// sums[i, j] += sum over `depth` of a[i] b[j], the terms kWidth apart; i < kTileRows, j < kWidth.
+/// sums[i, j] += the sum over `depth` terms of a[i] b[j], for i < kTileRows and j < kWidth. Terms are kWidth apart.
 template <typename Scalar>
 void add_products(const Scalar* a, const Scalar* b, Index depth, Scalar* sums) {
   constexpr int lanes = kLanes<Scalar>;
@@ -57,23 +58,22 @@ void add_products(const Scalar* a, const Scalar* b, Index depth, Scalar* sums) {
     for (int v = 0; v < kTileVectors; ++v) store(sums + i * kSide<Scalar> + v * lanes, tile[i][v]);
 }
 
-/// A block on or below the diagonal of the result, in panels.
+/// The indices of a block on or below the diagonal of the result.
 struct Block {
   Index row;
   Index column;
 };
 
-/// A block by its number, those farthest from the diagonal first: the diagonal's own are half the work, and even out
-/// the threads at the end.
+/// The block with a given number. Blocks farthest from the diagonal come first: a diagonal block is half the work of
+/// another, which evens out the load of the threads at the end.
 Block block_of(Index number, Index blocks) {
   Index distance = blocks - 1;
   for (; number >= blocks - distance; --distance) number -= blocks - distance;
   return {number + distance, number};
 }
 
-/// gram [n, n] = sum over `depth` of x' x / divisor, of an operand x [depth, n] that `pack(first, count, begin, terms,
-/// to)` writes in panels: columns first, ... of rows begin, ... to `to` [terms, kWidth], what is left of the width
-/// zero.
+/// gram [n, n] = X'X / divisor for an operand X [depth, n] that `pack(first, count, begin, terms, to)` writes in
+/// panels: columns [first, first + count) of rows [begin, begin + terms) to `to` [terms, kWidth], padded with zeros.
 template <typename Scalar, typename Pack>
 void gram_in_blocks(Index n, Index depth, double divisor, Scalar* gram, Pack&& pack) {
   constexpr Index width = kWidth<Scalar>;
@@ -94,7 +94,7 @@ void gram_in_blocks(Index n, Index depth, double divisor, Scalar* gram, Pack&& p
       const Index rows = block.row * side;
       const Index columns = block.column * side;
       const Index count = std::min(side, n - rows);
-      // Of rows [rows, rows + count) the columns up to the diagonal.
+      // The number of columns of row rows + i up to the diagonal.
       const auto columns_of = [&](Index i) { return std::min(side, rows + i + 1 - columns); };
       if (strip > 0)
         for (Index i = 0; i < count; ++i)
@@ -135,7 +135,7 @@ void gram_of_columns(Index rows, Index columns, const Scalar* x, double divisor,
     if (count < width) std::fill_n(to, terms * width, Scalar(0));
     for (Index r = 0; r < terms; ++r, from += columns, to += width) {
       if (count == width)
-        std::copy_n(from, width, to);  // of a size that the compiler knows
+        std::copy_n(from, width, to);  // of a size known at compile time
       else
         std::copy_n(from, count, to);
     }

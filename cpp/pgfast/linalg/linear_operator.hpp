@@ -1,4 +1,4 @@
-// A symmetric linear map that is known by its products alone.
+// A symmetric linear map that is known only by its products.
 #pragma once
 
 #include <mutex>
@@ -15,10 +15,10 @@ class LinearOperator {
   /// n of the n x n map.
   virtual Index size() const = 0;
 
-  /// product [size] = A v. Not const: an operator keeps working memory of its own, for one thread at a time.
+  /// product [size] = A v. Not const: an operator has working memory, which one thread may use at a time.
   virtual void apply(const Scalar* v, Scalar* product) = 0;
 
-  /// To be held by a thread that applies an operator which others may know; they wait for it.
+  /// Locks the operator. A thread that applies an operator which other threads may apply must hold this lock.
   std::unique_lock<std::mutex> exclusive() { return std::unique_lock(mutex_); }
 
  private:

@@ -1,4 +1,5 @@
-// Products of a row-major matrix with vectors, accumulated in double precision in an order that only the sizes decide.
+// Products of a row-major matrix with vectors, accumulated in double precision in an order that depends only on the
+// sizes.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +21,7 @@ void multiply(Index rows, Index columns, const Scalar* x, const Vector* v, doubl
 /// product [columns] = X'u for x [rows, columns].
 template <typename Scalar>
 void multiply_transposed(Index rows, Index columns, const Scalar* x, const double* u, double* product) {
-  constexpr Index block = 512;  // sums that stay in the first-level cache while the rows pass by
+  constexpr Index block = 512;  // sums that stay in the first-level cache while the rows stream past
   parallel_for(ceil_divide(columns, block), [&](Index number) {
     const Index begin = number * block;
     const Index count = std::min(block, columns - begin);

@@ -1,4 +1,4 @@
-// How rows are split into chunks: by the size of the network alone, so that threads do not matter.
+// Splits rows into chunks by the size of the network alone, so that results do not depend on the number of threads.
 #pragma once
 
 #include <algorithm>
@@ -7,12 +7,12 @@
 
 namespace pgfast {
 
-// A chunk of this many multiply-adds takes some microseconds, several times what handing it to a thread costs.
+// A chunk of this many multiply-adds takes a few microseconds, several times the cost of handing it to a thread.
 inline constexpr Index kChunkMultiplyAdds = 250'000;
-// Rows of a dense segment taken through its layers at a time.
+// Rows that pass through the layers of a dense segment at a time.
 inline constexpr Index kDenseBlockRows = 64;
 
-/// Rows that make a chunk, from the multiply-adds of one.
+/// Rows per chunk, given the multiply-adds of one row.
 inline Index rows_per_chunk(Index multiply_adds) {
   return std::max<Index>(1, kChunkMultiplyAdds / std::max<Index>(1, multiply_adds));
 }

@@ -82,7 +82,7 @@ void Conv2d<Scalar>::backward(const Scalar* wt, const Scalar* x, const Scalar* y
     for (Index p = 0; p < positions(); ++p)
       for (Index f = 0; f < filters; ++f) bias_gradient[f] += output[p * filters + f];
     if (dx == nullptr) continue;
-    // In a channels_last image the taps of one kernel row lie next to each other, so each row of the transposed
+    // In a channels_last image the taps of one kernel row are adjacent in memory, so each row of the transposed
     // weight is scattered in `kernel` contiguous pieces.
     Scalar* image_gradient = dx + row * input_size();
     std::fill_n(image_gradient, input_size(), Scalar(0));

@@ -1,12 +1,12 @@
-// A two-dimensional convolution without padding.
+// A two-dimensional convolution without padding. It reads image patches in place, through tables of offsets.
 #pragma once
 
 #include "pgfast/nn/layer.hpp"
 
 namespace pgfast {
 
-/// How the values of an image lie in memory: [channels, height, width] as environments stack frames, or
-/// [height, width, channels] as every convolution here writes them.
+/// The memory layout of an image: [channels, height, width] as environments stack frames, or [height, width, channels]
+/// as every convolution here writes its output.
 enum class ImageLayout { channels_first, channels_last };
 
 struct ConvolutionShape {
@@ -40,7 +40,7 @@ class Conv2d final : public Layer<Scalar> {
   void forward(const Scalar* w, const Scalar* x, Index rows, Scalar* y) const override;
   void jvp(const Scalar* w, const Scalar* dw, const Scalar* x, const Scalar* dx, const Scalar* y, Index rows,
            Scalar* dy) const override;
-  /// `dx` only for channels_last images: the first layer's input gradient is never needed.
+  /// `dx` must be null unless images are channels_last: the first layer's input gradient is never needed.
   void backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta, Scalar* gradient,
                 Scalar* dx) const override;
   void transpose_weight(const Scalar* w, Scalar* wt) const override;
@@ -51,8 +51,8 @@ class Conv2d final : public Layer<Scalar> {
   void add_convolution(const Scalar* weight, const Scalar* image, Scalar* output) const;
 
   ConvolutionShape shape_;
-  std::vector<std::int32_t> position_offsets_;  // of the first tap of each output position within the image
-  std::vector<std::int32_t> tap_offsets_;       // of each tap relative to the first
+  std::vector<std::int32_t> position_offsets_;  // of each output position's first tap, within the image
+  std::vector<std::int32_t> tap_offsets_;       // of each tap, relative to the first
 };
 
 extern template class Conv2d<float>;

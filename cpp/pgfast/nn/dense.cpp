@@ -7,8 +7,8 @@
 namespace pgfast {
 namespace {
 
-constexpr Index kPackedRows = 8;      // fewer rows read the weights once or twice: not worth a copy
-constexpr Index kPackedColumns = 64;  // those of one task of a split layer
+constexpr Index kPackedRows = 8;      // fewer rows read the weights only once or twice, which is not worth a copy
+constexpr Index kPackedColumns = 64;  // columns of one task of a split layer
 
 }  // namespace
 
@@ -44,8 +44,8 @@ void Dense<Scalar>::forward_columns(const Scalar* w, const Scalar* x, Index rows
   }
 }
 
-/// Columns [begin, end) of y += x w. Of large weights a block at a time is copied to where its rows do not compete for
-/// the cache, if there are enough rows of x to pay for it: at a stride of all outputs they do.
+/// Columns [begin, end) of y += x w. At a stride of all outputs, the rows of large weights compete for the same cache
+/// sets. If x has enough rows to pay for it, the weights are therefore copied, a block at a time, to a better stride.
 template <typename Scalar>
 void Dense<Scalar>::multiply_packed(const Scalar* x, Index rows, const Scalar* w, Index begin, Index end,
                                     Scalar* y) const {
@@ -122,7 +122,7 @@ void Dense<Scalar>::backward_inputs(const Scalar* w, const Scalar* x, const Scal
                                     Index end, Scalar* gradient, Scalar* dx) const {
   const Index width = end - begin;
   thread_local Buffer<Scalar> packed;
-  // Columns [begin, end) of x next to each other: at a stride of all inputs every row would be on a page of its own.
+  // Copies columns [begin, end) of x to adjacent memory: at a stride of all inputs, every row would be on another page.
   Scalar* inputs = packed.reserve(std::max(rows, outputs_) * width);
   for (Index row = 0; row < rows; ++row) std::copy_n(x + row * inputs_ + begin, width, inputs + row * width);
   std::fill_n(gradient + begin * outputs_, width * outputs_, Scalar(0));

@@ -1,4 +1,4 @@
-// A fully connected layer.
+// A fully connected layer. Large ones are also computed in blocks of columns, so that all threads share the weights.
 #pragma once
 
 #include "pgfast/nn/layer.hpp"
@@ -26,14 +26,15 @@ class Dense final : public Layer<Scalar> {
                 Scalar* dx) const override;
   void transpose_weight(const Scalar* w, Scalar* wt) const override;
 
-  // The same in blocks that do not touch each other, for weights too large to be worth a copy per thread.
+  // The same in disjoint blocks, for weights too large to be worth a copy per thread.
 
   /// Columns [begin, end) of y.
   void forward_columns(const Scalar* w, const Scalar* x, Index rows, Index begin, Index end, Scalar* y) const;
   /// Columns [begin, end) of dy.
   void jvp_columns(const Scalar* w, const Scalar* dw, const Scalar* x, const Scalar* dx, const Scalar* y, Index rows,
                    Index begin, Index end, Scalar* dy) const;
-  /// From delta = dL/d(linear): rows [begin, end) of the weight gradient (set, not added), and those columns of dx.
+  /// From delta = dL/d(linear): sets rows [begin, end) of the weight gradient (does not add to them), and columns
+  /// [begin, end) of dx unless it is null.
   void backward_inputs(const Scalar* w, const Scalar* x, const Scalar* delta, Index rows, Index begin, Index end,
                        Scalar* gradient, Scalar* dx) const;
 

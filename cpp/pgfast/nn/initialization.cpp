@@ -9,7 +9,7 @@
 namespace pgfast {
 namespace {
 
-constexpr std::uint16_t kStream = 1;  // random numbers of initial weights; python/pgfast/_streams.py lists them all
+constexpr std::uint16_t kStream = 1;  // stream of the initial weights; python/pgfast/_streams.py lists all streams
 
 }  // namespace
 

@@ -1,4 +1,4 @@
-// Initial weights.
+// Initial weights: random orthogonal matrices.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +7,9 @@
 
 namespace pgfast {
 
-/// Fills `weight` [rows, columns] with `gain` times a matrix of orthonormal columns (rows, where they are fewer),
-/// drawn uniformly: the Q of a normal matrix, signs taken from R. A pure function of (rows, columns, seed, layer).
+/// Fills `weight` [rows, columns] with `gain` times a matrix of orthonormal columns (rows, if they are fewer),
+/// drawn uniformly: Q of the QR decomposition of a normal matrix, with signs taken from R. A pure function of (rows,
+/// columns, seed, layer).
 template <typename Scalar>
 void orthogonal(Scalar* weight, Index rows, Index columns, Scalar gain, std::uint64_t seed, std::uint32_t layer);
 

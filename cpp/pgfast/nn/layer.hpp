@@ -1,4 +1,5 @@
-// What every layer of a network can do, on a block of rows and one thread. Nothing here checks or allocates results.
+// The interface of a network's layers. Every call works on a block of rows on one thread, and neither checks its
+// arguments nor allocates its results.
 #pragma once
 
 #include <string>
@@ -18,7 +19,7 @@ struct ParameterBlock {
 };
 
 /// y = activation(linear(x; w)). Rows are contiguous: x [rows, input_size], y [rows, output_size]; `w` points at the
-/// layer's own parameters, weight [fan_in, outputs] first, bias [outputs] after it.
+/// layer's parameters: weight [fan_in, outputs], then bias [outputs].
 template <typename Scalar>
 class Layer {
  public:
@@ -26,13 +27,13 @@ class Layer {
 
   virtual Index input_size() const = 0;
   virtual Index output_size() const = 0;
-  /// Parameters of this layer, offsets relative to its first.
+  /// The blocks of this layer's parameters, with offsets relative to the first.
   virtual std::vector<ParameterBlock> layout() const = 0;
   virtual Index weight_size() const = 0;
   virtual Index bias_size() const = 0;
   /// Multiply-adds of one row's forward pass.
   virtual Index multiply_adds() const = 0;
-  /// True where rows are small next to the weights, so that work is better split by columns than by rows.
+  /// True if rows are small relative to the weights, so that work is better split by columns than by rows.
   virtual bool splits_columns() const = 0;
   Index parameter_count() const { return weight_size() + bias_size(); }
   Activation activation() const { return activation_; }
@@ -48,7 +49,7 @@ class Layer {
   virtual void backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta, Scalar* gradient,
                         Scalar* dx) const = 0;
 
-  /// Writes the weight transposed, [outputs, fan_in], as `backward` wants it.
+  /// Writes the transposed weight [outputs, fan_in], the argument of `backward`.
   virtual void transpose_weight(const Scalar* w, Scalar* wt) const = 0;
 
  protected:

@@ -13,10 +13,10 @@
 namespace pgfast {
 namespace {
 
-// Far beyond any policy, and far below where 32-bit offsets or the products of sizes overflow.
-constexpr Index kMostOutputs = Index{1} << 26;
-constexpr Index kMostParameters = Index{1} << 32;
-// Split layers: columns and rows of the output per task.
+// Far above the sizes of any policy, and far below those at which 32-bit offsets or products of sizes overflow.
+constexpr Index kMaxOutputs = Index{1} << 26;
+constexpr Index kMaxParameters = Index{1} << 32;
+// Columns and rows of a split layer's output per task.
 constexpr Index kForwardColumns = 64;
 constexpr Index kForwardRows = 96;
 
@@ -35,9 +35,9 @@ Network<Scalar>::Network(std::vector<Index> input_shape, const std::vector<Layer
   if (specs.empty()) throw std::invalid_argument("a network needs at least one layer");
   Index size = 1;
   for (const Index extent : input_shape_) {
-    if (extent < 1 || extent > kMostOutputs / size)
+    if (extent < 1 || extent > kMaxOutputs / size)
       throw std::invalid_argument("input sizes must be at least 1, and their product at most " +
-                                  std::to_string(kMostOutputs));
+                                  std::to_string(kMaxOutputs));
     size *= extent;
   }
   ConvolutionShape image{0, 0, 0, ImageLayout::channels_first, 0, 1, 1};
@@ -49,8 +49,8 @@ Network<Scalar>::Network(std::vector<Index> input_shape, const std::vector<Layer
   }
   for (const LayerSpec& spec : specs) {
     const std::string name = std::to_string(layers_.size());
-    if (spec.outputs < 1 || spec.outputs > kMostOutputs)
-      throw std::invalid_argument("layer " + name + ": outputs must be in [1, " + std::to_string(kMostOutputs) +
+    if (spec.outputs < 1 || spec.outputs > kMaxOutputs)
+      throw std::invalid_argument("layer " + name + ": outputs must be in [1, " + std::to_string(kMaxOutputs) +
                                   "], got " + std::to_string(spec.outputs));
     if (spec.kind == LayerSpec::Kind::conv2d) {
       if (!is_image)
@@ -77,8 +77,8 @@ Network<Scalar>::Network(std::vector<Index> input_shape, const std::vector<Layer
     }
     offsets_.push_back(parameter_count_);
     parameter_count_ += layer.parameter_count();
-    if (size > kMostOutputs || parameter_count_ > kMostParameters)
-      throw std::invalid_argument("layer " + name + ": is too large, with " + std::to_string(parameter_count_) +
+    if (size > kMaxOutputs || parameter_count_ > kMaxParameters)
+      throw std::invalid_argument("layer " + name + " is too large: " + std::to_string(parameter_count_) +
                                   " parameters so far and " + std::to_string(size) + " outputs");
   }
   offsets_.push_back(parameter_count_);

@@ -1,5 +1,5 @@
 // A feed-forward network over one flat parameter vector: forward pass, vector-Jacobian and Jacobian-vector products,
-// and per-sample gradients. The network holds no parameters and no state: many threads may use one.
+// and per-sample gradients. The network holds no parameters and no state, so many threads may use one network.
 #pragma once
 
 #include <memory>
@@ -33,7 +33,7 @@ template <typename Scalar>
 class Network {
  public:
   /// `input_shape` is {features} for a dense first layer, {channels, height, width} for a convolution.
-  /// Throws std::invalid_argument where the layers do not fit each other, or are larger than offsets can hold.
+  /// Throws std::invalid_argument if the layers do not fit each other or are larger than offsets can hold.
   Network(std::vector<Index> input_shape, const std::vector<LayerSpec>& specs);
 
   Index input_size() const { return layers_.front()->input_size(); }
@@ -49,33 +49,33 @@ class Network {
   /// Orthogonal weights (Saxe et al., 2014) times `hidden_gain`, the last layer's times `output_gain`; zero biases.
   void initialize(Scalar* parameters, std::uint64_t seed, Scalar hidden_gain, Scalar output_gain) const;
 
-  /// Writes the outputs of rows [first_row, first_row + rows) of the tape, which has their inputs.
+  /// Writes the outputs of rows [first_row, first_row + rows) of the tape, which holds their inputs.
   void forward(const Scalar* parameters, Index first_row, Index rows, Tape<Scalar>& tape) const;
 
-  // The rest follow a forward pass of the same parameters and of rows 0 to `rows` on the same tape.
+  // The following require a forward pass of rows [0, rows) on the same tape with the same parameters.
 
   /// gradient [parameter_count] = sum over rows of dy[row] . d output[row] / d parameters.
   void vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, Scalar* gradient) const;
-  /// gradients [rows, parameter_count], leading dimension `ld`: the terms of that sum.
+  /// gradients [rows, parameter_count], leading dimension `ld`: the terms of this sum.
   void per_sample_vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, Scalar* gradients,
                       Index ld) const;
   /// dy [rows, output_size] = d output / d parameters . tangent.
   void jvp(const Scalar* parameters, const Scalar* tangent, Index rows, Tape<Scalar>& tape, Scalar* dy) const;
 
-  /// What many curvature products of one forward pass share.
+  /// Computes what all curvature products of one forward pass have in common: the transposed weights.
   void prepare_products(const Scalar* parameters, Tape<Scalar>& tape) const;
-  /// product [parameter_count] = sum over rows of J' M J tangent: J the Jacobian of the row's output, M the row's map.
+  /// product [parameter_count] = sum over rows of J' M J tangent: J is the Jacobian of the row's output, M its map.
   void curvature_product(const Scalar* parameters, const Scalar* tangent, Index rows, Tape<Scalar>& tape,
                          const OutputMap<Scalar>& map, Scalar* product) const;
 
  private:
-  /// A run of layers that is computed chunk of rows by chunk of rows, or one layer split by columns.
+  /// Consecutive layers that are computed in chunks of rows, or one layer that is split by columns.
   struct Segment {
     Index first;
     Index last;  // exclusive
     bool split_columns;
-    Index chunk_rows;  // rows that make a chunk worth a thread's while
-    Index block_rows;  // rows taken through the whole segment at a time, so that they stay in the cache
+    Index chunk_rows;  // rows per chunk, enough to be worth waking a thread
+    Index block_rows;  // rows that pass through all its layers at a time, so that they stay in the cache
   };
 
   const Scalar* input_rows(Inputs x, Index row, Index rows, Buffer<Scalar>& scratch) const;

@@ -1,3 +1,5 @@
+// Products of a network's Jacobian with vectors. Sums over rows are taken in chunks and added in chunk order, so that
+// they do not depend on the number of threads.
 #include <algorithm>
 #include <array>
 
@@ -9,18 +11,18 @@
 namespace pgfast {
 namespace {
 
-// More partial gradients than this cost more to add up than further threads gain.
-constexpr Index kMostGradientChunks = 16;
-// Split layers: rows of the weight per task.
+// Adding up more partial gradients than this costs more than further threads gain.
+constexpr Index kMaxGradientChunks = 16;
+// Rows of a split layer's weight per task.
 constexpr Index kBackwardInputs = 96;
-// Split layers: columns and rows of a tangent per task.
+// Columns and rows of a split layer's tangent per task.
 constexpr Index kTangentColumns = 64;
 constexpr Index kTangentRows = 96;
 
-/// sum [size] = the sum over chunks of rows of what body(begin, end, partial) adds to `partial` [size].
+/// sum [size] = the sum over chunks of rows of the terms that body(begin, end, partial) adds to `partial` [size].
 template <typename Scalar, typename Body>
 void add_up_rows(Index rows, Index chunk_rows, Index size, Buffer<Scalar>& storage, Scalar* sum, Body&& body) {
-  const Index longer_chunk_rows = std::max(chunk_rows, ceil_divide(rows, kMostGradientChunks));
+  const Index longer_chunk_rows = std::max(chunk_rows, ceil_divide(rows, kMaxGradientChunks));
   const Index chunks = ceil_divide(rows, longer_chunk_rows);
   Scalar* partials = chunks > 1 ? storage.reserve(chunks * size) : sum;
   parallel_for(chunks, [&](Index chunk) {
@@ -49,8 +51,9 @@ void Network<Scalar>::transpose_weights(Index first, Index last, const Scalar* p
     layers_[i]->transpose_weight(parameters + offsets_[i], transposed + offsets_[i]);
 }
 
-/// Layers [first, last) for rows [row, row + rows) of the tape: consumes `delta` = dL/dy of layer last - 1 for these
-/// rows, adds to `gradient` (of layer `first` on), and sets `dx` unless null. `x` is the input of layer `first`.
+/// The backward pass of layers [first, last) for rows [row, row + rows) of the tape. Overwrites `delta` = dL/dy of
+/// layer last - 1 for these rows, adds to `gradient`, which begins with layer `first`, and sets `dx` unless null. `x`
+/// is the input of layer `first`.
 template <typename Scalar>
 void Network<Scalar>::backward_block(Index first, Index last, const Scalar* x, Index row, Index rows,
                                      Tape<Scalar>& tape, Scalar* delta, Scalar* gradient, Scalar* dx) const {
@@ -139,8 +142,8 @@ void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Index rows, Tape<
   });
 }
 
-/// Layers of a segment for rows [row, row + rows) of the tape: sets `dy`, the tangent of its last layer for these rows,
-/// from `dx`, that of its input `x` (null: zero).
+/// The tangents of a segment for rows [row, row + rows) of the tape: sets `dy`, the tangent of its last layer's output,
+/// from `dx`, the tangent of its input `x` (null: zero).
 template <typename Scalar>
 void Network<Scalar>::jvp_block(const Segment& segment, const Scalar* parameters, const Scalar* tangent,
                                 const Scalar* x, const Scalar* dx, Index row, Index rows, const Tape<Scalar>& tape,
@@ -240,7 +243,7 @@ void Network<Scalar>::curvature_product(const Scalar* parameters, const Scalar* 
               });
 }
 
-// The rest of the class is instantiated beside its constructor.
+// The other members are instantiated in network.cpp, with the constructor.
 #define PGFAST_INSTANTIATE(Scalar)                                                                                  \
   template void Network<Scalar>::vjp(const Scalar*, Index, Tape<Scalar>&, const Scalar*, Scalar*) const;            \
   template void Network<Scalar>::per_sample_vjp(const Scalar*, Index, Tape<Scalar>&, const Scalar*, Scalar*, Index) \

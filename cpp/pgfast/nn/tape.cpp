@@ -22,21 +22,21 @@ template <typename Scalar>
 void* Tape<Scalar>::reserve_inputs(bool bytes, Index end) {
   if (inputs_.data == nullptr) {
     const Index size = capacity_ * network_.input_size() * static_cast<Index>(bytes ? 1 : sizeof(Scalar));
-    std::uint8_t* memory = own_inputs_.reserve(size);
+    std::uint8_t* memory = input_memory_.reserve(size);
     std::fill_n(memory, size, std::uint8_t{0});
     inputs_ = {memory, bytes};
   }
   rows_ = std::max(rows_, end);
-  return own_inputs_.data();
+  return input_memory_.data();
 }
 
 template <typename Scalar>
 void Tape<Scalar>::record(const Scalar* parameters, Inputs x, Index first_row, Index rows) {
   const Index row_size = network_.input_size() * static_cast<Index>(x.bytes ? 1 : sizeof(Scalar));
   const Index offset = first_row * row_size;
-  // memmove, as x may be other rows of the same memory.
+  // memmove, because x may be other rows of the same memory.
   if (static_cast<const std::uint8_t*>(inputs_.data) + offset != x.data)
-    std::memmove(own_inputs_.data() + offset, x.data, static_cast<std::size_t>(rows * row_size));
+    std::memmove(input_memory_.data() + offset, x.data, static_cast<std::size_t>(rows * row_size));
   network_.forward(parameters, first_row, rows, *this);
 }
 

@@ -1,4 +1,4 @@
-// The memory of a forward pass.
+// The memory of a forward pass, reused from call to call.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace pgfast {
 
-/// Rows of inputs: scalars taken as they are, or bytes that stand for byte / 255.
+/// Rows of inputs: scalars, or bytes that stand for byte / 255.
 struct Inputs {
   const void* data;
   bool bytes;
@@ -17,10 +17,9 @@ struct Inputs {
 template <typename Scalar>
 class Network;
 
-/// What a forward pass leaves behind for the products that follow it: the inputs and every layer's output for
-/// `capacity` rows, and the working memory of the backward pass, reused from call to call. For the one network it was
-/// made for, which must outlive it. Several threads may record different rows at once; all else is for one thread at a
-/// time.
+/// The results of a forward pass that the products after it need: the inputs and every layer's output for `capacity`
+/// rows, and the working memory of the backward pass. A tape belongs to one network, which must outlive it. Several
+/// threads may record different rows at once; all other calls are for one thread at a time.
 template <typename Scalar>
 class Tape {
  public:
@@ -29,20 +28,20 @@ class Tape {
   const Network<Scalar>& network() const { return network_; }
   /// The network's outputs [capacity, output_size].
   Scalar* outputs() { return outputs_.back().data(); }
-  /// Memory for the gradient of a loss at the outputs of the first `rows` rows.
+  /// Memory for the gradient of a loss with respect to the outputs of the first `rows` rows.
   Scalar* output_gradients(Index rows);
 
-  /// The inputs of the rows; null before the first.
+  /// The inputs of the rows; null before any are reserved or borrowed.
   Inputs inputs() const { return inputs_; }
-  /// One more than the last row that was reserved.
+  /// One past the last row that was reserved.
   Index rows() const { return rows_; }
-  /// The tape's own memory for inputs [capacity, input_size], zero at first. All are of one kind, bytes or scalars. To
-  /// be called before rows up to `end` are recorded, by one thread at a time.
+  /// The tape's memory for inputs [capacity, input_size], initially zero. All inputs must be of one kind, bytes or
+  /// scalars. Must be called before rows up to `end` are recorded, by one thread at a time.
   void* reserve_inputs(bool bytes, Index end);
-  /// Refers to the caller's memory instead, which holds rows from 0 on.
+  /// Refers to the caller's memory instead, which holds the rows from 0 on.
   void borrow_inputs(Inputs x) { inputs_ = x; }
-  /// The forward pass of reserved rows from `first_row` on. Copies their inputs, unless `x` is the tape's memory of
-  /// them.
+  /// The forward pass of reserved rows from `first_row` on. Copies their inputs unless `x` is the tape's memory of
+  /// these rows.
   void record(const Scalar* parameters, Inputs x, Index first_row, Index rows);
 
  private:
@@ -51,13 +50,13 @@ class Tape {
   Index capacity_;
   Index rows_ = 0;
   Inputs inputs_{nullptr, false};
-  Buffer<std::uint8_t> own_inputs_;
+  Buffer<std::uint8_t> input_memory_;
   std::vector<Buffer<Scalar>> outputs_;  // per layer [capacity, its output size]
   Buffer<Scalar> output_gradients_;
-  Buffer<Scalar> scaled_inputs_;  // bytes as scalars, where the first layer wants all rows at once
-  Buffer<Scalar> deltas_[2];      // dL/dy, or the tangent, of one segment and of the one below it
-  Buffer<Scalar> tangents_;       // of the outputs, where they are taken for all rows at once
-  Buffer<Scalar> transposed_;     // the weights transposed, where the parameters have them
+  Buffer<Scalar> scaled_inputs_;  // bytes as scalars, if the first layer needs all rows at once
+  Buffer<Scalar> deltas_[2];      // dL/dy, or the tangent, of a segment and of the next
+  Buffer<Scalar> tangents_;       // of the outputs, if computed for all rows at once
+  Buffer<Scalar> transposed_;     // the transposed weights, at the offsets of the weights
   Buffer<Scalar> partials_;       // the gradients of the chunks of rows
 };
 

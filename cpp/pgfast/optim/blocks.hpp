@@ -1,4 +1,4 @@
-// The one way in which elementwise updates are split among threads.
+// Splits elementwise updates among threads, in blocks that do not depend on the number of threads.
 #pragma once
 
 #include <algorithm>
@@ -8,10 +8,10 @@
 
 namespace pgfast {
 
-// Large enough to be worth handing to a thread.
+// Large enough to be worth waking a thread.
 inline constexpr Index kUpdateBlock = 1 << 14;
 
-/// function(block, begin, count) for consecutive blocks of at most kUpdateBlock entries.
+/// Calls function(block, begin, count) for consecutive blocks of at most kUpdateBlock entries.
 template <typename Function>
 void for_each_block(Index size, Function&& function) {
   parallel_for(ceil_divide(size, kUpdateBlock), [&](Index block) {

@@ -26,7 +26,7 @@ double clip_by_global_norm(Scalar* gradient, Index size, double max_norm) {
 
 template <typename Scalar>
 bool all_finite(const Scalar* values, Index size) {
-  // x - x is 0 for a finite x and NaN otherwise; the sum keeps a NaN, and Eigen adds many at a time.
+  // x - x is 0 for a finite x and NaN otherwise; the sum keeps a NaN, and Eigen vectorizes it.
   const ConstArrayView<Scalar> x(values, size);
   return (x - x).sum() == Scalar(0);
 }

@@ -5,15 +5,16 @@
 
 namespace pgfast {
 
-/// The Euclidean norm of `values`, summed in double precision. NaN or infinite where an entry is.
+/// The Euclidean norm of `values`, summed in double precision. NaN or infinite if an entry is.
 template <typename Scalar>
 double global_norm(const Scalar* values, Index size);
 
-/// gradient *= max_norm / norm where norm > max_norm; returns the norm before. Leaves a non-finite gradient as it is.
+/// gradient *= max_norm / norm if norm > max_norm. Returns the norm before clipping. Does not change a gradient whose
+/// norm is not finite.
 template <typename Scalar>
 double clip_by_global_norm(Scalar* gradient, Index size, double max_norm);
 
-/// True where every value is finite.
+/// True if every value is finite.
 template <typename Scalar>
 bool all_finite(const Scalar* values, Index size);
 

@@ -12,21 +12,22 @@
 namespace pgfast {
 namespace {
 
-// Entries computed at a time: three arrays of them stay in the first-level cache.
+// Entries computed at a time: three arrays of this length stay in the first-level cache.
 constexpr Index kScratch = 1 << 10;
 
-/// The largest size that an entry of the new slots, and of the new parameters, can have: bounds, not the exact ones.
+/// Upper bounds on the magnitude of the entries of the new slots and of the new parameters.
 struct Bounds {
   double slots;
   double parameters;
 };
 
-/// Computes the new parameters and slots from the old ones and writes them, all or none of them.
+/// Computes the new parameters and slots from the old ones and writes all of them or none.
 ///
-/// `bounds(g, p)` gives bounds from those of the clipped gradient and of the parameters. Where they are far from
-/// overflow, one pass over the memory does, and memory is what a step costs; else a first pass sees whether all is
-/// finite. `change(begin, count, g, updated)` computes `updated` from the clipped gradient `g`, both in scratch memory:
-/// which elements Eigen takes one by one, and how those round, depends on how what it writes to is aligned.
+/// `bounds_of(g, p)` returns bounds, given bounds g of the clipped gradient and p of the parameters. If they are far
+/// from overflow, one pass over memory is enough, and memory traffic is the cost of a step. Otherwise, a first pass
+/// checks that all new values are finite. `change(begin, count, g, updated)` computes `updated` from the clipped
+/// gradient `g`. Both are in scratch memory, because the alignment of Eigen's destination decides which elements it
+/// computes one by one, and how those are rounded.
 template <typename Scalar, std::size_t Count, typename BoundsOf, typename Change>
 StepResult apply(const StepArguments<Scalar>& arguments, Slots<Scalar, Count>& slots, BoundsOf&& bounds_of,
                  Change&& change) {
@@ -84,8 +85,8 @@ StepResult SgdRule::step(const StepArguments<Scalar>& arguments, Slots<Scalar, 1
   return apply(
       arguments, slots,
       [&](double g, double p) {
-        const double most = momentum * slots.largest + g;
-        return Bounds{most, p + arguments.learning_rate * most};
+        const double velocity_bound = momentum * slots.largest + g;
+        return Bounds{velocity_bound, p + arguments.learning_rate * velocity_bound};
       },
       [&](Index begin, Index count, const auto& g, auto& updated) {
         ArrayView<Scalar> p(updated[0], count);
@@ -110,8 +111,8 @@ StepResult AdamRule::step(const StepArguments<Scalar>& arguments, Slots<Scalar, 
   return apply(
       arguments, slots,
       [&](double g, double p) {
-        const double most = std::max(slots.largest, std::max(g, g * g));  // both are weighted means
-        return Bounds{most, p + unbiased_rate * most / static_cast<double>(eps)};
+        const double mean_bound = std::max(slots.largest, std::max(g, g * g));  // both slots are weighted means
+        return Bounds{mean_bound, p + unbiased_rate * mean_bound / static_cast<double>(eps)};
       },
       [&](Index begin, Index count, const auto& g, auto& updated) {
         ArrayView<Scalar> p(updated[0], count);
@@ -130,7 +131,7 @@ StepResult RmspropRule::step(const StepArguments<Scalar>& arguments, Slots<Scala
   const auto rate = static_cast<Scalar>(arguments.learning_rate);
   const auto kept = static_cast<Scalar>(decay);
   const auto eps = static_cast<Scalar>(epsilon);
-  const auto rounded = static_cast<double>(eps);  // 0 where epsilon is too small for the dtype: then nothing is bounded
+  const auto rounded = static_cast<double>(eps);  // 0 if epsilon is too small for the dtype: nothing is bounded then
   const double smallest_divisor = form == RmspropForm::pytorch ? rounded : std::sqrt(rounded);
   return apply(
       arguments, slots,

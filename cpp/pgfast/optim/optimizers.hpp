@@ -1,7 +1,7 @@
 // First-order optimizers on flat parameter vectors. Each step descends: parameters move against the gradient.
 //
-// A step clips the gradient to a global norm on its way, without writing to it, and changes nothing at all where it
-// would write a non-finite number to the parameters or to its state.
+// A step clips the gradient to a global norm without writing to it. It changes nothing if it would write a non-finite
+// number to the parameters or to its state.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +18,8 @@
 namespace pgfast {
 
 struct StepResult {
-  bool done;             // false: a number would not have been finite, and nothing was changed
-  double gradient_norm;  // before clipping; NaN or infinite where the gradient is, or where its norm overflows
+  bool done;             // false if a new value was not finite; nothing was changed then
+  double gradient_norm;  // before clipping; NaN or infinite if the gradient is, or if its norm overflows
 };
 
 template <typename Scalar>
@@ -31,18 +31,18 @@ struct StepArguments {
   double max_norm;  // infinite: no clipping
 };
 
-/// The vectors that a rule keeps between steps, of the parameters' size.
+/// The vectors that a rule keeps between steps, each of the parameters' size.
 template <typename Scalar, std::size_t Count>
 struct Slots {
   using value_type = Scalar;
 
   std::array<std::vector<Scalar>, Count> vectors;
-  double largest;  // a bound on the size of every entry; NaN where one is not finite
+  double largest;  // a bound on the magnitude of every entry; NaN if one is not finite
 
   Slots(Index size, Scalar value) : largest(static_cast<double>(value)) {
     vectors.fill(std::vector<Scalar>(static_cast<std::size_t>(size), value));
   }
-  /// Takes over vectors of one size.
+  /// Takes ownership of vectors of equal size.
   explicit Slots(std::array<std::vector<Scalar>, Count> values) : vectors(std::move(values)), largest(0) {
     for (const auto& vector : vectors) {
       if (!all_finite(vector.data(), size())) {
@@ -68,7 +68,7 @@ struct SgdRule {
   StepResult step(const StepArguments<Scalar>& arguments, Slots<Scalar, 1>& slots, Index number) const;
 };
 
-/// Adam (Kingma and Ba, 2015, algorithm 1). The number of a step counts from 1.
+/// Adam (Kingma and Ba, 2015, algorithm 1). Steps are numbered from 1.
 struct AdamRule {
   static constexpr const char* name = "Adam";
   static constexpr std::array slot_names{"mean", "mean_square"};
@@ -81,7 +81,7 @@ struct AdamRule {
   StepResult step(const StepArguments<Scalar>& arguments, Slots<Scalar, 2>& slots, Index number) const;
 };
 
-/// Where RMSprop adds epsilon: outside the square root (PyTorch, Chainer), or inside (TensorFlow).
+/// The place of RMSprop's epsilon: outside the square root (PyTorch, Chainer), or inside (TensorFlow).
 enum class RmspropForm { pytorch, tensorflow };
 
 /// s = decay s + (1 - decay) g^2; parameters -= learning_rate g / (sqrt(s) + epsilon), or / sqrt(s + epsilon).
@@ -97,7 +97,7 @@ struct RmspropRule {
   StepResult step(const StepArguments<Scalar>& arguments, Slots<Scalar, 1>& slots, Index number) const;
 };
 
-/// A rule with all that it keeps between steps. It has no slots before the first step, which allocates them.
+/// A rule with its state between steps. The first step allocates the slots.
 template <typename Rule>
 class Optimizer {
  public:
@@ -107,7 +107,7 @@ class Optimizer {
 
   Optimizer(const Rule& rule, double learning_rate) : learning_rate_(learning_rate), rule_(rule) {}
 
-  /// Steps parameters of the slots' dtype and size. A step that is done keeps the learning rate that it was taken with.
+  /// Updates parameters of the slots' dtype and size. A step that is done also stores its learning rate.
   template <typename Scalar>
   StepResult step(const StepArguments<Scalar>& arguments) {
     if (std::holds_alternative<std::monostate>(slots_)) {
@@ -130,7 +130,7 @@ class Optimizer {
   void set_learning_rate(double learning_rate) { learning_rate_ = learning_rate; }
   const AnySlots& slots() const { return slots_; }
 
-  /// To be held by a thread that uses an optimizer which others may know; they wait for it.
+  /// Locks the optimizer. A thread that uses an optimizer which other threads may use must hold this lock.
   std::unique_lock<std::mutex> exclusive() { return std::unique_lock(mutex_); }
 
  private:

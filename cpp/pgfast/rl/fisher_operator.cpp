@@ -6,14 +6,14 @@ template <typename Scalar>
 FisherOperator<Scalar>::FisherOperator(const Network<Scalar>& network, const Family& family, const Scalar* parameters,
                                        Inputs x, Index rows, Index count, Scalar damping)
     : network_(network),
-      own_parameters_(family.own_parameters()),
-      parameters_(ConstArrayView<Scalar>(parameters, network.parameter_count() + own_parameters_)),
+      log_std_parameters_(family.log_std_parameters()),
+      parameters_(ConstArrayView<Scalar>(parameters, network.parameter_count() + log_std_parameters_)),
       rows_(rows),
       count_(count),
       damping_(damping),
       tape_(network, rows),
       map_(family, recorded_outputs(x), rows, count, network.output_size(),
-           own_parameters_ == 0 ? nullptr : parameters_.data() + network.parameter_count()) {
+           log_std_parameters_ == 0 ? nullptr : parameters_.data() + network.parameter_count()) {
   network.prepare_products(parameters_.data(), tape_);
 }
 
@@ -27,10 +27,10 @@ const Scalar* FisherOperator<Scalar>::recorded_outputs(Inputs x) {
 template <typename Scalar>
 void FisherOperator<Scalar>::apply(const Scalar* v, Scalar* product) {
   network_.curvature_product(parameters_.data(), v, rows_, tape_, map_, product);
-  const Index of_network = network_.parameter_count();
-  map_.block.apply_own(v + of_network, product + of_network);
-  const auto share = static_cast<Scalar>(static_cast<double>(rows_) / static_cast<double>(count_));
-  for (Index i = of_network; i < size(); ++i) product[i] *= share;
+  const Index network_parameters = network_.parameter_count();
+  map_.block.apply_log_std(v + network_parameters, product + network_parameters);
+  const auto weight = static_cast<Scalar>(static_cast<double>(rows_) / static_cast<double>(count_));
+  for (Index i = network_parameters; i < size(); ++i) product[i] *= weight;
   if (damping_ == Scalar(0)) return;
   for (Index i = 0; i < size(); ++i) product[i] += damping_ * v[i];
 }

@@ -7,27 +7,28 @@
 
 namespace pgfast {
 
-/// F v = sum over rows of J' M J v / count + damping v, J the Jacobian of the row's outputs in the network's
-/// parameters, M the Fisher matrix of the distribution in these outputs. A log_std that is shared by all rows is the
-/// last block of v.
+/// F v = sum over rows of J' M J v / count + damping v, where J is the Jacobian of the row's outputs with respect to
+/// the network's parameters and M the Fisher matrix of the distribution with respect to these outputs. A log_std shared
+/// by all rows is the last block of v.
 ///
-/// Keeps the parameters and one forward pass with its inputs; refers to the network. Products allocate only in the
-/// first call.
+/// Keeps a copy of the parameters and one forward pass with its inputs; refers to the network, which must outlive it.
+/// Products allocate only in the first call.
 template <typename Scalar>
 class FisherOperator final : public LinearOperator<Scalar> {
  public:
-  /// `parameters` [size()]: the network's, then the family's own. `count`: the rows for the mean over all of `x`.
+  /// `parameters` [size()]: the network's, then log_std if it is a parameter. `count` is the divisor of the sum over
+  /// the rows of `x`; their number makes it the mean.
   FisherOperator(const Network<Scalar>& network, const Family& family, const Scalar* parameters, Inputs x, Index rows,
                  Index count, Scalar damping);
 
-  Index size() const override { return network_.parameter_count() + own_parameters_; }
+  Index size() const override { return network_.parameter_count() + log_std_parameters_; }
   /// v and product must not overlap.
   void apply(const Scalar* v, Scalar* product) override;
 
-  /// The kept outputs [rows, output_size].
+  /// The outputs of the forward pass [rows, output_size].
   const Scalar* outputs() { return tape_.outputs(); }
   Index rows() const { return rows_; }
-  /// False where a standard deviation is so small that its inverse square overflows.
+  /// False if a standard deviation is so small that its inverse square overflows.
   bool finite() const { return map_.block.finite(); }
 
  private:
@@ -42,7 +43,7 @@ class FisherOperator final : public LinearOperator<Scalar> {
   const Scalar* recorded_outputs(Inputs x);
 
   const Network<Scalar>& network_;
-  Index own_parameters_;
+  Index log_std_parameters_;
   Eigen::Array<Scalar, Eigen::Dynamic, 1> parameters_;
   Index rows_;
   Index count_;

@@ -11,16 +11,16 @@ namespace {
 
 bool is_valid(const LossRows& rows, Index row) { return rows.valid == nullptr || rows.valid[row]; }
 
-/// gradient[i] = of(i) for valid rows, 0 for others; nothing where the gradient is not asked for.
-template <typename Scalar, typename Of>
-void write_rows(const LossRows& rows, Scalar* gradient, Of&& of) {
+/// gradient[i] = value(i) for valid rows and 0 for others. Does nothing if `gradient` is null.
+template <typename Scalar, typename Value>
+void write_rows(const LossRows& rows, Scalar* gradient, Value&& value) {
   if (gradient == nullptr) return;
-  for (Index i = 0; i < rows.rows; ++i) gradient[i] = is_valid(rows, i) ? of(i) : Scalar(0);
+  for (Index i = 0; i < rows.rows; ++i) gradient[i] = is_valid(rows, i) ? value(i) : Scalar(0);
 }
 
 /// The weight of a row in a mean.
 template <typename Scalar>
-Scalar share_of(const LossRows& rows) {
+Scalar row_weight(const LossRows& rows) {
   return static_cast<Scalar>(1.0 / static_cast<double>(rows.count));
 }
 
@@ -46,24 +46,24 @@ double mean(const LossRows& rows, const Scalar* x) {
 template <typename Scalar>
 PolicyGradientLoss policy_gradient(const LossRows& rows, const Scalar* log_prob, const Scalar* advantages,
                                    const Scalar* entropy, double entropy_coef, RowGradients<Scalar> gradient) {
-  const auto share = share_of<Scalar>(rows);
-  write_rows(rows, gradient.log_prob, [&](Index i) { return -share * advantages[i]; });
-  write_rows(rows, gradient.entropy, [&](Index) { return -share * static_cast<Scalar>(entropy_coef); });
+  const auto weight = row_weight<Scalar>(rows);
+  write_rows(rows, gradient.log_prob, [&](Index i) { return -weight * advantages[i]; });
+  write_rows(rows, gradient.entropy, [&](Index) { return -weight * static_cast<Scalar>(entropy_coef); });
   return {-mean_product(rows, log_prob, advantages), entropy == nullptr ? 0 : mean(rows, entropy)};
 }
 
 template <typename Scalar>
 double trpo_surrogate(const LossRows& rows, const Scalar* ratio, const Scalar* advantages,
                       RowGradients<Scalar> gradient) {
-  // d ratio / d log_prob is the ratio, and 0 where it is clamped. The margin is for the rounding of exp; below it lies
-  // the float32 next to the largest exponent.
+  // d ratio / d log_prob is the ratio, or 0 if it is clamped. The margin allows for the rounding of exp, and is smaller
+  // than the distance from the largest exponent to the next float32.
   constexpr double margin = 4e-6;
   const double largest = std::exp(kLargestLogRatio - margin);
   const double smallest = std::exp(margin - kLargestLogRatio);
-  const auto share = share_of<Scalar>(rows);
+  const auto weight = row_weight<Scalar>(rows);
   write_rows(rows, gradient.log_prob, [&](Index i) {
     const auto r = static_cast<double>(ratio[i]);
-    return r > smallest && r < largest ? -share * advantages[i] * ratio[i] : Scalar(0);
+    return r > smallest && r < largest ? -weight * advantages[i] * ratio[i] : Scalar(0);
   });
   return -mean_product(rows, ratio, advantages);
 }
@@ -72,11 +72,11 @@ template <typename Scalar>
 A2cLosses a2c(const LossRows& rows, const Scalar* log_prob, const Scalar* advantages, const Scalar* entropy,
               const Scalar* returns, const Scalar* values, A2cCoefficients coefficients,
               RowGradients<Scalar> gradient) {
-  const auto share = share_of<Scalar>(rows);
-  write_rows(rows, gradient.log_prob, [&](Index i) { return -share * advantages[i]; });
-  write_rows(rows, gradient.entropy, [&](Index) { return -share * static_cast<Scalar>(coefficients.entropy); });
+  const auto weight = row_weight<Scalar>(rows);
+  write_rows(rows, gradient.log_prob, [&](Index i) { return -weight * advantages[i]; });
+  write_rows(rows, gradient.entropy, [&](Index) { return -weight * static_cast<Scalar>(coefficients.entropy); });
   write_rows(rows, gradient.values, [&](Index i) {
-    return Scalar(2) * share * static_cast<Scalar>(coefficients.value) * (values[i] - returns[i]);
+    return Scalar(2) * weight * static_cast<Scalar>(coefficients.value) * (values[i] - returns[i]);
   });
 
   double policy = 0;

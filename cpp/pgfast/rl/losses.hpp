@@ -1,5 +1,5 @@
-// Losses of the algorithms, and the gradient of each at the log-probability, entropy and value of its rows, 0 for a row
-// that is not valid. Sums are double.
+// The losses of the algorithms, and their gradients with respect to the log-probability, entropy and value of each row.
+// The gradient of an invalid row is 0. Sums are double.
 #pragma once
 
 #include "pgfast/base/types.hpp"
@@ -7,7 +7,7 @@
 
 namespace pgfast {
 
-/// The rows of a loss, and how it takes means: the sum over the rows that `valid` [rows] marks, null for all, / count.
+/// The rows of a loss. Means are sums over the rows that `valid` [rows] marks (null: all rows), divided by `count`.
 struct LossRows {
   Index rows;
   const bool* valid;
@@ -19,12 +19,13 @@ struct PolicyGradientLoss {
   double mean_entropy;  // 0 without entropy
 };
 
-/// The parts of policy - entropy_coef mean_entropy, and the gradient of that. `entropy` may be null.
+/// The parts of the loss policy - entropy_coef mean_entropy, and the gradient of that loss. `entropy` may be null.
 template <typename Scalar>
 PolicyGradientLoss policy_gradient(const LossRows& rows, const Scalar* log_prob, const Scalar* advantages,
                                    const Scalar* entropy, double entropy_coef, RowGradients<Scalar> gradient);
 
-/// -mean(ratio A), for the likelihood ratio of the new log_prob to the old, whose logarithm is clamped.
+/// -mean(ratio A), with the likelihood ratio of the new policy to the old, whose logarithm is clamped. The gradient is
+/// that with respect to the new log_prob.
 template <typename Scalar>
 double trpo_surrogate(const LossRows& rows, const Scalar* ratio, const Scalar* advantages,
                       RowGradients<Scalar> gradient);

@@ -8,7 +8,8 @@
 namespace pgfast {
 namespace {
 
-constexpr int kSteps = 3;  // of iterative refinement: each costs two passes over the scores, far less than SS'
+// Steps of iterative refinement: each costs two passes over the scores, far less than SS'.
+constexpr int kRefinementSteps = 3;
 
 }  // namespace
 
@@ -23,20 +24,20 @@ SolveStatus natural_gradient_woodbury(Index rows, Index parameters, const Scalar
   if (!cholesky_factor(rows, kernel)) return SolveStatus::not_positive_definite;
 
   std::vector<double> per_row(static_cast<std::size_t>(rows));
-  std::vector<double> among_scores(static_cast<std::size_t>(parameters));
+  std::vector<double> per_parameter(static_cast<std::size_t>(parameters));
   const auto solve = [&](double* r) {
     multiply(rows, parameters, scores, r, per_row.data());
     cholesky_solve(rows, kernel, per_row.data());
-    multiply_transposed(rows, parameters, scores, per_row.data(), among_scores.data());
-    for (std::size_t i = 0; i < among_scores.size(); ++i) r[i] = (r[i] - among_scores[i]) / damping;
+    multiply_transposed(rows, parameters, scores, per_row.data(), per_parameter.data());
+    for (std::size_t i = 0; i < per_parameter.size(); ++i) r[i] = (r[i] - per_parameter[i]) / damping;
   };
   const auto residual = [&](const double* at, double* r) {
     multiply(rows, parameters, scores, at, per_row.data());
-    multiply_transposed(rows, parameters, scores, per_row.data(), among_scores.data());
-    for (std::size_t i = 0; i < among_scores.size(); ++i)
-      r[i] = static_cast<double>(gradient[i]) - among_scores[i] / batch - damping * at[i];
+    multiply_transposed(rows, parameters, scores, per_row.data(), per_parameter.data());
+    for (std::size_t i = 0; i < per_parameter.size(); ++i)
+      r[i] = static_cast<double>(gradient[i]) - per_parameter[i] / batch - damping * at[i];
   };
-  return solve_with_refinement(parameters, gradient, kSteps, solve, residual, x);
+  return solve_with_refinement(parameters, gradient, kRefinementSteps, solve, residual, x);
 }
 
 template <typename Scalar>
@@ -47,7 +48,7 @@ double quadratic_form(Index n, const Scalar* fisher, const Scalar* x) {
 }
 
 template <typename Scalar>
-double along(Index n, const Scalar* x, const Scalar* y) {
+double pairwise_dot(Index n, const Scalar* x, const Scalar* y) {
   return pairwise_sum(0, n, [=](Index i) { return static_cast<double>(x[i]) * static_cast<double>(y[i]); });
 }
 
@@ -55,7 +56,7 @@ template SolveStatus natural_gradient_woodbury(Index, Index, const float*, const
 template SolveStatus natural_gradient_woodbury(Index, Index, const double*, const double*, double, double*);
 template double quadratic_form(Index, const float*, const float*);
 template double quadratic_form(Index, const double*, const double*);
-template double along(Index, const float*, const float*);
-template double along(Index, const double*, const double*);
+template double pairwise_dot(Index, const float*, const float*);
+template double pairwise_dot(Index, const double*, const double*);
 
 }  // namespace pgfast

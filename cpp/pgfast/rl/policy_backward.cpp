@@ -6,11 +6,11 @@
 namespace pgfast {
 namespace {
 
-/// Writes d loss / d outputs [rows, ld], and that in the family's own parameters: one row of `own` for each row with
-/// leading dimension `own_ld`, or for 0 their sum.
+/// Writes d loss / d outputs [rows, ld], and the gradient with respect to a log_std that is a parameter: a row of
+/// `dlog_std` for each row, with leading dimension `dlog_std_ld`, or their sum if that is 0.
 template <typename Scalar>
 void output_gradients(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actions,
-                      RowGradients<const Scalar> row_gradients, Scalar* doutputs, Scalar* own, Index own_ld) {
+                      RowGradients<const Scalar> row_gradients, Scalar* doutputs, Scalar* dlog_std, Index dlog_std_ld) {
   const auto& [log_prob, entropy, values] = row_gradients;
   const Index ld = rows.ld;
   if (!rows.family.gaussian()) {
@@ -18,12 +18,12 @@ void output_gradients(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> acti
   } else {
     const bool in_outputs = rows.family.log_std_output;
     diag_gaussian_gradient(rows.gaussian(), actions.components, log_prob, entropy, doutputs, ld,
-                           in_outputs ? doutputs + rows.family.sizes.front() : own, in_outputs ? ld : own_ld);
+                           in_outputs ? doutputs + rows.family.sizes.front() : dlog_std, in_outputs ? ld : dlog_std_ld);
   }
-  const Index columns = rows.family.columns();
-  if (columns == ld) return;
+  const Index used = rows.family.outputs();
+  if (used == ld) return;
   for (Index i = 0; i < rows.rows; ++i) {
-    std::fill(doutputs + i * ld + columns, doutputs + (i + 1) * ld, Scalar(0));
+    std::fill(doutputs + i * ld + used, doutputs + (i + 1) * ld, Scalar(0));
     if (values != nullptr) doutputs[(i + 1) * ld - 1] = values[i];
   }
 }
@@ -42,11 +42,11 @@ void policy_backward(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actio
 template <typename Scalar>
 void policy_scores(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actions, const Scalar* parameters,
                    Tape<Scalar>& tape, Scalar* scores) {
-  const Index of_network = tape.network().parameter_count();
-  const Index size = of_network + rows.family.own_parameters();
+  const Index network_parameters = tape.network().parameter_count();
+  const Index size = network_parameters + rows.family.log_std_parameters();
   const std::vector<Scalar> ones(static_cast<std::size_t>(rows.rows), Scalar(1));
   Scalar* doutputs = tape.output_gradients(rows.rows);
-  output_gradients(rows, actions, {ones.data(), nullptr, nullptr}, doutputs, scores + of_network, size);
+  output_gradients(rows, actions, {ones.data(), nullptr, nullptr}, doutputs, scores + network_parameters, size);
   tape.network().per_sample_vjp(parameters, rows.rows, tape, doutputs, scores, size);
 }
 

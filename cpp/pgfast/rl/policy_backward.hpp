@@ -1,4 +1,5 @@
-// From the gradient of a loss in the log-probability, entropy and value of each row to that in a policy's parameters.
+// Backpropagates the gradient of a loss with respect to the log-probability, entropy and value of each row to the
+// parameters of a policy.
 #pragma once
 
 #include <cstdint>
@@ -9,24 +10,24 @@
 
 namespace pgfast {
 
-/// Actions of a categorical family, choices [rows, groups], or of a Gaussian one, components [rows, A].
+/// Actions: `choices` [rows, groups] of a categorical family, or `components` [rows, A] of a Gaussian family.
 template <typename Scalar>
 struct FamilyActions {
   const std::int64_t* choices;
   const Scalar* components;
 };
 
-/// gradient = d loss / d parameters: the network's, then the family's own, summed over rows in the order of chunks.
+/// gradient = d loss / d parameters, the network's and then those of log_std, summed over rows in the order of chunks.
 ///
-/// `rows` are the first rows of the tape, recorded with `parameters`. A value is the last column of a row's outputs.
-/// `row_gradients` has log_prob. Rows whose gradients are all zero add nothing, whatever their action. Allocates only
-/// in the first call on a tape.
+/// `rows` are the first rows of the tape, recorded with `parameters`. The value is the last column of a row's outputs.
+/// `row_gradients.log_prob` must not be null. Rows whose gradients are all zero add nothing, whatever their action.
+/// Allocates only in the first call on a tape.
 template <typename Scalar>
 void policy_backward(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actions,
                      RowGradients<const Scalar> row_gradients, const Scalar* parameters, Tape<Scalar>& tape,
                      Scalar* gradient);
 
-/// scores [rows, parameters]: d log_prob / d parameters of each row.
+/// scores [rows, parameters] = d log_prob / d parameters of each row.
 template <typename Scalar>
 void policy_scores(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actions, const Scalar* parameters,
                    Tape<Scalar>& tape, Scalar* scores);

@@ -8,8 +8,8 @@
 namespace pgfast {
 namespace {
 
-// Environments are independent: a block of them walks backwards through time together, along the rows of memory. Wide,
-// because one descending stream through whole rows reads memory twice as fast as two threads do that share them.
+// Environments are independent: a block of them is processed backward in time, along the rows of memory. It is
+// wide because one descending stream through whole rows reads memory twice as fast as two threads that share the rows.
 constexpr Index kBlock = 1024;
 
 template <typename Function>
@@ -18,7 +18,7 @@ void for_each_block_of_environments(Index environments, Function&& function) {
                [&](Index block) { function(block * kBlock, std::min(kBlock, environments - block * kBlock)); });
 }
 
-/// Access to a whole vector of a row, and to the last, shorter one.
+/// Access to a whole vector of a row; Partial is access to the last, shorter one.
 template <typename Scalar>
 struct Whole {
   Vector<Scalar> operator()(const Scalar* from) const { return load(from); }
@@ -34,8 +34,8 @@ struct Partial {
   void write(Scalar* to, Vector<Scalar> value) const { store_some(to, value, count); }
 };
 
-/// function(n, access) for the environments from n on, a vector at a time, the last one first: rows are taken
-/// backwards, and so all memory is read and written in one descending stream.
+/// Calls function(n, access) for every vector of environments, which begins at n, the last vector first. Rows also go
+/// backward, so that all memory is read and written in one descending stream.
 template <typename Scalar, typename Function>
 void for_each_vector(Index size, Function&& function) {
   constexpr Index lanes = kLanes<Scalar>;
@@ -73,7 +73,7 @@ void gae(Index steps, Index environments, const Scalar* rewards, const Scalar* v
   const auto gamma = static_cast<Scalar>(discount);
   const auto decay = static_cast<Scalar>(discount * gae_lambda);
   for_each_block_of_environments(environments, [&](Index begin, Index count) {
-    Scalar later[kBlock] = {};  // A of the row below
+    Scalar later[kBlock] = {};  // A_{t+1}
     for (Index t = steps - 1; t >= 0; --t) {
       const Index row = t * environments + begin;
       const Scalar* next = next_values.all != nullptr ? next_values.all + row

@@ -12,8 +12,8 @@ template <typename Scalar>
 void discounted_returns(Index steps, Index environments, const Scalar* rewards, const bool* dones,
                         const Scalar* next_values, double discount, Scalar* returns);
 
-/// V of the state that follows each row: the next row's value, with `last` [N] after the last row, or, where every
-/// row's true successor is known, `all` [T, N]. Exactly one is not null.
+/// V of the state that follows each row. Exactly one pointer is not null: `last` [N] holds V after the last row, and
+/// earlier rows use the next row's value; `all` [T, N] holds V of every row's true successor.
 template <typename Scalar>
 struct NextValues {
   const Scalar* last;

@@ -1,4 +1,4 @@
-"""The algorithms, one file each: its settings, and a learner whose ``update`` is the paper from top to bottom."""
+"""The algorithms, one file each: the settings, and a learner whose ``update`` follows the paper from top to bottom."""
 
 from pgfast.algos.a2c import A2CLearner, A2CSettings
 from pgfast.algos.npg import NPGLearner, NPGSettings

@@ -11,9 +11,10 @@ from pgfast import losses
 from pgfast._typing import FloatArray
 from pgfast.algos import advantages
 from pgfast.envs.spaces import SpaceInfo
+from pgfast.learning.bounds import NotNegative, Positive
 from pgfast.learning.construction import learning_rate_at, make_optimizer, make_policy
 from pgfast.learning.learner import Learner, require_finite_loss
-from pgfast.learning.settings import OptimizerSettings, Settings
+from pgfast.learning.settings import OptimizerSettings
 from pgfast.metrics import Metrics
 from pgfast.optim import Optimizer
 from pgfast.reduce import Reduce
@@ -24,21 +25,21 @@ __all__ = ["A2CLearner", "A2CSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class A2CSettings(Settings, OptimizerSettings):
+class A2CSettings(OptimizerSettings):
     """Settings of A2C. The batch of one update is num_envs x n_steps."""
 
     optimizer: Literal["sgd", "adam", "rmsprop"] = "rmsprop"
-    """Update rule; "adam" has epsilon 1e-5, "rmsprop" is PyTorch's form, decay 0.99, epsilon 1e-5."""
-    max_grad_norm: float = 0.5
+    """Update rule. "adam" has epsilon 1e-5; "rmsprop" is PyTorch's form with decay 0.99 and epsilon 1e-5."""
+    max_grad_norm: Positive = 0.5
     """Largest Euclidean norm of the gradient; a longer one is scaled down."""
-    entropy_coef: float = 0.01
+    entropy_coef: NotNegative = 0.01
     """Weight of the entropy bonus."""
-    value_coef: float = 0.5
+    value_coef: NotNegative = 0.5
     """Weight of the value loss."""
 
 
 class A2CLearner(Learner):
-    """Advantage actor-critic: one network for policy and value, and one step for every rollout."""
+    """Advantage actor-critic: one network for policy and value, and one optimizer step per rollout."""
 
     metrics: ClassVar[tuple[str, ...]] = ("grad_norm", "learning_rate")
     keeps_forward: ClassVar[bool] = True
@@ -51,7 +52,7 @@ class A2CLearner(Learner):
         self.policy = make_policy(settings, space, value_head=True)
         self.value_function = SharedValues(self.policy)
         self.optimizer = make_optimizer(settings)
-        self._gradient: FloatArray = np.zeros_like(self.policy.parameters)  # memory that every update uses again
+        self._gradient: FloatArray = np.zeros_like(self.policy.parameters)  # reused by every update
 
     def update(self, rollout: Rollout, reduce: Reduce) -> Metrics:
         s, policy, tape = self.settings, self.policy, rollout.tape
@@ -61,7 +62,8 @@ class A2CLearner(Learner):
         if count == 0:
             return {}
 
-        # -mean(log pi A + entropy_coef H) + value_coef mean((R - V)^2), through the forward passes of the rollout
+        # Section 4: minimize -mean(A log pi + entropy_coef H) + value_coef mean((R - V)^2). The rollout's tape already
+        # holds the forward pass, as the parameters have not changed since.
         distribution = tape.distribution(rollout.rows)
         log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
         values, rows = losses.a2c_gradient(
@@ -90,5 +92,5 @@ class A2CLearner(Learner):
         grad_norm = self.optimizer.step(
             policy.parameters, gradient, max_norm=s.max_grad_norm, learning_rate=learning_rate
         )
-        self.normalizers.statistics = statistics
+        self.normalizers.statistics = statistics  # last: an update that raises leaves no trace
         return {**metrics, "grad_norm": grad_norm}

@@ -1,4 +1,4 @@
-"""Advantages and returns of a rollout, and how well the values predicted them."""
+"""Advantages and returns of a rollout, and the explained variance of its values."""
 
 from __future__ import annotations
 
@@ -26,12 +26,21 @@ def estimate(
     *,
     all_rows: bool = False,
 ) -> Batch:
-    """The rows of a rollout with their generalized advantages and returns.
+    """Computes the generalized advantages and returns of a rollout.
 
-    Rewards are scaled by ``statistics``; advantages are normalized if the settings say so. Returns the valid rows, or,
-    with ``all_rows``, every row and the mask of the valid ones.
+    Args:
+        rollout: this worker's rollout.
+        statistics: scale the rewards.
+        value_function: V of the observations.
+        settings: discount and lambda, and whether advantages are normalized.
+        reduce: the sums over all workers.
+        all_rows: whether the batch holds all rows and the mask of the valid ones, or only the valid rows.
 
-    Raises ``FloatingPointError`` if advantages to be normalized are not finite.
+    Returns:
+        The batch, with advantages and returns.
+
+    Raises:
+        FloatingPointError: if advantages to be normalized are not finite.
     """
     s = settings
     values = value_function.of_rollout(rollout)
@@ -46,17 +55,18 @@ def estimate(
 
 
 def normalize(advantages: FloatArray, valid: BoolArray, reduce: Reduce) -> FloatArray:
-    """(A - mean) / std over the valid rows of all workers, ddof 0; a constant batch becomes zero.
+    """Returns (A - mean) / std over the valid rows of all workers, ddof 0; a constant batch becomes zero.
 
-    Raises ``FloatingPointError`` unless they are finite.
+    Raises:
+        FloatingPointError: if a valid advantage is not finite.
     """
     used = advantages[valid]
     count = reduce.sum(used.size)
-    least = np.min(reduce.gather(float(used.min(initial=np.inf))))
-    most = np.max(reduce.gather(float(used.max(initial=-np.inf))))
-    if count and not (np.isfinite(least) and np.isfinite(most)):
+    minimum = np.min(reduce.gather(float(used.min(initial=np.inf))))
+    maximum = np.max(reduce.gather(float(used.max(initial=-np.inf))))
+    if count and not (np.isfinite(minimum) and np.isfinite(maximum)):
         raise FloatingPointError("the advantages are not finite: rewards or values are too large for float32")
-    if least >= most:  # rounding would leave the mean slightly off, and a tiny std
+    if minimum >= maximum:  # constant: rounding of the mean would leave a tiny std to divide by
         return np.zeros_like(advantages)
     mean, variance = mean_and_variance(used, count, reduce)
     normalized: FloatArray = ((advantages - mean) / np.sqrt(variance)).astype(advantages.dtype)
@@ -64,18 +74,18 @@ def normalize(advantages: FloatArray, valid: BoolArray, reduce: Reduce) -> Float
 
 
 def mean_and_variance(used: FloatArray, count: int, reduce: Reduce) -> tuple[np.float64, float]:
-    """Of the ``count`` valid rows of all workers, of which ``used`` are this one's; ddof 0, in two passes."""
+    """Returns mean and variance over the ``count`` valid rows of all workers; ``used`` are this worker's; ddof 0."""
     mean = np.float64(reduce.sum(float(used.sum(dtype=np.float64))) / count)
     return mean, reduce.sum(float(np.square(used - mean).sum())) / count
 
 
 def mean(numbers: FloatArray, batch: Batch, count: int, reduce: Reduce) -> float:
-    """The mean of ``numbers`` ``[B]`` over the ``count`` valid rows of all workers."""
+    """Returns the mean of ``numbers`` ``[B]`` over the ``count`` valid rows of all workers."""
     return reduce.sum(batch.sum(numbers)) / count
 
 
 def describe(loss: float, entropy: FloatArray, batch: Batch, count: int, reduce: Reduce) -> Metrics:
-    """The metrics of a policy with a value function of its own; the value loss is mean((R - V)^2) before the fit."""
+    """Returns the metrics of an update with a separate value function; value_loss is mean((R - V)^2) before the fit."""
     errors = np.square(batch.returns - batch.values, dtype=np.float64)
     return {
         "policy_loss": loss,
@@ -86,11 +96,10 @@ def describe(loss: float, entropy: FloatArray, batch: Batch, count: int, reduce:
 
 
 def explained_variance(batch: Batch, count: int, reduce: Reduce) -> float | None:
-    """1 - Var(R - V) / Var(R) of the values that the rollout was played with.
+    """Returns 1 - Var(R - V) / Var(R), with the values from before the update.
 
     It is 1 for a perfect value function, 0 for a constant one, and None if R is constant.
     """
-
     returns, values = batch.used(batch.returns), batch.used(batch.values)
     _, variance = mean_and_variance(returns, count, reduce)
     _, unexplained = mean_and_variance(returns - values, count, reduce)

@@ -1,4 +1,4 @@
-"""Fisher matrices of a batch, and steps along the natural gradient that are taken whole or not at all."""
+"""Fisher matrices of a batch, and steps along the natural gradient that are undone unless accepted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pgfast.sampling.batch import Batch
 
 __all__ = [
     "METRICS",
-    "NOWHERE",
+    "NOT_FINITE",
     "NO_STEP",
     "Candidate",
     "FisherRows",
@@ -47,9 +47,9 @@ NO_STEP: Metrics = {"kl": 0.0, "step_size": 0.0, "expected_improvement": 0.0, "i
 
 @dataclass(frozen=True)
 class FisherRows:
-    """The rows that a Fisher matrix is the mean over: ``count`` of all workers.
+    """This worker's rows of a Fisher matrix, which is the mean over ``count`` rows of all workers.
 
-    A worker that has none of them holds one that does not count, since kernels take no empty arrays.
+    A worker without such rows (``is_empty``) holds one row that does not count, because kernels refuse empty arrays.
     """
 
     observations: Array
@@ -59,20 +59,20 @@ class FisherRows:
 
 
 def fisher_rows(batch: Batch, subsample: int, seed: int, update: int, reduce: Reduce) -> FisherRows:
-    """All rows of a batch, or one in ``subsample``, drawn by (seed, update) and kept in order."""
+    """Selects all rows of a batch, or one in ``subsample`` at random by (seed, update), in their order."""
     if subsample == 1:
         return FisherRows(batch.observations, batch.actions, not len(batch), reduce.sum(len(batch)))
     numbers, count = batch.numbering(reduce)
     rng = Rng.internal(seed, FISHER_ROWS)
     rng.position = update
     drawn = np.argsort(rng.uniform(count), kind="stable")[: -(-count // subsample)]
-    own = np.flatnonzero(np.isin(numbers, drawn))
-    rows = own if own.size else [0]
-    return FisherRows(batch.observations[rows], batch.actions[rows], not own.size, len(drawn))
+    indices = np.flatnonzero(np.isin(numbers, drawn))
+    rows = indices if indices.size else [0]
+    return FisherRows(batch.observations[rows], batch.actions[rows], not indices.size, len(drawn))
 
 
 def fisher_operator(policy: Policy, rows: FisherRows, reduce: Reduce) -> LinearMap:
-    """v -> F v, the exact Fisher information of the policy as a mean over the rows of all workers."""
+    """Returns the map v -> F v of the exact Fisher information of the policy, a mean over the rows of all workers."""
     if rows.is_empty:
         return lambda v: reduce.sum(np.zeros_like(v))
     operator = policy.fisher_operator(rows.observations, count=rows.count)
@@ -82,7 +82,7 @@ def fisher_operator(policy: Policy, rows: FisherRows, reduce: Reduce) -> LinearM
 
 
 def step_size(fisher: LinearMap, x: FloatArray, max_kl: float) -> float:
-    """:func:`pgfast.kernels.natural_step_size`; 0 if x'Fx is not positive and finite, where there is no step."""
+    """Returns :func:`pgfast.kernels.natural_step_size`, or 0, hence no step, if x'Fx is not positive and finite."""
     try:
         return natural_step_size(fisher, x, max_kl)
     except ValueError:
@@ -90,62 +90,62 @@ def step_size(fisher: LinearMap, x: FloatArray, max_kl: float) -> float:
 
 
 def scores(policy: Policy, rows: FisherRows) -> FloatArray:
-    """Rows s = grad log pi of the actions played; zero if this worker has no row."""
-    found = policy.scores(rows.observations, rows.actions)
-    return np.zeros_like(found) if rows.is_empty else found
+    """Returns the rows s = grad log pi of the sampled actions; zero if this worker has no row."""
+    result = policy.scores(rows.observations, rows.actions)
+    return np.zeros_like(result) if rows.is_empty else result
 
 
 def mean_square(scores: FloatArray, x: FloatArray, rows: FisherRows, reduce: Reduce) -> float:
-    """mean((s'x)^2) over the scores of all workers, which is x'Fx; no BLAS, as in :func:`dot`."""
-    along = np.einsum("bp,p->b", scores, x).astype(np.float64)
-    return reduce.sum(float(np.square(along).sum())) / rows.count
+    """Returns x'Fx = mean((s'x)^2) over the scores of all workers; without BLAS, as in :func:`dot`."""
+    projections = np.einsum("bp,p->b", scores, x).astype(np.float64)
+    return reduce.sum(float(np.square(projections).sum())) / rows.count
 
 
 def dot(a: FloatArray, b: FloatArray) -> float:
-    """a . b in float64; not by BLAS, which may add in another order on another number of threads."""
+    """Returns a . b in float64; without BLAS, whose order of additions may depend on the number of threads."""
     return float(np.multiply(a, b, dtype=np.float64).sum())
 
 
 def describe_solve(solved: ConjugateGradientResult, gradient: FloatArray) -> Metrics:
-    """The metrics of a solve with right-hand side -g."""
+    """Returns the metrics of a solve with right-hand side -g."""
     residual = solved.residual_norm / math.sqrt(dot(gradient, gradient))
     return {"cg_iterations": solved.iterations, "cg_residual": residual}
 
 
 class Candidate(NamedTuple):
-    """What new parameters do on the batch."""
+    """The loss and KL divergence of candidate parameters on the batch."""
 
     loss: float  # -mean(ratio A)
     kl: float  # mean KL(old, new)
 
     @property
     def is_finite(self) -> bool:
-        """Whether both are finite."""
+        """Whether loss and KL divergence are finite."""
         return bool(np.isfinite(self).all())
 
 
-NOWHERE = Candidate(math.nan, math.nan)
-"""Of parameters that are not finite."""
+NOT_FINITE = Candidate(math.nan, math.nan)
+"""The candidate of parameters or outputs that are not finite."""
 
 
 def evaluate(policy: Policy, old: Distribution[Any], batch: Batch, count: int, reduce: Reduce) -> Candidate:
-    """The surrogate loss of the present parameters, and their mean KL divergence from ``old``."""
+    """Evaluates the surrogate loss of the current parameters and their mean KL divergence from ``old``."""
     outputs = policy.network.forward(batch.observations)
     if not all(reduce.gather(bool(np.isfinite(outputs).all()))):
-        return NOWHERE
+        return NOT_FINITE
     new = policy.distribution_from(outputs)
     loss = reduce.sum(trpo_surrogate(new, old, batch.actions, batch.advantages, batch.valid, count=count))
     return Candidate(loss, mean(old.kl(new), batch, count, reduce))
 
 
 def describe_step(size: float, x: FloatArray, gradient: FloatArray, improvement: float, kl: float) -> Metrics:
-    """The metrics of a step of ``size`` along x that is taken."""
+    """Returns the metrics of an accepted step of ``size`` along x."""
     expected = -size * dot(gradient, x)
     return {"kl": kl, "step_size": size, "improvement": improvement, "expected_improvement": expected}
 
 
 class restored_unless_accepted:  # noqa: N801 - read as a statement: with restored_unless_accepted(theta, x) as step:
-    """A block that moves parameters along a direction: unless the step is accepted, every bit is restored at its end.
+    """A block that moves parameters along a direction and restores them bit for bit unless the step is accepted.
 
     An exception restores them, too.
     """
@@ -158,7 +158,7 @@ class restored_unless_accepted:  # noqa: N801 - read as a statement: with restor
         return self
 
     def to(self, size: float) -> bool:
-        """Moves the parameters to start + size direction; False if a number there is not finite."""
+        """Moves the parameters to start + size direction; returns False if they are not finite there."""
         with np.errstate(over="ignore"):
             self._parameters[:] = self._start + size * self._direction.astype(np.float64)
         return bool(np.isfinite(self._parameters).all())

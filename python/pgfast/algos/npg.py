@@ -1,4 +1,4 @@
-"""Natural policy gradient (Kakade, 2001), with the step from the KL radius (Rajeswaran et al., 2017)."""
+"""Natural policy gradient (Kakade, 2001), with a step size from the KL radius (Rajeswaran et al., 2017)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class NPGSettings(SecondOrderSettings):
     """Settings of NPG. The batch of one update is num_envs x n_steps, or whole episodes of at least that."""
 
     solver: Literal["cholesky", "woodbury", "cg"] = "cg"
-    """Explicit Fisher matrix of the sampled actions ("cholesky"), the same without forming it where rows are fewer than
-    parameters ("woodbury"), or exact products without any matrix ("cg")."""
+    """Solver of the linear system: with the explicit Fisher matrix of the sampled actions ("cholesky"), with the same
+    matrix without forming it ("woodbury", for fewer rows than parameters), or with exact Fisher products ("cg")."""
 
 
 class NPGLearner(Learner):
-    """Steps along the natural gradient, as far as a KL divergence of ``max_kl`` to second order."""
+    """Steps along the natural gradient to a KL divergence of ``max_kl``, to second order."""
 
     metrics: ClassVar[tuple[str, ...]] = natural.METRICS
     settings_type = NPGSettings
@@ -53,7 +53,7 @@ class NPGLearner(Learner):
         if count == 0:
             return {}
 
-        # g = -mean(A grad log pi), the gradient of the surrogate loss -mean(ratio A) where the ratio is 1
+        # g = -mean(A grad log pi), the gradient of the surrogate loss -mean(ratio A) at the old parameters (ratio 1)
         old = policy.distribution(batch.observations)
         loss, rows = losses.trpo_surrogate_gradient(old, old, batch.actions, batch.advantages, batch.valid, count=count)
         loss = reduce.sum(loss)
@@ -63,23 +63,23 @@ class NPGLearner(Learner):
 
         # x = (F + damping I)^-1 (-g), and the step along it whose KL divergence is max_kl to second order
         with NATURAL_GRADIENT:
-            chosen = natural.fisher_rows(batch, s.fisher_subsample, s.seed, rollout.update, reduce)
+            fisher_rows = natural.fisher_rows(batch, s.fisher_subsample, s.seed, rollout.update, reduce)
             if s.solver == "cg":
-                fisher = natural.fisher_operator(policy, chosen, reduce)
+                fisher = natural.fisher_operator(policy, fisher_rows, reduce)
                 solved = conjugate_gradient(fisher, -gradient, max_iterations=s.cg_iterations, damping=s.damping)
                 x = solved.solution
                 size = 0.0 if solved.status == "breakdown" else natural.step_size(fisher, x, s.max_kl)
             else:
-                scores = natural.scores(policy, chosen)
-                x = solve_explicitly(scores, -gradient, s, chosen.count, reduce)
-                curvature = natural.mean_square(scores, x, chosen, reduce)  # x'Fx = mean((s'x)^2)
+                scores = natural.scores(policy, fisher_rows)
+                x = solve_explicitly(scores, -gradient, s, fisher_rows.count, reduce)
+                curvature = natural.mean_square(scores, x, fisher_rows, reduce)  # x'Fx = mean((s'x)^2)
                 size = math.sqrt(2.0 * s.max_kl / curvature) if 0.0 < curvature < math.inf else 0.0
 
         metrics = {**advantages.describe(loss, old.entropy(), batch, count, reduce), **natural.NO_STEP}
         if s.solver == "cg" and size > 0.0:
             metrics |= natural.describe_solve(solved, gradient)
 
-        # The step is taken if the new policy is finite; its exact KL divergence is reported
+        # The step is accepted if the new policy is finite; the metrics report its exact KL divergence
         with natural.restored_unless_accepted(policy.parameters, x) as step:
             with LINE_SEARCH:
                 if size > 0.0 and step.to(size):
@@ -89,14 +89,14 @@ class NPGLearner(Learner):
                 metrics |= natural.describe_step(size, x, gradient, loss - new.loss, new.kl)
             self.value_function.fit(batch, reduce)
         self.failed_updates += has_gradient and not step.accepted
-        self.normalizers.statistics = statistics
+        self.normalizers.statistics = statistics  # last: an update that raises leaves no trace
         return {**metrics, "failed_updates": self.failed_updates}
 
 
 def solve_explicitly(
     scores: FloatArray, gradient: FloatArray, settings: NPGSettings, count: int, reduce: Reduce
 ) -> FloatArray:
-    """(F + damping I)^-1 g with F = mean(s s') over ``scores`` ``[B, P]``; zero if that is not positive definite."""
+    """Returns (F + damping I)^-1 g, F = mean(s s') over ``scores`` ``[B, P]``; zero if not positive definite."""
     try:
         if settings.solver == "cholesky":
             return natural_gradient(reduce.sum(fisher_matrix(scores, count=count)), gradient, settings.damping)

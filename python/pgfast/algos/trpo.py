@@ -9,6 +9,7 @@ from pgfast import losses
 from pgfast.algos import advantages, natural
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.kernels import conjugate_gradient
+from pgfast.learning.bounds import Count, ProperFraction
 from pgfast.learning.construction import make_policy, make_value_function
 from pgfast.learning.learner import Learner, require_finite_loss
 from pgfast.learning.settings import SecondOrderSettings
@@ -24,14 +25,14 @@ __all__ = ["TRPOLearner", "TRPOSettings"]
 class TRPOSettings(SecondOrderSettings):
     """Settings of TRPO. The batch of one update is num_envs x n_steps, or whole episodes of at least that."""
 
-    line_search_steps: int = 10
-    """Most candidates of the backtracking line search."""
-    backtrack_ratio: float = 0.8
-    """Each candidate's step relative to the one before."""
+    line_search_steps: Count = 10
+    """Largest number of candidates of the backtracking line search."""
+    backtrack_ratio: ProperFraction = 0.8
+    """Ratio of each candidate's step to the previous one."""
 
 
 class TRPOLearner(Learner):
-    """Steps to the edge of a trust region in KL divergence, as far as the surrogate improves there."""
+    """Steps toward the edge of a trust region in KL divergence, shortened until the surrogate improves."""
 
     metrics: ClassVar[tuple[str, ...]] = natural.METRICS
     settings_type = TRPOSettings
@@ -58,10 +59,11 @@ class TRPOLearner(Learner):
         gradient = reduce.sum(policy.gradient(batch.observations, batch.actions, rows))
         has_gradient = bool(gradient.any())
 
-        # Appendix C: x = F^-1 (-g) by conjugate gradients, and the longest step along x that the KL radius allows
+        # Appendix C: x = (F + damping I)^-1 (-g) by conjugate gradients, and the step along x whose KL divergence is
+        # max_kl to second order, the longest candidate
         with NATURAL_GRADIENT:
-            chosen = natural.fisher_rows(batch, s.fisher_subsample, s.seed, rollout.update, reduce)
-            fisher = natural.fisher_operator(policy, chosen, reduce)
+            fisher_rows = natural.fisher_rows(batch, s.fisher_subsample, s.seed, rollout.update, reduce)
+            fisher = natural.fisher_operator(policy, fisher_rows, reduce)
             solved = conjugate_gradient(fisher, -gradient, max_iterations=s.cg_iterations, damping=s.damping)
             x = solved.solution
             longest = 0.0 if solved.status == "breakdown" else natural.step_size(fisher, x, s.max_kl)
@@ -70,12 +72,12 @@ class TRPOLearner(Learner):
         if longest > 0.0:
             metrics |= {**natural.describe_solve(solved, gradient), "line_search_steps": s.line_search_steps}
 
-        # The line search backtracks until the surrogate improves inside the trust region
+        # Appendix C: the line search shortens the step until the surrogate improves within the trust region
         with natural.restored_unless_accepted(policy.parameters, x) as step:
             with LINE_SEARCH:
                 for tried in range(s.line_search_steps if longest > 0.0 else 0):
                     size = longest * s.backtrack_ratio**tried
-                    new = natural.evaluate(policy, old, batch, count, reduce) if step.to(size) else natural.NOWHERE
+                    new = natural.evaluate(policy, old, batch, count, reduce) if step.to(size) else natural.NOT_FINITE
                     if new.is_finite and new.loss < loss and new.kl <= s.max_kl:
                         step.accepted = True
                         metrics |= natural.describe_step(size, x, gradient, loss - new.loss, new.kl)
@@ -83,5 +85,5 @@ class TRPOLearner(Learner):
                         break
             self.value_function.fit(batch, reduce)
         self.failed_updates += has_gradient and not step.accepted
-        self.normalizers.statistics = statistics
+        self.normalizers.statistics = statistics  # last: an update that raises leaves no trace
         return {**metrics, "failed_updates": self.failed_updates}

@@ -11,9 +11,10 @@ from pgfast import losses
 from pgfast.algos import advantages
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.kernels import clip_by_global_norm
+from pgfast.learning.bounds import NotNegative, Positive
 from pgfast.learning.construction import learning_rate_at, make_optimizer, make_policy, make_value_function
 from pgfast.learning.learner import Learner, require_finite_loss
-from pgfast.learning.settings import OptimizerSettings, PolicySettings
+from pgfast.learning.settings import BaselineSettings, OptimizerSettings
 from pgfast.metrics import Metrics
 from pgfast.optim import Optimizer
 from pgfast.reduce import Reduce
@@ -24,15 +25,15 @@ __all__ = ["VPGLearner", "VPGSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VPGSettings(PolicySettings, OptimizerSettings):
+class VPGSettings(BaselineSettings, OptimizerSettings):
     """Settings of VPG. The batch of one update is num_envs x n_steps, or whole episodes of at least that."""
 
-    learning_rate: float = 1e-2
+    learning_rate: NotNegative = 1e-2
     """Step size of the optimizer."""
-    max_grad_norm: float | None = None
-    """Largest Euclidean norm of the gradient; a longer one is scaled down. None leaves it as it is."""
+    max_grad_norm: Positive | None = None
+    """Largest Euclidean norm of the gradient; a longer one is scaled down. None for no limit."""
     normalize_gradient: bool = False
-    """Scale every gradient to norm 1, so that the learning rate is the length of a step of plain SGD."""
+    """Scale every gradient to norm 1; the learning rate is then the length of a step of plain SGD."""
 
 
 class VPGLearner(Learner):
@@ -57,7 +58,8 @@ class VPGLearner(Learner):
         if count == 0:
             return {}
 
-        # grad J = mean(A grad log pi), as the gradient of the loss -mean(A log pi + entropy_coef H)
+        # Minimize -mean(A log pi + entropy_coef H); without the bonus its gradient is minus the policy gradient,
+        # -mean(A grad log pi)
         distribution = policy.distribution(batch.observations)
         log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
         loss, rows = losses.policy_gradient_gradient(
@@ -79,5 +81,5 @@ class VPGLearner(Learner):
         with restored_if_raised(policy, self.optimizer):
             self.optimizer.step(policy.parameters, gradient, learning_rate=learning_rate)
             self.value_function.fit(batch, reduce)
-        self.normalizers.statistics = statistics
+        self.normalizers.statistics = statistics  # last: an update that raises leaves no trace
         return {**metrics, "grad_norm": grad_norm, "learning_rate": learning_rate}

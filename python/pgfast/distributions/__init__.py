@@ -1,9 +1,10 @@
-"""Action distributions over rows.
+"""Action distributions, one for each row of a batch.
 
 - :class:`Categorical`: one choice of A, for Discrete spaces;
-- :class:`MultiCategorical`: several independent choices, for MultiDiscrete and, with sizes of 2, MultiBinary spaces;
-- :class:`DiagGaussian`: real numbers, independent of each other, for Box spaces;
-- :class:`Distribution`: the interface that they share.
+- :class:`MultiCategorical`: several independent choices, for MultiDiscrete spaces and, with sizes of 2, MultiBinary
+  spaces;
+- :class:`DiagGaussian`: independent real numbers, for Box spaces;
+- :class:`Distribution`: their common interface.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One choice per row, or several independent ones."""
+"""Categorical distributions: one choice per row, or several independent ones."""
 
 from __future__ import annotations
 
@@ -14,74 +14,99 @@ __all__ = ["Categorical", "MultiCategorical"]
 
 
 class _GroupedCategorical(Distribution[IntArray]):
-    """A choice in each group of the columns of ``logits``; ``sizes`` of None is one group, whose axis actions lack."""
+    """One choice per group of columns of ``logits``; ``sizes`` None is one group with actions ``[B]``."""
 
     logits: FloatArray
     sizes: tuple[int, ...] | None = None
 
     def log_prob(self, actions: IntArray) -> FloatArray:
-        """log p(actions) = sum_k log p_k(actions_k), ``[B]``, for int64 actions in the range of each group."""
+        """Returns log p(actions), ``[B]``.
+
+        log p(actions) = sum_k log p_k(actions_k)
+        """
         return core.categorical_log_prob(self.logits, self.sizes, actions)
 
     def entropy(self) -> FloatArray:
-        """H = -sum_k sum_a p_ka log p_ka, ``[B]``, in nats."""
+        """Returns the entropy, ``[B]``, in nats.
+
+        H = -sum_k sum_a p_ka log p_ka
+        """
         return core.categorical_entropy(self.logits, self.sizes)
 
     def kl(self, other: Self) -> FloatArray:
-        """KL(self, other) = sum_k sum_a p_ka (log p_ka - log q_ka), ``[B]``, in nats, never negative.
+        """Returns KL(self, other), ``[B]``, in nats, never negative; both must have the same sizes.
 
-        Sizes must be the same.
+        KL(p, q) = sum_k sum_a p_ka (log p_ka - log q_ka)
         """
         self._require_family("kl", "other", other)
         return core.categorical_kl(self.logits, self.sizes, other.logits)
 
     def likelihood_ratio(self, old: Self, actions: IntArray) -> FloatArray:
-        """p(actions) / p_old(actions), ``[B]``; the log-ratio is clamped to +-80 so that the ratio stays finite."""
         self._require_family("likelihood_ratio", "old", old)
         return core.categorical_likelihood_ratio(self.logits, self.sizes, old.logits, actions)
 
     def sample_at(self, seed: int, stream: int, environment: int, step: int) -> tuple[IntArray, FloatArray]:
-        """Actions and their log-probabilities ``[B]``, by the inverse CDF; group k takes the number of draw k."""
+        """Draws actions by the inverse CDF and returns them with their log-probabilities ``[B]``.
+
+        Row b uses the random numbers of (seed, stream, environment + b, step), group k that of draw k.
+        """
         return core.categorical_sample(self.logits, self.sizes, seed, stream, environment, step)
 
     def mode(self) -> IntArray:
-        """The most probable action of each group, int64; the first where several are."""
+        """Returns the most probable action of each group, int64; the first one in a tie."""
         return core.categorical_mode(self.logits, self.sizes)
 
     def gradient(
         self, actions: IntArray, weight_log_prob: FloatArray, weight_entropy: FloatArray | None = None
     ) -> tuple[FloatArray]:
-        """``(dlogits,)``: the gradient of sum_b weight_log_prob_b log p_b(actions_b) + weight_entropy_b H_b.
+        """Computes the gradient of weighted log-probabilities and entropies in the logits.
 
-        dlogits_a = weight_log_prob ([a = action] - p_a) - weight_entropy p_a (log p_a + H) in each group
+        f = sum_b weight_log_prob_b log p_b(actions_b) + weight_entropy_b H_b
+        df / dlogits_a = weight_log_prob ([a = action] - p_a) - weight_entropy p_a (log p_a + H) in each group
+
+        Args:
+            actions: of B rows.
+            weight_log_prob: ``[B]``, finite.
+            weight_entropy: ``[B]``, finite; None for zero.
+
+        Returns:
+            ``(dlogits,)``, of the shape of ``logits``.
         """
         return (core.categorical_gradient(self.logits, self.sizes, actions, weight_log_prob, weight_entropy),)
 
 
 class Categorical(_GroupedCategorical):
-    """A categorical distribution for each row of ``logits`` ``[B, A]``: p = softmax(logits).
+    """A categorical distribution for each row: p = softmax(logits).
 
-    Actions are ``[B]`` int64 in [0, A). Logits up to 1e38 either way are exact, in float32 too; beyond, a
+    Actions are ``[B]`` int64 in [0, A). Logits in [-1e38, 1e38] are exact, in float32 too. Beyond that range, a
     log-probability may be -inf and a KL divergence +inf. An action whose probability underflows to 0 adds nothing to
     entropy, KL divergence and their gradients, and is never drawn.
+
+    Args:
+        logits: ``[B, A]``, kept without a copy.
     """
 
     def __init__(self, logits: FloatArray) -> None:
         self.logits = logits
 
     def probabilities(self) -> FloatArray:
-        """p, ``[B, A]``."""
+        """Returns p, ``[B, A]``."""
         return core.categorical_probabilities(self.logits)
 
 
 class MultiCategorical(_GroupedCategorical):
-    """K independent categorical distributions for each row of ``logits`` ``[B, sum(sizes)]``.
+    """K independent categorical distributions for each row.
 
-    ``sizes``, K ints of at least 1, say how many columns belong to each, in order. Actions are ``[B, K]`` int64, column
-    k in [0, sizes[k]). Log-probability, entropy and KL divergence are sums over the K groups. A MultiBinary space has
-    sizes of 2: the action is 1 with probability sigmoid(l_1 - l_0).
+    Actions are ``[B, K]`` int64, column k in [0, sizes[k]). Log-probability, entropy and KL divergence are sums over
+    the K groups. A MultiBinary space has sizes of 2: the action is 1 with probability sigmoid(l_1 - l_0). Extreme
+    logits behave as in :class:`Categorical`, group by group.
 
-    Extremes are those of :class:`Categorical`, group by group. Raises ``TypeError`` if a size is not an int.
+    Args:
+        logits: ``[B, sum(sizes)]``, the columns of the groups in order; kept without a copy.
+        sizes: K ints of at least 1, the number of columns of each group.
+
+    Raises:
+        TypeError: if a size is not an int.
     """
 
     sizes: tuple[int, ...]

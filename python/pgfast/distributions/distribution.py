@@ -1,4 +1,4 @@
-"""The interface that the distributions share."""
+"""The common interface of the distributions."""
 
 from __future__ import annotations
 
@@ -16,62 +16,83 @@ Actions = TypeVar("Actions", bound=Array)
 class Distribution(ABC, Generic[Actions]):
     """A distribution of actions for each of B rows, all of one family.
 
-    Parameters are float32 or float64, finite and C-contiguous, and are looked at by the methods, not before. Results
-    have their dtype and one number per row, ``[B]``; each is a new array. A result is infinite where its value lies
-    outside the range of the dtype, and never NaN. Methods raise ``TypeError`` (dtype, another family) or ``ValueError``
-    (shape, layout, range, a number that is not finite) as :mod:`pgfast.kernels` does.
+    Parameters are float32 or float64, finite and C-contiguous. The methods check them; the constructor does not.
+    Results are new arrays of the parameters' dtype, with one number per row, ``[B]``, unless stated otherwise. A result
+    is infinite if its value lies outside the range of the dtype; it is never NaN.
+
+    Every method raises ``TypeError`` if a dtype is wrong or the families differ, and ``ValueError`` if a shape or
+    layout is wrong, a number is not finite, or an action is out of range.
     """
 
     @abstractmethod
     def log_prob(self, actions: Actions) -> FloatArray:
-        """log p(actions), ``[B]``."""
+        """Returns log p(actions), ``[B]``."""
 
     @abstractmethod
     def entropy(self) -> FloatArray:
-        """H, ``[B]``, in nats."""
+        """Returns the entropy H, ``[B]``, in nats."""
 
     @abstractmethod
     def kl(self, other: Self) -> FloatArray:
-        """KL(self, other), ``[B]``, in nats, never negative."""
+        """Returns KL(self, other), ``[B]``, in nats, never negative."""
 
     @abstractmethod
     def likelihood_ratio(self, old: Self, actions: Actions) -> FloatArray:
-        """p(actions) / p_old(actions), ``[B]``.
+        """Returns p(actions) / p_old(actions), ``[B]``.
 
-        The log-ratio is clamped to +-80, so that the ratio is finite and positive in either dtype. Where both
-        log-probabilities are infinite alike, it is 1.
+        The log-ratio is clamped to [-80, 80], which keeps the ratio finite and positive in either dtype. If both
+        log-probabilities are the same infinity, the ratio is 1.
         """
 
     def sample(self, rng: int | Rng) -> Actions:
-        """Actions; row b draws its own numbers from ``rng`` (a seed, or a generator that advances by one position)."""
+        """Draws an action for each row.
+
+        Args:
+            rng: a seed, or a generator, which advances by one position. Every row draws different numbers.
+        """
         return self.sample_with_log_prob(rng)[0]
 
     def sample_with_log_prob(self, rng: int | Rng) -> tuple[Actions, FloatArray]:
-        """:meth:`sample`, and the log-probability ``[B]`` of what was drawn."""
+        """Returns the actions of :meth:`sample` and their log-probabilities ``[B]``."""
         return self.sample_at(*as_rng(rng).next_key())
 
     @abstractmethod
     def sample_at(self, seed: int, stream: int, environment: int, step: int) -> tuple[Actions, FloatArray]:
-        """Actions and their log-probabilities; row b draws with (seed, stream, environment + b, step).
+        """Draws actions with the random numbers of a key; row b uses (seed, stream, environment + b, step).
 
-        ``seed`` has 64 bits, ``stream`` 16 (those of ``pgfast._streams``), ``environment`` 32, ``step`` 48.
+        Args:
+            seed: of 64 bits.
+            stream: of 16 bits, one of ``pgfast._streams``.
+            environment: of 32 bits.
+            step: of 48 bits.
+
+        Returns:
+            The actions and their log-probabilities ``[B]``.
         """
 
     @abstractmethod
     def mode(self) -> Actions:
-        """The most probable actions."""
+        """Returns the most probable action of each row."""
 
     @abstractmethod
     def gradient(
         self, actions: Actions, weight_log_prob: FloatArray, weight_entropy: FloatArray | None = None
     ) -> tuple[FloatArray, ...]:
-        """Gradient of sum_b weight_log_prob_b log p_b(actions_b) + weight_entropy_b H_b at the parameters.
+        """Computes the gradient of weighted log-probabilities and entropies in the parameters.
 
-        Weights are ``[B]`` and finite; None for the second is zero. One array for each parameter, of its shape.
+        f = sum_b weight_log_prob_b log p_b(actions_b) + weight_entropy_b H_b
+
+        Args:
+            actions: of B rows.
+            weight_log_prob: ``[B]``, finite.
+            weight_entropy: ``[B]``, finite; None for zero.
+
+        Returns:
+            The gradient of f in each parameter array, of its shape.
         """
 
     def _require_family(self, method: str, name: str, other: Distribution[Any]) -> None:
-        """Another family, which has other parameters, is a TypeError."""
+        """Raises ``TypeError`` unless ``other`` is of the same family."""
         family = type(self)
         if not isinstance(other, family):
             raise TypeError(

@@ -1,4 +1,4 @@
-"""Environments: how they are made, seeded and stepped. Importing this registers ``pgfast/Point-v0``."""
+"""Environments: making, seeding and stepping them."""
 
 from pgfast.envs.atari import AtariVecEnv
 from pgfast.envs.make import make_vec

@@ -1,8 +1,8 @@
 """Atari 2600 games on ale-py's native vector environment, under the protocol of the published results.
 
-Up to 30 no-ops after a reset, four frames per step with the maximum of the last two, 84 x 84 grey, four frames stacked.
-A lost life ends the episode that is learned from, but not the game; where the game has a FIRE button, the step after a
-lost life presses it. Rewards are clipped to their sign for learning; scores are reported raw.
+Up to 30 no-ops after a reset, four frames per step with the maximum of the last two, 84 x 84 gray, four frames stacked.
+A lost life ends the episode of learning but not the game. In games with a FIRE button, the step after a lost life
+presses it. Rewards are clipped to their sign for learning; returns are reported raw.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def import_ale() -> Any:
 
 
 def register_atari() -> bool:
-    """Registers ale-py's environments with Gymnasium; False where ale-py is not installed."""
+    """Registers ale-py's environments with Gymnasium; returns False if ale-py is not installed."""
     try:
         gymnasium.register_envs(import_ale())
     except ImportError:
@@ -41,25 +41,46 @@ def register_atari() -> bool:
 
 
 def is_atari(spec: EnvSpec) -> bool:
-    """True for an environment of ale-py."""
+    """Whether ale-py makes the environment."""
     return spec.entry_point == _ENTRY_POINT
 
 
 @dataclass(frozen=True)
 class AtariGame:
-    """What an Atari id says about the game."""
+    """The settings that an Atari id stands for."""
 
     rom: str
     repeat_action_probability: float
     full_action_space: bool
     max_num_frames_per_episode: int
 
+    def make_emulators(self, num_envs: int, **preprocessing: Any) -> Any:
+        """Returns ale-py's vector environment of this game, with raw rewards."""
+        return import_ale().AtariVectorEnv(
+            self.rom,
+            num_envs,
+            repeat_action_probability=self.repeat_action_probability,
+            full_action_space=self.full_action_space,
+            max_num_frames_per_episode=self.max_num_frames_per_episode,
+            reward_clipping=False,
+            **preprocessing,
+        )
+
+    def screen_size(self) -> tuple[int, int]:
+        """(height, width) of the console's frames in pixels."""
+        ale_py = import_ale()
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+        ale = ale_py.ALEInterface()
+        ale.loadROM(ale_py.roms.get_rom_path(self.rom))
+        height, width = ale.getScreenDims()
+        return height, width
+
 
 def atari_game(spec: EnvSpec) -> AtariGame:
-    """The game behind a registered id.
+    """Returns the game of a registered id.
 
-    Raises ``ValueError`` for an id whose definition the vector environment cannot keep: a random frame skip, or RAM
-    observations.
+    Raises:
+        ValueError: for an id that the vector environment cannot represent: a random frame skip, or RAM observations.
     """
     kwargs = spec.kwargs
     if kwargs.get("frameskip") not in (1, 4):
@@ -80,50 +101,44 @@ def atari_game(spec: EnvSpec) -> AtariGame:
 class AtariVecEnv(VectorEnv[Array, Array, Array]):
     """``num_envs`` copies of an Atari game as a Gymnasium vector environment (autoreset on the next step).
 
-    ``step`` gives observations ``[N, 4, 84, 84]`` uint8, rewards clipped to their sign, ``terminated`` on every lost
-    life, ``truncated`` at the frame limit, and in ``infos``, ``[N]`` each: ``score`` (the raw reward), ``valid`` (False
-    where the action given was not the one played: a reset or a forced FIRE), ``reset`` (True where the step only reset
-    the game), ``game_over`` and ``lives``.
+    ``step`` returns observations ``[N, 4, 84, 84]`` uint8, rewards clipped to their sign, ``terminated`` on every lost
+    life, ``truncated`` at the frame limit, and in ``infos``, ``[N]`` each: ``raw_reward``, ``valid`` (False for a reset
+    or a forced FIRE, which ignore the action given), ``reset`` (True if the step only reset the game), ``game_over``,
+    ``lives`` and ``episode_frame_number`` (frames since the game's start, no-ops included).
 
-    An action out of range raises ``ValueError`` before it reaches an emulator (which would hang).
+    An action out of range raises ``ValueError`` before it reaches an emulator, which would hang.
 
-    Emulation runs on ``num_threads`` threads; results do not depend on it.
+    Emulators run on ``num_threads`` threads; results do not depend on the number.
     """
 
     def __init__(self, game: AtariGame, num_envs: int, *, num_threads: int) -> None:
         ale_py = import_ale()
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reports": ("score", "valid", "reset", "game_over")}
+        reports = ("raw_reward", "valid", "reset", "game_over")
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reports": reports}
         self.num_envs = num_envs
         self.game = game
-        self._emulator: Any = ale_py.AtariVectorEnv(
-            game.rom,
-            num_envs,
-            num_threads=min(num_threads, num_envs),
-            repeat_action_probability=game.repeat_action_probability,
-            full_action_space=game.full_action_space,
-            max_num_frames_per_episode=game.max_num_frames_per_episode,
-            life_loss_info=True,
-            reward_clipping=False,
-        )
+        self._emulator = game.make_emulators(num_envs, num_threads=min(num_threads, num_envs), life_loss_info=True)
         self.single_observation_space = self._emulator.single_observation_space
         self.single_action_space = self._emulator.single_action_space
         self.observation_space = self._emulator.observation_space
         self.action_space = self._emulator.action_space
         actions = list(self._emulator.ale.get_action_set())
-        self._fire_action = actions.index(ale_py.Action.FIRE) if ale_py.Action.FIRE in actions else None
+        self.fire_action = actions.index(ale_py.Action.FIRE) if ale_py.Action.FIRE in actions else None
         self._num_actions = len(actions)
-        # What the protocol remembers of the last step.
-        self._over = np.zeros(num_envs, np.bool_)  # it ended the game: the next one resets
-        self._fire = np.zeros(num_envs, np.bool_)  # it lost a life: the next one presses FIRE
-        self._last_frame = np.zeros(num_envs, np.int64)  # of the game, reset included: there it is at its limit
+        self._over = np.zeros(num_envs, np.bool_)  # the last step ended the game: the next one resets
+        self._fire = np.zeros(num_envs, np.bool_)  # the last step lost a life: the next one presses FIRE
+        self._last_frame = np.zeros(num_envs, np.int64)  # frame number at which the game reaches its limit
 
     def reset(
         self, *, seed: int | list[int] | Array | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
-        """Starts new games. ``seed``: one per environment, or an int for seed, seed + 1, ...; None goes on with the
-        emulators' random numbers."""
+        """Starts new games.
+
+        ``seed`` is one per environment, or an int for seed, seed + 1, ...; None continues the emulators' random
+        numbers. There are no options.
+        """
         if options:
             raise ValueError(f"AtariVecEnv.reset: options are not supported, got {sorted(options)}")
         if isinstance(seed, (int, np.integer)):
@@ -139,7 +154,7 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
         return observations, {key: info[key] for key in ("lives", "episode_frame_number")}
 
     def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
-        """One step of every environment, with ``actions`` ``[N]`` integers."""
+        """Takes ``actions`` ``[N]``, integers."""
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
             raise ValueError(
@@ -148,26 +163,33 @@ class AtariVecEnv(VectorEnv[Array, Array, Array]):
             )
         if ((actions < 0) | (actions >= self._num_actions)).any():
             raise ValueError(f"AtariVecEnv: actions must be in [0, {self._num_actions}), got {actions.tolist()}")
-        if self._fire_action is not None:
-            actions = np.where(self._fire, self._fire_action, actions)
+        if self.fire_action is not None:
+            actions = np.where(self._fire, self.fire_action, actions)
         self._emulator.send(actions.astype(np.int64, copy=False))
-        observations, scores, terminated, truncated, info = self._emulator.recv()
+        observations, raw_rewards, terminated, truncated, info = self._emulator.recv()
         reset, forced = self._over, self._fire
-        played = ~reset
-        terminated = terminated & played
-        truncated = truncated & played
-        # A life lost on the very step that reaches the frame limit hides the truncation, but the game is over.
+        stepped = ~reset
+        terminated = terminated & stepped
+        truncated = truncated & stepped
+        # A life lost on the step that reaches the frame limit hides the truncation, but the game is over.
         frames = info["episode_frame_number"]
         np.copyto(self._last_frame, frames + self.game.max_num_frames_per_episode, where=reset)
-        at_limit = played & (frames >= self._last_frame)
-        # In Pong `lives` is 0 all game long: only together with the flag does it say that the game is over.
+        at_limit = stepped & (frames >= self._last_frame)
+        # In Pong `lives` is always 0, so it marks the end of a game only together with the flag.
         over = truncated | at_limit | (terminated & (info["lives"] == 0))
         self._over = over
-        self._fire = terminated & ~over if self._fire_action is not None else np.zeros_like(over)
-        scores = np.multiply(scores, played, dtype=np.float64)
-        infos = {"score": scores, "valid": played & ~forced, "reset": reset, "game_over": over, "lives": info["lives"]}
-        return observations, np.sign(scores), terminated, truncated, infos
+        self._fire = terminated & ~over if self.fire_action is not None else np.zeros_like(over)
+        raw_rewards = np.multiply(raw_rewards, stepped, dtype=np.float64)
+        infos = {
+            "raw_reward": raw_rewards,
+            "valid": stepped & ~forced,
+            "reset": reset,
+            "game_over": over,
+            "lives": info["lives"],
+            "episode_frame_number": frames,
+        }
+        return observations, np.sign(raw_rewards), terminated, truncated, infos
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Frees the emulators; ale-py's own close() keeps them and their threads."""
+        """Frees the emulators; ale-py's close() keeps them and their threads."""
         self._emulator = None

@@ -1,4 +1,4 @@
-"""Environments that fail, and which of them it was."""
+"""Failures of environments, with the number of the environment that failed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pgfast._typing import Array
 __all__ = ["EnvironmentFailure", "explain", "require_shapes"]
 
 
-class EnvironmentFailure(RuntimeError):  # noqa: N818 - it is the environment's error, this is the news of it
-    """An environment raised, died, hung or gave what its spaces do not have. ``environment`` is None if unknown."""
+class EnvironmentFailure(RuntimeError):  # noqa: N818 - the error is the environment's
+    """An environment raised, died, hung or left its spaces. ``environment`` is its number, None if unknown."""
 
     def __init__(self, environment: int | None, step: int, cause: str) -> None:
         super().__init__(environment, step, cause)
@@ -28,22 +28,22 @@ class EnvironmentFailure(RuntimeError):  # noqa: N818 - it is the environment's 
 
 
 def explain(error: Exception, env: VectorEnv[Any, Any, Any], step: int) -> EnvironmentFailure:
-    """What a vector environment raised, with the number of the one it came from where that can be told."""
+    """Wraps an error of a vector environment, with the number of the environment that raised it if known."""
     return EnvironmentFailure(_culprit(error, env), step, f"{type(error).__name__}: {error}")
 
 
 def require_shapes(env: VectorEnv[Any, Any, Any], step: int, observations: Any, **rows: Any) -> None:
-    """Raises :class:`EnvironmentFailure` unless each is ``[N, ...]`` as the spaces say; ``rows`` are ``[N]`` each."""
-    wanted = (env.num_envs, *(env.single_observation_space.shape or ()))
-    if np.shape(observations) != wanted:
-        raise EnvironmentFailure(None, step, f"observations have shape {np.shape(observations)}, not {wanted}")
+    """Raises :class:`EnvironmentFailure` unless observations fit their space and ``rows`` are ``[N]`` each."""
+    expected = (env.num_envs, *(env.single_observation_space.shape or ()))
+    if np.shape(observations) != expected:
+        raise EnvironmentFailure(None, step, f"observations have shape {np.shape(observations)}, not {expected}")
     for name, values in rows.items():
         if np.shape(values) != (env.num_envs,):
             raise EnvironmentFailure(None, step, f"{name} has shape {np.shape(values)}, not ({env.num_envs},)")
 
 
 def _culprit(error: Exception, env: VectorEnv[Any, Any, Any]) -> int | None:
-    """Gymnasium does not say which environment raised; its loop over them knows, and what they gave last."""
+    """Finds the environment, which Gymnasium does not name: in the frames of its loop, or by an unexpected shape."""
     inner = env.unwrapped
     if not isinstance(inner, SyncVectorEnv):
         return None

@@ -34,10 +34,9 @@ AnyVectorEnv: TypeAlias = VectorEnv[Any, Any, Any]
 
 
 def env_spec(env_id: str) -> EnvSpec:
-    """The registered definition of an id.
+    """Returns the registered definition of an id.
 
-    An id names a registered environment and nothing else: the form ``module:Env-v0``, which imports the module, is
-    refused. Raises ``ValueError``.
+    Raises ``ValueError`` for an unknown id, and for the form ``module:Env-v0``, which would import the module.
     """
     if not re.fullmatch(r"[\w/.-]+", env_id):
         raise ValueError(f'"{env_id}" is not an environment id: letters, digits, "_", "/", "." and "-" only')
@@ -51,7 +50,7 @@ def env_spec(env_id: str) -> EnvSpec:
 
 
 def require_vectorization(env_id: str, vectorization: Vectorization) -> None:
-    """Raises ``ValueError`` where an id's environments cannot be made a vector in this way."""
+    """Raises ``ValueError`` if an id does not support this vectorization."""
     if vectorization != "auto" and is_atari(env_spec(env_id)):
         raise ValueError(f'{env_id} runs on its native vector environment; vectorization must be "auto"')
 
@@ -67,22 +66,23 @@ def make_vec(
     max_env_restarts: int = 0,
     generation: int = 0,
 ) -> AnyVectorEnv:
-    """A Gymnasium vector environment of ``num_envs`` copies, whose first ``reset()`` is seeded.
+    """Makes a Gymnasium vector environment of ``num_envs`` copies, whose first ``reset()`` is seeded.
 
-    Atari ids give :class:`AtariVecEnv`; an id with a native vector environment gives that one; all others Gymnasium's
-    ``SyncVectorEnv``, or with ``vectorization="async"`` one process per environment, see
-    :class:`~pgfast.envs.workers.WorkerVectorEnv`.
+    For an Atari id this is an :class:`AtariVecEnv`; for an id with a native vector environment, that one; for any other
+    id, Gymnasium's ``SyncVectorEnv``. With ``vectorization="async"`` it is a
+    :class:`~pgfast.envs.workers.WorkerVectorEnv`, one process per environment.
 
     Args:
         env_id: a registered id, such as "CartPole-v1" or "BreakoutNoFrameskip-v4".
         num_envs: at least 1.
-        seed: the environments' own seeds are hashed from it; the first ``reset()`` uses them if it is given none.
+        seed: one seed per environment is hashed from it; the first ``reset()`` uses these unless it is given others.
         num_threads: threads of an Atari emulator; None for as many as the kernels use.
         env_timeout, max_env_restarts: for "async", the seconds that a step or a reset may take, and how many workers
             may be replaced.
-        generation: tells apart environments made anew in the course of one run.
+        generation: distinguishes the sets of environments that one run makes.
 
-    Raises ``ValueError`` (unknown id, an id that cannot be represented, a number out of range).
+    Raises:
+        ValueError: for an unknown id, an id that cannot be represented, or a number out of range.
     """
     options = EnvironmentOptions(
         num_threads=num_threads, vectorization=vectorization, env_timeout=env_timeout, max_env_restarts=max_env_restarts
@@ -91,7 +91,7 @@ def make_vec(
     env = make_from_id(env_id, num_envs, options)
 
     def first_reset(*, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        del env.reset  # from now on the class's own
+        del env.reset  # restores the method of the class
         if seed is None:
             return reset_with_seeds(env, seeds, options=options)
         return env.reset(seed=seed, options=options)
@@ -101,7 +101,7 @@ def make_vec(
 
 
 def make_from_id(env_id: str, num_envs: int, options: EnvironmentOptions) -> AnyVectorEnv:
-    """The environments of :func:`make_vec`, to be reset with seeds. Raises as it does."""
+    """Makes the environments of :func:`make_vec`, to be reset with seeds. Raises as it does."""
     num_threads = options.num_threads
     if num_envs < 1:
         raise ValueError(f"make_vec: num_envs must be at least 1, got {num_envs}")
@@ -113,9 +113,9 @@ def make_from_id(env_id: str, num_envs: int, options: EnvironmentOptions) -> Any
         return AtariVecEnv(atari_game(spec), num_envs, num_threads=num_threads or core.num_threads())
     if options.vectorization == "async":
         return make_from_factory(partial(_make_one, env_id), num_envs, options)
-    # Gymnasium's JAX environments are registered as phys2d/ and need jax; ask for them through a VectorEnv of your own.
-    has_own = spec.vector_entry_point is not None and not spec.id.startswith(("phys2d/", "tabular/"))
-    mode = "vector_entry_point" if has_own and options.vectorization == "auto" else "sync"
+    # Gymnasium's JAX environments, phys2d/ and tabular/, need jax; users can pass them as a VectorEnv.
+    has_native = spec.vector_entry_point is not None and not spec.id.startswith(("phys2d/", "tabular/"))
+    mode = "vector_entry_point" if has_native and options.vectorization == "auto" else "sync"
     with _older_versions_welcome():
         return gymnasium.make_vec(env_id, num_envs=num_envs, vectorization_mode=mode)
 
@@ -123,7 +123,7 @@ def make_from_id(env_id: str, num_envs: int, options: EnvironmentOptions) -> Any
 def make_from_factory(
     factory: Callable[[], gymnasium.Env[Any, Any]], num_envs: int, options: EnvironmentOptions
 ) -> AnyVectorEnv:
-    """The same from a function that makes one environment."""
+    """Makes a vector environment from a function that makes one environment."""
     if options.vectorization == "async":
         return WorkerVectorEnv(factory, num_envs, timeout=options.env_timeout, max_restarts=options.max_env_restarts)
     env = SyncVectorEnv([factory] * num_envs)
@@ -135,7 +135,7 @@ def make_from_factory(
 
 
 def reset_with_seeds(env: AnyVectorEnv, seeds: list[int], **options: Any) -> tuple[Any, dict[str, Any]]:
-    """Resets with one seed per environment, in the form that the class takes."""
+    """Resets with one seed per environment, or with the first seed if the class is not known to take a list."""
     if isinstance(env.unwrapped, (AtariVecEnv, PointVectorEnv, SyncVectorEnv, AsyncVectorEnv, WorkerVectorEnv)):
         return env.reset(seed=seeds, **options)  # type: ignore[arg-type]
     try:

@@ -1,7 +1,7 @@
-"""Observations and rewards brought to a scale that networks learn from, by running statistics.
+"""Normalization of observations and rewards by running statistics.
 
-Statistics are frozen while a rollout is collected and include its valid rows afterwards. They are part of an agent:
-saved with it, and frozen when it is evaluated.
+Statistics are frozen while a rollout is collected and include its valid rows afterwards. They belong to the agent: they
+are saved with it, and frozen when it is evaluated.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pgfast.kernels import discounted_returns
 from pgfast.reduce import Reduce
 from pgfast.state import Tree, require_same_shape
 
-__all__ = ["Moments", "Normalizers", "Played", "Statistics"]
+__all__ = ["Moments", "Normalizers", "RolloutArrays", "Statistics"]
 
 _CLIP = 10.0  # standard deviations; values beyond are clipped
 _EPSILON = 1e-8
 
 
-class Played(Protocol):
-    """The part of a rollout that statistics are of: arrays ``[T, N]``, and ``[T + 1, N, ...]`` observations."""
+class RolloutArrays(Protocol):
+    """The arrays of a rollout that statistics are computed from, ``[T, N]``; observations ``[T + 1, N, ...]``."""
 
     raw_observations: Array
     rewards: FloatArray
@@ -36,21 +36,21 @@ class Played(Protocol):
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and variance (ddof 0) of ``count`` rows, float64 ``[*shape]``; 0 and 1 of none."""
+    """Mean and variance (ddof 0) of ``count`` rows, float64 ``[*shape]``; 0 and 1 if there are no rows."""
 
     count: int
     mean: NDArray[np.float64]
     variance: NDArray[np.float64]
 
     @classmethod
-    def of_nothing(cls, shape: tuple[int, ...]) -> Moments:
+    def empty(cls, shape: tuple[int, ...]) -> Moments:
         """The moments of no rows."""
         return cls(0, np.zeros(shape), np.ones(shape))
 
     def including(self, rows: Array, reduce: Reduce) -> Moments:
-        """The moments of these rows and of ``rows`` ``[B, *shape]`` of every worker; B may be 0.
+        """Returns the moments that also include ``rows`` ``[B, *shape]`` of every worker; B may be 0.
 
-        Source: Chan, Golub and LeVeque (1983), equation 1.5b, the update of pairs of sets.
+        Source: Chan, Golub and LeVeque (1983), equation 1.5b.
         """
         added = reduce.sum(len(rows))
         if added == 0:
@@ -70,7 +70,7 @@ class Moments:
         return {"count": np.array([self.count], np.int64), "mean": self.mean, "variance": self.variance}
 
     def loaded(self, tree: Tree) -> Moments:
-        """The moments of a :meth:`state`, which must have this shape. Raises ``KeyError`` or ``ValueError``."""
+        """Returns the moments of a :meth:`state` of this shape. Raises ``KeyError`` or ``ValueError``."""
         count, mean, variance = tree["count"], tree["mean"], tree["variance"]
         require_same_shape("running moments", mean, self.mean)
         require_same_shape("running moments", variance, self.variance)
@@ -83,8 +83,8 @@ class Moments:
 class Statistics:
     """The statistics that scale observations and rewards; None for those that are not scaled.
 
-    ``rewards`` are the moments of the discounted return up to each step; ``running`` ``[N]`` is that of the episodes
-    that are open, by environment.
+    ``rewards`` are the moments of the discounted return up to each step. ``running`` ``[N]`` is this return for the
+    open episode of each environment.
     """
 
     observations: Moments | None
@@ -92,9 +92,9 @@ class Statistics:
     running: FloatArray
 
     def scale_rewards(self, rewards: FloatArray) -> FloatArray:
-        """r / sqrt(Var(G) + 1e-8), clipped to +-10, in the dtype of those given; or the rewards themselves.
+        """r / sqrt(Var(G) + 1e-8), clipped to +-10, in the dtype of ``rewards``; or ``rewards`` if not normalized.
 
-        The mean is kept: a shift of rewards would change what is worth doing.
+        The mean is kept: a shift of rewards would change the optimal policy.
         """
         if self.rewards is None:
             return rewards
@@ -105,8 +105,8 @@ class Statistics:
 class Normalizers:
     """The normalizers of an agent, for observations ``[*observation_shape]`` and for the rewards of N environments.
 
-    ``observes`` says whether observations are normalized. ``statistics`` is what they scale by. An update computes
-    those that include its rollout with :meth:`after`, and assigns them when it has succeeded.
+    ``observes`` is whether observations are normalized. ``statistics`` are the current ones. An update computes the
+    statistics that include its rollout with :meth:`after`, and assigns them when it has succeeded.
     """
 
     def __init__(
@@ -115,15 +115,15 @@ class Normalizers:
         self._discount = discount
         self.observes = observations
         self.statistics = Statistics(
-            Moments.of_nothing(observation_shape) if observations else None,
-            Moments.of_nothing((1,)) if rewards else None,
+            Moments.empty(observation_shape) if observations else None,
+            Moments.empty((1,)) if rewards else None,
             np.zeros(num_envs),
         )
 
     def normalize_observations(self, observations: FloatArray) -> FloatArray:
         """(x - mean) / sqrt(variance + 1e-8), clipped to +-10, entry by entry, for ``[B, *observation_shape]``.
 
-        Returns the dtype of those given; the observations themselves if there are no statistics of any.
+        Returns the dtype of ``observations``, or ``observations`` if there are no statistics yet.
         """
         moments = self.statistics.observations
         if moments is None or moments.count == 0:
@@ -131,10 +131,10 @@ class Normalizers:
         scaled = (observations - moments.mean) / np.sqrt(moments.variance + _EPSILON)
         return _clipped(scaled, observations)
 
-    def after(self, rollout: Played, reduce: Reduce) -> Statistics:
-        """The statistics that include the valid rows of a rollout of every worker.
+    def after(self, rollout: RolloutArrays, reduce: Reduce) -> Statistics:
+        """Returns the statistics that include the valid rows of every worker's rollout.
 
-        Returns of rewards run as G_t = r_t + discount G_{t-1}, from 0 at the start of every episode.
+        The return up to a step is G_t = r_t + discount G_{t-1}, from 0 at the start of every episode.
         """
         now = self.statistics
         observations, rewards, running = now.observations, now.rewards, now.running
@@ -142,7 +142,7 @@ class Normalizers:
             observations = observations.including(rollout.raw_observations[:-1][rollout.valid], reduce)
         if rewards is not None:
             ends = rollout.terminated | rollout.truncated
-            # The recursion of R_t = r_t + discount R_{t+1}, from the last step to the first.
+            # The kernel computes R_t = r_t + discount R_{t+1}, so time is reversed.
             backwards = np.ascontiguousarray(rollout.rewards[::-1], np.float64)
             ended_before = np.concatenate([ends[:-1][::-1], np.zeros_like(ends[:1])])
             returns = discounted_returns(backwards, ended_before, running, self._discount)[::-1]
@@ -151,15 +151,15 @@ class Normalizers:
         return Statistics(observations, rewards, running)
 
     def restart(self) -> None:
-        """Takes in that the environments start anew."""
+        """Sets the running returns to 0, because all environments start new episodes."""
         self.statistics = replace(self.statistics, running=np.zeros_like(self.statistics.running))
 
     def state(self) -> Tree:
-        """The moments of ``observations`` and of ``rewards``, if these are normalized."""
+        """The moments of ``observations`` and of ``rewards``, if normalized."""
         return {kind: moments.state() for kind, moments in self._moments().items() if moments is not None}
 
     def load_state(self, tree: Tree) -> None:
-        """Open episodes are left out. Raises ``KeyError`` or ``ValueError`` if the tree does not fit."""
+        """Loads all but the running returns. Raises ``KeyError`` or ``ValueError`` if the tree does not fit."""
         loaded: dict[str, Moments | None] = {}
         for kind, moments in self._moments().items():
             given: Mapping[str, Any] = tree.get(kind, {})

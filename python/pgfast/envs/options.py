@@ -1,4 +1,4 @@
-"""How vector environments are made."""
+"""Options for making vector environments."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Vectorization: TypeAlias = Literal["auto", "sync", "async"]
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentOptions:
-    """Options that all environments of a run share."""
+    """Options of all environments of a run."""
 
     num_threads: int | None = None
     """Threads of an Atari emulator; None for as many as the kernels use."""
     vectorization: Vectorization = "auto"
     """See :func:`pgfast.make_vec`."""
     env_timeout: float | None = None
-    """Seconds that a step or a reset may take; None for any time."""
+    """Seconds that a step or a reset may take; None for no limit."""
     max_env_restarts: int = 0
-    """Most workers that may be replaced if ``vectorization`` is "async"."""
+    """How many workers may be replaced if ``vectorization`` is "async"."""
 
     def with_restarts_left(self, used: int) -> EnvironmentOptions:
-        """The same with ``used`` restarts fewer, at least 0."""
+        """Returns the options with ``used`` restarts fewer, at least 0."""
         return replace(self, max_env_restarts=max(0, self.max_env_restarts - used))

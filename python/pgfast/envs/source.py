@@ -1,4 +1,4 @@
-"""Where an agent's environments come from: an id, a vector environment, or a function that makes one environment."""
+"""The sources of an agent's environments: an id, a vector environment, or a function that makes one environment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EnvironmentLike: TypeAlias = str | AnyVectorEnv | Callable[[], gymnasium.Env[Any
 
 
 class EnvironmentSource:
-    """Makes an agent's environments. Raises ``TypeError`` if ``env`` is none of the three kinds.
+    """Makes an agent's environments. Raises ``TypeError`` for any other kind of ``env``.
 
     ``env_id`` is the id, ``num_envs`` the size of a vector environment; each is None if another kind was given.
     """
@@ -54,7 +54,7 @@ class EnvironmentSource:
         return found
 
     def require(self, vectorization: Vectorization, max_env_restarts: int) -> None:
-        """Raises ``ValueError`` for what :meth:`make` would refuse."""
+        """Raises ``ValueError`` for options that :meth:`make` would refuse."""
         if self.env_id is not None:
             require_vectorization(self.env_id, vectorization)
         if self._vector is not None and max_env_restarts:
@@ -63,7 +63,7 @@ class EnvironmentSource:
             )
 
     def make(self, num_envs: int, options: EnvironmentOptions) -> AnyVectorEnv:
-        """New environments, to be reset with seeds; a vector environment that was given, as it is."""
+        """Returns new environments, to be reset with seeds, or the vector environment that was given."""
         self.require(options.vectorization, options.max_env_restarts)
         if self._vector is not None:
             return self._vector
@@ -75,6 +75,6 @@ class EnvironmentSource:
             return make_from_factory(self._factory, num_envs, options)
 
     def close(self, env: AnyVectorEnv) -> None:
-        """Closes what :meth:`make` made; a vector environment that was given stays its owner's."""
+        """Closes environments that :meth:`make` made, but not a vector environment that was given."""
         if env is not self._vector:
             env.close()

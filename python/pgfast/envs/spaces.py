@@ -1,4 +1,4 @@
-"""What an agent must know of its environment's spaces, as data that a model file can carry."""
+"""An environment's spaces as plain data, which model files store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ActionInfo", "ActionKind", "SpaceInfo"]
 
 ActionKind: TypeAlias = Literal["discrete", "multi_discrete", "multi_binary", "box"]
 
-_LARGEST = 100_000  # of an axis of observations, or actions
+_LARGEST = 100_000  # size of an axis of observations or actions
 _INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 _DTYPES: dict[str, tuple[str, ...]] = {
     "discrete": _INTEGERS,
@@ -28,10 +28,10 @@ _DTYPES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ActionInfo:
-    """An action space of K components; a policy sees K choices counted from 0, or K numbers.
+    """An action space of K components: K choices counted from 0, or K numbers.
 
-    In a policy's hands a batch of actions is int64 ``[B]`` (Discrete), int64 ``[B, K]`` (MultiDiscrete, MultiBinary) or
-    float32 ``[B, K]`` (Box, not clipped); an environment gets ``[B, *shape]`` of the space's own dtype.
+    A policy's batch of actions is int64 ``[B]`` (Discrete), int64 ``[B, K]`` (MultiDiscrete, MultiBinary) or float32
+    ``[B, K]`` (Box, not clipped); an environment takes ``[B, *shape]`` in the dtype of the space.
     """
 
     kind: ActionKind
@@ -39,7 +39,7 @@ class ActionInfo:
     dtype: str
     sizes: tuple[int, ...] = ()  # [K] choices of each component; none for a box
     first: tuple[int, ...] = ()  # [K] the environment's number of the first choice
-    low: tuple[float | None, ...] = ()  # [K] bounds of a box; None where there is none
+    low: tuple[float | None, ...] = ()  # [K] bounds of a box; None if unbounded
     high: tuple[float | None, ...] = ()
 
     @classmethod
@@ -66,10 +66,10 @@ class ActionInfo:
         )
 
     def check(self) -> None:
-        """Raises ``ValueError`` for what no action space can be; files say the same things as environments."""
+        """Raises ``ValueError`` for a description that no action space can have; it may come from a file."""
         if self.kind not in _DTYPES or self.dtype not in _DTYPES[self.kind]:
             raise ValueError(f"actions of kind {self.kind!r} and dtype {self.dtype!r} are not supported")
-        if not all(type(size) is int and 1 <= size <= _LARGEST for size in self.shape) or len(self.shape) > 4:
+        if not all(1 <= size <= _LARGEST for size in self.shape) or len(self.shape) > 4:
             raise ValueError(f"actions of shape {self.shape} are not supported: up to 4 axes of 1 to {_LARGEST}")
         count = self.components
         if count > _LARGEST or (self.kind == "discrete" and self.shape):
@@ -80,40 +80,40 @@ class ActionInfo:
             raise ValueError(
                 f"an action space of kind {self.kind} and shape {self.shape} needs {count} entries a field"
             )
-        if not all(type(size) is int and 1 <= size <= _LARGEST for size in self.sizes) or sum(self.sizes) > _LARGEST:
+        if not all(1 <= size <= _LARGEST for size in self.sizes) or sum(self.sizes) > _LARGEST:
             raise ValueError(f"{self.sizes} choices are not supported: 1 to {_LARGEST}")
-        if not all(type(value) is int and abs(value) < 2**62 for value in self.first):
-            raise ValueError("the first choices must be integers")
+        if not all(abs(value) < 2**62 for value in self.first):
+            raise ValueError(f"choices from {self.first} on are not supported: below 2^62")
         if self.first:
             least, most = np.iinfo(self.dtype).min, np.iinfo(self.dtype).max
             if not all(least <= a and a + n - 1 <= most for a, n in zip(self.first, self.sizes, strict=True)):
                 raise ValueError(f"choices from {self.first} on do not fit {self.dtype}")
-        if not all(bound is None or type(bound) is float for bound in (*self.low, *self.high)):
-            raise ValueError("the bounds of a box must be numbers or null")
 
     @property
     def components(self) -> int:
-        """K."""
+        """K"""
         return math.prod(self.shape)
 
     @cached_property
     def _bounds(self) -> tuple[Array, Array]:
-        """Of a box [K] both sides; of choices the environment's first number, and how many there are."""
+        """(low, high) of a box, (first number, count) of choices; ``[K]`` each"""
         if self.kind != "box":
             return np.array(self.first, np.int64), np.array(self.sizes, np.int64)
         low = np.array([-np.inf if bound is None else bound for bound in self.low])
         return low, np.array([np.inf if bound is None else bound for bound in self.high])
 
     @cached_property
-    def _counts_from_elsewhere(self) -> bool:
-        """True where the environment's first number of a choice is not 0."""
+    def _is_shifted(self) -> bool:
+        """Whether a first choice of the environment has a number other than 0."""
         return any(self.first)
 
     def to_environment(self, actions: Array) -> Array:
-        """A policy's actions ``[B, ...]`` as the environment takes them: ``[B, *shape]`` of its dtype.
+        """Converts a policy's actions ``[B, ...]`` to the environment's: ``[B, *shape]`` of its dtype.
 
-        Numbers are clipped to the bounds of a Box here and nowhere else. Raises ``ValueError`` for a choice out of
-        range or a number that is not finite.
+        Clips numbers to the bounds of a Box.
+
+        Raises:
+            ValueError: for a choice out of range or a number that is not finite.
         """
         if self.kind == "box":
             if not np.isfinite(actions).all():
@@ -125,14 +125,14 @@ class ActionInfo:
         first, end = self._bounds
         if (choices < 0).any() or (choices >= end).any():
             raise ValueError(f"actions must be at least 0 and below {self.sizes}, got {actions.tolist()}")
-        if self._counts_from_elsewhere:
+        if self._is_shifted:
             choices = choices + first
         return choices.astype(self.dtype, copy=False).reshape(-1, *self.shape)
 
 
 @dataclass(frozen=True)
 class SpaceInfo:
-    """Shape and kind of observations, and the action space."""
+    """An observation space and an action space."""
 
     observation_shape: tuple[int, ...]
     byte_observations: bool
@@ -151,21 +151,9 @@ class SpaceInfo:
         info.check()
         return info
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> SpaceInfo:
-        """What ``dataclasses.asdict`` gave, back from JSON. Raises ``TypeError``, ``KeyError`` or ``ValueError``."""
-        lists_as_tuples: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values["action"].items()
-        }
-        info = cls(tuple(values["observation_shape"]), values["byte_observations"], ActionInfo(**lists_as_tuples))
-        info.check()
-        return info
-
     def check(self) -> None:
-        """Raises ``ValueError`` for what no agent can have."""
+        """Raises ``ValueError`` for spaces that no agent supports."""
         shape = self.observation_shape
-        if not all(type(size) is int and 1 <= size <= _LARGEST for size in shape) or not 1 <= len(shape) <= 4:
+        if not all(1 <= size <= _LARGEST for size in shape) or not 1 <= len(shape) <= 4:
             raise ValueError(f"observations of shape {shape} are not supported: 1 to 4 axes of 1 to {_LARGEST}")
-        if type(self.byte_observations) is not bool:
-            raise ValueError("byte_observations must be a bool")
         self.action.check()

@@ -1,4 +1,4 @@
-"""One way to step any vector environment: what a rollout needs to know of each step, whatever the autoreset mode."""
+"""Steps any vector environment, and returns the same transitions in every autoreset mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgfast.profiling import ENVIRONMENTS
 
 __all__ = ["REPORTS", "Stepper", "Transition"]
 
-REPORTS = ("score", "valid", "reset", "game_over", "restarted")
+REPORTS = ("raw_reward", "valid", "reset", "game_over", "restarted")
 """Names that a vector environment may have in ``metadata["reports"]``."""
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -27,31 +27,32 @@ class Transition:
 
     observations: Array  # [n, ...] to act on next
     rewards: Array  # [n] to learn from
-    scores: Array  # [n] to report
+    raw_rewards: Array  # [n] to report
     terminated: BoolArray  # [n]
     truncated: BoolArray  # [n]
-    valid: BoolArray  # [n] the action given was the one played
-    played: BoolArray  # [n] the step was part of a game, not a reset
-    game_over: BoolArray  # [n]
-    restarted: BoolArray  # [n] the environment was replaced: the open game is discarded and a new one starts
-    # Where `observations` already belongs to the next episode: environment -> last observation of the ended one.
+    valid: BoolArray  # [n] the environment took the action that it was given
+    stepped: BoolArray  # [n] the step belongs to an episode; False if it only reset the environment
+    episode_over: BoolArray  # [n] the episode that is reported ended
+    restarted: BoolArray  # [n] the environment was replaced: the open episode is discarded and a new one starts
+    # Environment -> last observation of its ended episode, if `observations` already holds the first of the next one.
     final_observations: dict[int, Array] = field(default_factory=dict)
 
 
 class Stepper:
     """Steps a vector environment.
 
-    Environments in autoreset mode NEXT_STEP give a row that only resets: it is not valid and not played. SAME_STEP and
-    DISABLED (where this class asks for the reset) give the last observation apart.
+    In autoreset mode NEXT_STEP, the row after an episode's end only resets: it is neither valid nor stepped. In
+    SAME_STEP and DISABLED (this class then asks for the reset) last observations are returned separately.
 
-    An environment whose ``metadata["reports"]`` names some of :data:`REPORTS` returns these in the infos of every step,
-    ``[n]`` each: ``score`` (to report in place of the reward), ``valid`` (False if the action given was not the one
-    played), ``reset`` (the step only reset: in place of the step after every end), ``game_over`` (in place of every
-    end) and ``restarted``. Keys of these names mean nothing from other environments.
+    If ``metadata["reports"]`` of an environment names some of :data:`REPORTS`, the infos of every step hold these,
+    ``[n]`` each: ``raw_reward`` (reported instead of the reward), ``valid`` (False if the environment took another
+    action than it was given), ``reset`` (the step only reset; by default, the step after every end), ``game_over`` (the
+    reported episode ended; by default, at every end) and ``restarted``. From other environments, keys of these names
+    are ignored.
 
     Raises ``FloatingPointError`` for an observation or reward that is not finite in float32, naming environment, step
-    and key; :class:`~pgfast.envs.failures.EnvironmentFailure` if an environment raises, is gone, gives other shapes
-    than its spaces have or does not report what it should; ``ValueError`` if ``metadata["reports"]`` has other names.
+    and key; :class:`~pgfast.envs.failures.EnvironmentFailure` if an environment raises, has died, returns shapes that
+    differ from its spaces or omits a report; ``ValueError`` if ``metadata["reports"]`` has other names.
     """
 
     def __init__(self, env: AnyVectorEnv) -> None:
@@ -67,7 +68,7 @@ class Stepper:
         self._check = np.issubdtype(np.dtype(env.single_observation_space.dtype), np.floating)
 
     def reset(self, seeds: list[int]) -> Array:
-        """Observations ``[N, ...]`` of new games, one seed per environment."""
+        """Starts new episodes, one seed per environment; returns observations ``[N, ...]``."""
         self._over[:] = False
         self.steps = 0
         try:
@@ -81,52 +82,58 @@ class Stepper:
         return np.asarray(observations)
 
     def step(self, actions: Array) -> Transition:
-        """One step, with ``actions`` ``[n, ...]`` as a policy has them (:class:`~pgfast.envs.spaces.ActionInfo`)."""
+        """Takes ``actions`` ``[n, ...]`` in a policy's form (:class:`~pgfast.envs.spaces.ActionInfo`)."""
         actions = self._action.to_environment(actions)
         self.steps += 1
         try:
             with ENVIRONMENTS:
                 observations, rewards, terminated, truncated, infos = self.env.step(actions)
-            told = {name: infos[name] for name in self._reports if name in infos}
+            reported = {name: infos[name] for name in self._reports if name in infos}
             require_shapes(
-                self.env, self.steps, observations, rewards=rewards, terminated=terminated, truncated=truncated, **told
+                self.env,
+                self.steps,
+                observations,
+                rewards=rewards,
+                terminated=terminated,
+                truncated=truncated,
+                **reported,
             )
-            if len(told) < len(self._reports):
-                missing = [name for name in self._reports if name not in told]
+            if len(reported) < len(self._reports):
+                missing = [name for name in self._reports if name not in reported]
                 raise EnvironmentFailure(None, self.steps, f"it did not report {', '.join(missing)}")
         except EnvironmentFailure:
             raise
         except Exception as error:
             raise explain(error, self.env, self.steps) from error
-        # Copies: an environment may use its arrays again before the rollout is looked at.
+        # Copies: an environment may reuse its arrays.
         rewards = np.array(rewards, np.float64)
         terminated = np.array(terminated, np.bool_)
         truncated = np.array(truncated, np.bool_)
-        scores = np.array(told["score"], np.float64) if "score" in told else rewards
-        restarted = np.array(told["restarted"], np.bool_) if "restarted" in told else self._never
-        reset = np.asarray(told["reset"], np.bool_) if "reset" in told else self._over
-        played = ~(reset | restarted)
-        ended = (terminated | truncated) & played
+        raw_rewards = np.array(reported["raw_reward"], np.float64) if "raw_reward" in reported else rewards
+        restarted = np.array(reported["restarted"], np.bool_) if "restarted" in reported else self._never
+        reset = np.asarray(reported["reset"], np.bool_) if "reset" in reported else self._over
+        stepped = ~(reset | restarted)
+        ended = (terminated | truncated) & stepped
         final: dict[int, Array] = {}
         if self._mode is AutoresetMode.NEXT_STEP:
             self._over = ended
         elif ended.any():
             observations, final = self._next_episodes(observations, ended, infos)
         self._require_finite("reward", rewards)
-        if "score" in told:
-            self._require_finite("score", scores)
+        if "raw_reward" in reported:
+            self._require_finite("raw reward", raw_rewards)
         self._require_finite("observation", observations)
         for index, last in final.items():
             self._require_finite("final observation", last[None], first=index)
         return Transition(
             observations,
             rewards,
-            scores,
-            terminated & played,
-            truncated & played | restarted,  # cut off, with nothing to bootstrap from: the rows before it are not valid
-            np.asarray(told["valid"], np.bool_) & played if "valid" in told else played,
-            played,
-            np.asarray(told["game_over"], np.bool_) & played if "game_over" in told else ended,
+            raw_rewards,
+            terminated & stepped,
+            truncated & stepped | restarted,  # nothing bootstraps from a restart: the rows before it are not valid
+            np.asarray(reported["valid"], np.bool_) & stepped if "valid" in reported else stepped,
+            stepped,
+            np.asarray(reported["game_over"], np.bool_) & stepped if "game_over" in reported else ended,
             restarted,
             final,
         )
@@ -134,7 +141,7 @@ class Stepper:
     def _next_episodes(
         self, observations: Array, ended: BoolArray, infos: dict[str, Any]
     ) -> tuple[Array, dict[int, Array]]:
-        """First observations of the episodes that follow those that ended, and the last ones of these."""
+        """(first observations of the next episodes, last observations of the ended ones)"""
         indices = np.flatnonzero(ended)
         if self._mode is AutoresetMode.SAME_STEP:
             last = infos["final_obs"]
@@ -151,7 +158,7 @@ class Stepper:
             return
         with np.errstate(over="ignore"):
             finite = np.isfinite(np.asarray(values, np.float32))
-        if finite.all():  # just above the largest, and rounded to it
+        if finite.all():  # just above the largest number, and rounded to it
             return
         rows = np.flatnonzero(~np.reshape(finite, (len(values), -1)).all(axis=1))
         raise FloatingPointError(

@@ -1,4 +1,4 @@
-"""Environments in processes of their own, which may crash or hang without taking the training with them."""
+"""Environments in worker processes, whose crashes and hangs do not end the training."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from pgfast.envs.seeding import environment_seeds
 
 __all__ = ["START_SECONDS", "WorkerVectorEnv"]
 
-_PATIENCE = 5.0  # seconds that a worker has to end by itself
-START_SECONDS = 60.0  # at least, to make an environment where steps have a timeout: it may import a lot
+_PATIENCE = 5.0  # seconds that a worker has to end before it is killed
+START_SECONDS = 60.0  # least timeout for making an environment, which may import a lot
 
 
 class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
     """A vector environment of worker processes, one environment each; autoreset mode NEXT_STEP.
 
-    In place of Gymnasium's ``AsyncVectorEnv`` because that one cannot replace a worker. Here one that raises, dies,
-    gives what its spaces do not have, or takes longer than ``timeout`` seconds for a step or a reset is replaced, up to
-    ``max_restarts`` times altogether. The row then holds the first observation of a new game, seeded from the
-    worker's own seed and the number of the restart; its reward is 0, and ``infos["restarted"]`` ``[N]`` is true.
-    Without restarts left :class:`~pgfast.envs.failures.EnvironmentFailure` is raised.
+    Gymnasium's ``AsyncVectorEnv`` cannot replace a worker. This class replaces a worker that raises, dies, returns
+    arrays that differ from its spaces, or takes longer than ``timeout`` seconds for a step or a reset, up to
+    ``max_restarts`` times in total. The row then holds the first observation of a new episode, seeded from the worker's
+    seed and the number of the restart; its reward is 0, and ``infos["restarted"]`` ``[N]`` is true. If no restart is
+    left, :class:`~pgfast.envs.failures.EnvironmentFailure` is raised.
 
     Workers end when their parent does, however it ends. Infos of the environments stay in their processes.
     """
@@ -72,17 +72,17 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
-        """Resets every environment; ``seed`` is one per environment, or one from which environment i gets seed + i."""
+        """Resets every environment. ``seed`` is one per environment, or an int for seed, seed + 1, ..."""
         if isinstance(seed, int):
             seed = [seed + i for i in range(self.num_envs)]
         seeds = [None] * self.num_envs if seed is None else list(seed)
-        self._seeds = [own if given is None else given for own, given in zip(self._seeds, seeds, strict=True)]
+        self._seeds = [old if new is None else new for old, new in zip(self._seeds, seeds, strict=True)]
         self._over[:] = False
-        replies, _ = self._ask([("reset", given) for given in seeds])
+        replies, _ = self._ask([("reset", new) for new in seeds])
         return np.stack([observation for observation, *_ in replies]), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
-        """One step of every environment; one whose episode has ended is reset instead."""
+        """Steps every environment; an environment whose episode has ended is reset instead."""
         self._steps += 1
         requests: list[tuple[str, Any]] = [
             ("reset", None) if over else ("step", action) for over, action in zip(self._over, actions, strict=True)
@@ -94,7 +94,7 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         return np.stack(observations), np.array(rewards), terminated, truncated, {"restarted": restarted}
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Ends the workers; those that do not listen are killed."""
+        """Ends the workers, and kills those that do not respond."""
         for worker in self._workers:
             worker.ask(("close", None))
         deadline = time.monotonic() + _PATIENCE
@@ -103,7 +103,7 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         self._workers = []
 
     def _ask(self, requests: list[tuple[str, Any]]) -> tuple[list[Any], BoolArray]:
-        """(answers, which of them are first observations of a worker that was replaced)"""
+        """(answers, a mask of those that are first observations of a replaced worker)"""
         for worker, request in zip(self._workers, requests, strict=True):
             worker.ask(request)
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
@@ -121,18 +121,19 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         return self._workers[index].answer(index, self._steps, deadline, self._timeout)
 
     def _replace(self, index: int, failure: EnvironmentFailure) -> Any:
-        """The first observation of a new worker. Raises the failure where there is no restart left."""
+        """Returns the first observation of a new worker. Raises the failure if no restart is left."""
         while self._restarts_left > 0:
             self._restarts_left -= 1
             self._restarts += 1
             self._workers[index].end(0.0)
             self._workers[index] = _Worker(self._factory)
-            own = self._seeds[index]
-            seed = None if own is None else environment_seeds(own, 1, generation=self._restarts)[0]
+            seed = self._seeds[index]
+            if seed is not None:
+                (seed,) = environment_seeds(seed, 1, generation=self._restarts)
             deadline = None if self._timeout is None else time.monotonic() + self._timeout
             self._workers[index].ask(("reset", seed))
             try:
-                self._answer(index, deadline)  # its spaces
+                self._answer(index, deadline)  # the spaces
                 return self._answer(index, deadline)
             except EnvironmentFailure as again:
                 failure = again
@@ -149,12 +150,12 @@ class _Worker:
         theirs.close()
 
     def ask(self, request: tuple[str, Any]) -> None:
-        """Sends a request; whether anybody is there to read it shows when the answer is waited for."""
+        """Sends a request. A dead worker is noticed by :meth:`answer`."""
         with suppress(OSError):
             self._pipe.send(request)
 
     def answer(self, index: int, step: int, deadline: float | None, timeout: float | None) -> Any:
-        """What the worker says. Raises :class:`EnvironmentFailure`."""
+        """Waits for the worker's answer. Raises :class:`EnvironmentFailure`."""
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             if not self._pipe.poll(left):
@@ -171,7 +172,7 @@ class _Worker:
         return reply
 
     def end(self, patience: float) -> None:
-        """Waits for the process to end, then kills it."""
+        """Waits ``patience`` seconds for the process to end, then kills it."""
         self._process.join(patience)
         if self._process.is_alive():
             self._process.kill()
@@ -187,8 +188,8 @@ def _describe_end(code: int | None) -> str:
 
 
 def _work(factory: CloudpickleWrapper, pipe: Connection) -> None:
-    """The worker: answers requests until it is told to close or its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is its parent's matter
+    """Answers requests until one is "close" or the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -196,8 +197,8 @@ def _work(factory: CloudpickleWrapper, pipe: Connection) -> None:
     try:
         env = factory.fn()
         pipe.send((True, (env.observation_space, env.action_space, env.render_mode)))
-        # Forked workers hold copies of the pipe's other end. The parent's sentinel says that it is gone, to the last of
-        # them first, and as they end to the others.
+        # Forked workers hold copies of the pipe's other end, so it stays open when the parent ends. The parent's
+        # sentinel reports the end: to the last worker at once, to each other one when those after it have ended.
         while pipe in wait([pipe, parent.sentinel]):
             command, argument = pipe.recv()
             if command == "close":
@@ -205,7 +206,7 @@ def _work(factory: CloudpickleWrapper, pipe: Connection) -> None:
             pipe.send((True, _obey(env, command, argument)))
     except (BrokenPipeError, EOFError, ConnectionResetError):
         pass
-    except Exception as error:  # whatever an environment may raise
+    except Exception as error:  # environments may raise anything
         with suppress(OSError):
             pipe.send((False, (f"{type(error).__name__}: {error}", traceback.format_exc())))
     finally:
@@ -214,7 +215,7 @@ def _work(factory: CloudpickleWrapper, pipe: Connection) -> None:
 
 
 def _obey(env: gymnasium.Env[Any, Any], command: str, argument: Any) -> Any:
-    """(observation, reward, terminated, truncated), of a step or a reset."""
+    """(observation, reward, terminated, truncated) of a step or a reset"""
     if command == "reset":
         observation, _ = env.reset(seed=argument)
         return _checked(observation, env.observation_space), 0.0, False, False
@@ -223,7 +224,7 @@ def _obey(env: gymnasium.Env[Any, Any], command: str, argument: Any) -> Any:
 
 
 def _checked(observation: Any, space: spaces.Space[Any]) -> Array:
-    """An observation as its space has it: one of another shape would spoil the whole batch."""
+    """Returns an observation in its space's dtype. Raises ``ValueError`` or ``TypeError`` if it does not fit."""
     array = np.asarray(observation)
     if array.shape != space.shape:
         raise ValueError(f"the observation has shape {array.shape}, the space {space.shape}")

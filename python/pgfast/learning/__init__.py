@@ -1,1 +1,1 @@
-"""Settings of a training, and what an algorithm must offer to be trained."""
+"""Settings, presets, what is made from them, and the contract of a learner."""

@@ -1,4 +1,4 @@
-"""Networks, policies, value functions, and optimizers with their schedules, made from settings."""
+"""Makes networks, policies, value functions and optimizers from settings, and evaluates their schedules."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import math
 
 from pgfast import nn, optim
 from pgfast.envs.spaces import SpaceInfo
-from pgfast.learning.settings import OptimizerSettings, PolicySettings, Settings
+from pgfast.learning.settings import BaselineSettings, OptimizerSettings, Settings
 from pgfast.policies import Policy, family_of
 from pgfast.value_functions import LinearValues, MLPValues, TimeValues, ValueFunction, ZeroValues
 
 __all__ = ["count_parameters", "learning_rate_at", "make_optimizer", "make_policy", "make_value_function"]
 
-_VALUE_NETWORK_SEEDS = 2**63  # added to the run's seed, so that two networks of one shape do not start alike
+_VALUE_NETWORK_SEEDS = 2**63  # added to the run's seed: two networks of one shape start with different weights
 
 
 def make_policy(settings: Settings, space: SpaceInfo, *, value_head: bool = False) -> Policy:
-    """A new policy on the network that the settings ask for. Raises ``ValueError`` if it cannot take observations."""
+    """Makes the policy of these settings. Raises ``ValueError`` if the network does not fit the observations."""
     s = settings
     family = family_of(space.action, state_dependent_std=s.state_dependent_std)
-    network = _make_network(s, space.observation_shape, family.columns + value_head, s.seed)
+    network = _make_network(s, space.observation_shape, family.num_outputs + value_head, s.seed)
     return Policy(network, family, value_head=value_head, log_std_init=s.log_std_init)
 
 
-def make_value_function(settings: PolicySettings, space: SpaceInfo) -> ValueFunction:
-    """The value function that ``baseline`` names."""
+def make_value_function(settings: BaselineSettings, space: SpaceInfo) -> ValueFunction:
+    """Makes the value function that ``baseline`` names."""
     s = settings
     if s.baseline == "zero":
         return ZeroValues()
@@ -42,13 +42,13 @@ def make_value_function(settings: PolicySettings, space: SpaceInfo) -> ValueFunc
 
 
 def count_parameters(settings: Settings, space: SpaceInfo) -> int:
-    """The fewest parameters that a policy of these settings has; makes none. Raises as :func:`make_policy` does."""
+    """Returns a lower bound on the policy's parameters without allocating any. Raises as :func:`make_policy` does."""
     family = family_of(space.action, state_dependent_std=settings.state_dependent_std)
-    return nn.count_parameters(*_architecture(settings, space.observation_shape, family.columns))
+    return nn.count_parameters(*_architecture(settings, space.observation_shape, family.num_outputs))
 
 
 def make_optimizer(settings: OptimizerSettings) -> optim.Optimizer:
-    """A new optimizer of the policy."""
+    """Makes the optimizer of the policy."""
     name, learning_rate = settings.optimizer, settings.learning_rate
     if name == "adam":
         return optim.Adam(learning_rate, epsilon=1e-5)
@@ -58,7 +58,7 @@ def make_optimizer(settings: OptimizerSettings) -> optim.Optimizer:
 
 
 def learning_rate_at(settings: OptimizerSettings, timesteps: int) -> float:
-    """The learning rate of an update whose rollout began at ``timesteps`` of the run."""
+    """Returns the learning rate of an update whose rollout began at ``timesteps`` of the run."""
     s = settings
     if s.learning_rate_schedule == "constant":
         return s.learning_rate

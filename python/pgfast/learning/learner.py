@@ -1,4 +1,4 @@
-"""The contract of a learner: an algorithm, its parameters, and everything that its updates depend on."""
+"""The interface of a learner: an algorithm, its parameters, and all other state of its updates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgfast.envs.normalization import Normalizers
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.settings import Settings
 from pgfast.metrics import Metrics
-from pgfast.optim import Optimizer, require_slots_of
+from pgfast.optim import Optimizer, require_matching_slots
 from pgfast.policies import Policy
 from pgfast.reduce import Reduce
 from pgfast.sampling.rollout import Rollout
@@ -24,10 +24,10 @@ __all__ = ["Learner", "require_finite_loss"]
 
 
 class Learner(ABC):
-    """Holds a policy, a value function, the normalizers and perhaps an optimizer, and learns from rollouts.
+    """Learns from rollouts; holds a policy, a value function, the normalizers and possibly an optimizer.
 
-    ``metrics`` names what :meth:`update` reports beside the metrics of every algorithm. ``keeps_forward`` asks for
-    rollouts whose tape holds the forward passes of all rows.
+    ``metrics`` names the metrics of :meth:`update` beyond those of every algorithm. ``keeps_forward`` requests rollouts
+    whose tape holds the forward passes of all rows.
     """
 
     settings_type: ClassVar[type[Settings]]
@@ -40,9 +40,9 @@ class Learner(ABC):
 
     def __init__(self, settings: Settings, space: SpaceInfo) -> None:
         if settings.normalize_observations and space.byte_observations:
-            raise ValueError("normalize_observations is for numbers; observations of bytes are scaled already")
+            raise ValueError("normalize_observations is for numbers; observations of bytes are already scaled")
         self.settings = settings
-        self.failed_updates = 0  # updates whose step was rejected, which left the policy as it was
+        self.failed_updates = 0  # updates whose step was rejected, without a change of the policy
         self.normalizers = Normalizers(
             (math.prod(space.observation_shape),) if settings.network == "mlp" else space.observation_shape,
             settings.num_envs,
@@ -53,14 +53,23 @@ class Learner(ABC):
 
     @abstractmethod
     def update(self, rollout: Rollout, reduce: Reduce) -> Metrics:
-        """Learns from a rollout of the present policy, together with the workers behind ``reduce``.
+        """Learns from a rollout of the current policy, together with all workers of ``reduce``.
 
-        Returns the metrics of the update; none if no row of any worker is valid, as nothing is learned then. Raises
-        ``FloatingPointError`` for a number that is not finite. An update that raises leaves nothing of itself.
+        An update that raises leaves the learner unchanged.
+
+        Args:
+            rollout: this worker's rollout.
+            reduce: the sums over all workers.
+
+        Returns:
+            The metrics of the update. If no row of any worker is valid, nothing is learned and there are no metrics.
+
+        Raises:
+            FloatingPointError: if a number is not finite.
         """
 
     def state(self) -> Tree:
-        """Everything that later updates and predictions depend on."""
+        """Returns everything that later updates and predictions depend on."""
         tree: dict[str, Any] = {
             "policy": self.policy.state(),
             "value_function": self.value_function.state(),
@@ -72,10 +81,14 @@ class Learner(ABC):
         return tree
 
     def load_state(self, tree: Tree) -> None:
-        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` if the tree does not fit."""
+        """Restores a state.
+
+        Raises:
+            KeyError, TypeError, ValueError: if the tree does not fit.
+        """
         if self.optimizer is not None:
             optimizer = tree["optimizer"]
-            require_slots_of(self.policy.parameters, flatten(optimizer)[0])
+            require_matching_slots(self.policy.parameters, flatten(optimizer)[0])
             self.optimizer.load_state(optimizer)
         self.normalizers.load_state(tree.get("normalizers", {}))
         self.value_function.load_state(tree.get("value_function", {}))
@@ -83,28 +96,28 @@ class Learner(ABC):
         self.failed_updates = require_count("failed_updates", tree["failed_updates"])
 
     def model(self) -> dict[str, Array]:
-        """The arrays of a model file, by their path in the state: all but those of optimizers."""
+        """Returns the arrays of a model file by their path in the state: all except those of optimizers."""
         return _without_optimizers(flatten(self.state())[0])
 
     def load_model(self, arrays: Mapping[str, Array]) -> None:
-        """Takes over the arrays of :meth:`model` in ``arrays``; the rest of the state stays, optimizers' slots go.
+        """Restores the arrays of :meth:`model`, clears the optimizers' slots and keeps the rest of the state.
 
         Raises as :meth:`load_state` does.
         """
         self.load_state(unflatten(_without_optimizers(arrays), flatten(self.state())[1]))
 
     def start_from(self, arrays: Mapping[str, Array]) -> None:
-        """Takes over a model's policy and normalizers, and its value function if it is of the same kind and sizes.
+        """Copies a model's policy and normalizers, and its value function if it has the same kind and sizes.
 
         Raises as :meth:`load_state` does.
         """
         tree = unflatten(arrays, {})
         self.normalizers.load_state(tree.get("normalizers", {}))
         self.policy.load_state(tree["policy"])
-        own, given = self.value_function.state(), tree.get("value_function", {})
-        if given and given.keys() == {name for name in flatten(own)[0] if "." not in name}:
-            with suppress(ValueError):  # of other sizes
-                self.value_function.load_state({**own, **given})
+        current, loaded = self.value_function.state(), tree.get("value_function", {})
+        if loaded and loaded.keys() == {name for name in flatten(current)[0] if "." not in name}:
+            with suppress(ValueError):  # the sizes differ
+                self.value_function.load_state({**current, **loaded})
 
 
 def _without_optimizers(arrays: Mapping[str, Array]) -> dict[str, Array]:

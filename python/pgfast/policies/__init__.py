@@ -1,4 +1,4 @@
-"""Policies: a network, and the family of action distributions in its outputs."""
+"""Policies: a network, and the family of action distributions that its outputs parametrize."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Families of action distributions: how the columns of a network's output parametrize one."""
+"""Families of action distributions, and how the outputs of a network parametrize them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,22 @@ __all__ = ["Family", "family_of"]
 
 
 class Family:
-    """The first ``columns`` of ``outputs`` ``[B, out]`` and ``own`` ``[own_parameters]`` are a distribution per row.
+    """A family of action distributions, parametrized by the first ``num_outputs`` outputs of a network.
 
-    A "categorical" family has logits of one choice of ``sizes[0]``, actions int64 ``[B]``; if ``grouped``, of a choice
-    per group of K ``sizes``, actions int64 ``[B, K]``. A "gaussian" one has means of ``sizes[0]`` = A numbers, actions
-    ``[B, A]`` in the network's dtype; then log_std, columns of the output if ``state_dependent_std``, else ``own``
-    ``[A]``. ``own`` are parameters of the policy that are no outputs of its network.
+    - "categorical": the outputs are the logits of one choice of ``sizes[0]``, actions int64 ``[B]``.
+    - "categorical", ``grouped``: the outputs are the logits of K choices of ``sizes``, actions int64 ``[B, K]``.
+    - "gaussian": the outputs are the means of A = ``sizes[0]`` numbers, actions ``[B, A]`` in the network's dtype. The
+      log standard deviations log_std are A further outputs with ``state_dependent_std``. Otherwise they are
+      ``log_std_parameters`` = A parameters of the policy that do not belong to its network.
 
-    Raises ``ValueError`` if sizes are none, below 1 or too large.
+    Args:
+        kind: "categorical" or "gaussian".
+        sizes: the numbers of choices, or one number of components.
+        grouped: whether a categorical action has an axis of groups.
+        state_dependent_std: whether log_std depends on the observation.
+
+    Raises:
+        ValueError: if ``sizes`` is empty, or a size is below 1 or too large.
     """
 
     def __init__(
@@ -36,7 +44,7 @@ class Family:
         state_dependent_std: bool = False,
     ) -> None:
         self.native = core.Family(kind, sizes, state_dependent_std, grouped)
-        self.columns, self.own_parameters = self.native.columns, self.native.own_parameters
+        self.num_outputs, self.log_std_parameters = self.native.num_outputs, self.native.log_std_parameters
         self.kind, self.sizes, self.grouped = kind, tuple(sizes), grouped
         self.state_dependent_std = state_dependent_std
         if kind == "gaussian":
@@ -45,21 +53,27 @@ class Family:
             self.action_shape = (len(sizes),) if grouped else ()
 
     def action_dtype(self, dtype: DTypeLike) -> DTypeLike:
-        """The dtype of the actions of a policy whose network computes in ``dtype``."""
+        """Returns the dtype of the actions of a policy whose network computes in ``dtype``."""
         return dtype if self.kind == "gaussian" else np.int64
 
-    def distribution(self, outputs: FloatArray, own: FloatArray) -> Distribution[Any]:
-        """The distribution of each row; keeps no view of ``outputs`` or ``own``."""
+    def distribution(self, outputs: FloatArray, log_std: FloatArray) -> Distribution[Any]:
+        """Returns the distribution of each row, on copies of its parameters.
+
+        Args:
+            outputs: ``[B, out]``, those of the network.
+            log_std: ``[log_std_parameters]``, those of the policy.
+        """
         if self.kind == "categorical":
-            logits = outputs[:, : self.columns].copy()
+            logits = outputs[:, : self.num_outputs].copy()
             return MultiCategorical(logits, self.sizes) if self.grouped else Categorical(logits)
         (components,) = self.sizes
-        log_std = outputs[:, components : self.columns] if self.state_dependent_std else own
+        if self.state_dependent_std:
+            log_std = outputs[:, components : self.num_outputs]
         return DiagGaussian(outputs[:, :components].copy(), log_std.copy())
 
 
 def family_of(action: ActionInfo, *, state_dependent_std: bool = False) -> Family:
-    """The family whose actions a space takes: a Gaussian for a Box, else one choice or one per component."""
+    """Returns the family for an action space: Gaussian for a Box, else categorical, grouped unless it is Discrete."""
     if action.kind == "box":
         return Family("gaussian", [action.components], state_dependent_std=state_dependent_std)
     return Family("categorical", action.sizes, grouped=action.kind != "discrete")

@@ -1,4 +1,4 @@
-"""What every policy can do."""
+"""Policies: action distributions whose parameters are outputs of a network."""
 
 from __future__ import annotations
 
@@ -24,22 +24,29 @@ if TYPE_CHECKING:
 
 __all__ = ["ActorCritic", "CategoricalPolicy", "GaussianPolicy", "Policy"]
 
-_POLICY_GAIN = 0.01  # nearly uniform at first, so that exploration does not depend on the draw of the weights
+_POLICY_GAIN = 0.01  # the first policy is nearly uniform, so exploration does not depend on the initial weights
 
 
 class Policy:
     """pi(a | s): a ``family`` of distributions whose parameters are outputs of a ``network``.
 
-    With a ``value_head`` the last output is the value V(s). ``parameters`` is one flat vector ``[P]``: the network's
-    blocks first, then what the family has of its own (the log_std of a Gaussian). It may be written in place at any
-    time; the network's parameters are a view of it. A network belongs to one policy.
+    ``parameters`` is one flat vector ``[P]``: the network's blocks first, then the log_std of a Gaussian that does not
+    depend on the observation. It may be written in place at any time; the network's parameters are a view of it. A
+    network belongs to one policy.
 
-    Construction scales the policy's columns of the last layer's weight by 0.01, in place, and sets log_std, or the bias
-    that it depends on, to ``log_std_init``; with ``initialize=False`` (a trained network) it leaves the network alone.
+    Methods take observations ``[B, ...]`` of the network's dtype or uint8, allocate their results, and raise
+    ``TypeError`` or ``ValueError`` as :mod:`pgfast.kernels` does.
 
-    Methods take observations ``[B, ...]`` of the network's dtype or uint8, allocate what they return, and raise
-    ``TypeError`` or ``ValueError`` as :mod:`pgfast.kernels` does. Construction raises ``ValueError`` if the outputs do
-    not fit the family, or ``log_std_init`` is not finite.
+    Args:
+        network: written in place; its parameters become a view of the policy's.
+        family: how the outputs parametrize the action distribution.
+        value_head: whether the last output is the value V(s).
+        log_std_init: initial value of log_std, or of its bias if it depends on the observation.
+        initialize: whether to scale the policy's columns of the last layer's weight by 0.01 and to set the bias of
+            log_std. False leaves a trained network unchanged.
+
+    Raises:
+        ValueError: if the number of outputs does not fit the family, or ``log_std_init`` is not finite.
     """
 
     def __init__(
@@ -51,90 +58,117 @@ class Policy:
         log_std_init: float = 0.0,
         initialize: bool = True,
     ) -> None:
-        columns = family.columns
-        if network.output_size != columns + value_head:
-            outputs = f"A = {columns} outputs"
+        num_outputs = family.num_outputs
+        if network.output_size != num_outputs + value_head:
+            outputs = f"A = {num_outputs} outputs"
             if value_head:
-                outputs = f"A + 1 = {columns + 1} outputs (the policy's, then the value)"
+                outputs = f"A + 1 = {num_outputs + 1} outputs (the policy's, then the value)"
             raise ValueError(f"Policy: the network must have {outputs}, got {network.output_size}")
         if not np.isfinite(log_std_init):
             raise ValueError(f"Policy: log_std_init must be finite, got {log_std_init}")
         self.network, self.family, self.has_value_head = network, family, value_head
         size = network.parameters.size
         self._parameters = network.parameters
-        if family.own_parameters:
-            self._parameters = np.full(size + family.own_parameters, log_std_init, network.dtype)
+        if family.log_std_parameters:
+            self._parameters = np.full(size + family.log_std_parameters, log_std_init, network.dtype)
             network.move_parameters(self._parameters[:size])
         if initialize:
             weight, bias = network.layout[-2:]
-            network.parameters[weight.slice].reshape(weight.shape)[..., :columns] *= _POLICY_GAIN
+            network.parameters[weight.slice].reshape(weight.shape)[..., :num_outputs] *= _POLICY_GAIN
             if family.state_dependent_std:
-                network.parameters[bias.slice][family.sizes[0] : columns] = log_std_init
+                network.parameters[bias.slice][family.sizes[0] : num_outputs] = log_std_init
 
     @property
     def parameters(self) -> FloatArray:
-        """The parameters, a flat writable view ``[P]``."""
+        """A flat writable view ``[P]`` of the parameters."""
         return self._parameters
 
     @property
     def log_std(self) -> FloatArray:
-        """The shared log_std of a Gaussian, a writable view ``[A]`` of ``parameters``; else empty."""
+        """A writable view ``[A]`` of the log_std in ``parameters``; empty if there is none."""
         return self._parameters[self.network.parameters.size :]
 
     @property
     def layout(self) -> list[ParameterBlock]:
         """Name, shape and slice of each block of ``parameters``, in order."""
-        blocks, of_network = self.network.layout, self.network.parameters.size
-        own = self.family.own_parameters
-        return [*blocks, ParameterBlock("log_std", (own,), slice(of_network, of_network + own))] if own else blocks
+        blocks, start, size = self.network.layout, self.network.parameters.size, self.family.log_std_parameters
+        return [*blocks, ParameterBlock("log_std", (size,), slice(start, start + size))] if size else blocks
 
     def distribution(self, obs: Array) -> Distribution[Any]:
-        """The distribution of each row's action. Later changes of the parameters do not reach it."""
+        """Returns the action distribution of each row. Later changes of the parameters do not affect it."""
         with FORWARD:
             return self.distribution_from(self.network.forward(obs))
 
     def distribution_from(self, outputs: FloatArray) -> Distribution[Any]:
-        """:meth:`distribution`, from outputs ``[B, output_size]`` that the network has returned already."""
+        """Returns :meth:`distribution` for network outputs ``[B, output_size]`` that are already computed."""
         return self.family.distribution(outputs, self.log_std)
 
     def values(self, obs: Array) -> FloatArray:
-        """V ``[B]``. Raises ``ValueError`` without a value head."""
+        """Returns V ``[B]``.
+
+        Raises:
+            ValueError: if the policy has no value head.
+        """
         if not self.has_value_head:
             raise ValueError("Policy.values: the policy has no value head")
         with FORWARD:
             return np.ascontiguousarray(self.network.forward(obs)[:, -1])
 
     def act(self, obs: Array, rng: int | Rng) -> tuple[Any, FloatArray]:
-        """Sampled actions and their log-probabilities ``[B]``; ``rng`` is a seed, or a generator that advances.
+        """Samples an action for each row.
 
-        Raises ``TypeError`` (dtype), ``ValueError`` (shape, outputs or actions that are not finite).
+        Args:
+            obs: ``[B, ...]``.
+            rng: a seed, or a generator, which advances by one position.
+
+        Returns:
+            The actions and their log-probabilities ``[B]``.
+
+        Raises:
+            TypeError: if the dtype is wrong.
+            ValueError: if the shape is wrong, or outputs or actions are not finite.
         """
         seed, stream, _, step = as_rng(rng).next_key()
         return core.policy_sample(self.network.native, self.family.native, self._parameters, obs, seed, stream, step)
 
     def scores(self, obs: Array, actions: Array) -> FloatArray:
-        """Rows s_b = grad log pi(actions_b | obs_b), ``[B, P]``.
+        """Computes the scores s_b = grad log pi(actions_b | obs_b).
 
-        Raises ``TypeError`` (dtype), ``ValueError`` (shape, range, outputs or actions that are not finite).
+        Args:
+            obs: ``[B, ...]``.
+            actions: of B rows.
+
+        Returns:
+            The scores ``[B, P]``, one row per sample.
+
+        Raises:
+            TypeError: if a dtype is wrong.
+            ValueError: if a shape is wrong, an action is out of range, or outputs or actions are not finite.
         """
         return core.policy_scores(self.network.native, self.family.native, self._parameters, obs, actions)
 
     def gradient(
         self, at: Array | Tape, actions: Array, rows: RowGradients, *, out: FloatArray | None = None
     ) -> FloatArray:
-        """The gradient of a loss in the parameters, from that in the log-probability, entropy and value of each row.
+        """Computes the gradient of a loss in the parameters from its gradients in the rows.
 
         g = sum_b rows.log_prob_b grad log pi(actions_b | s_b) + rows.entropy_b grad H_b + rows.values_b grad V(s_b)
 
         Args:
-            at: observations ``[B, ...]``; or a tape that has recorded them as its first B rows, with the present
-                parameters, which saves the forward pass.
+            at: observations ``[B, ...]``; or a tape that recorded them as its first B rows with the current parameters,
+                which saves the forward pass.
             actions: of B rows.
-            rows: ``[B]`` each, taken as constants; None is zero. Rows of zeros add nothing, whatever their action.
-            out: ``[P]``, written in place and returned; None for a new one.
+            rows: gradients in the log-probability, entropy and value of each row, ``[B]`` each; None means zero. The
+                action of a row of zeros has no effect.
+            out: ``[P]``, written in place and returned; None for a new array.
 
-        Raises: ``TypeError`` (dtype), ``ValueError`` (shape, range, outputs, actions or rows that are not finite,
-        values without a value head, a tape of another network).
+        Returns:
+            g, ``[P]``.
+
+        Raises:
+            TypeError: if a dtype is wrong.
+            ValueError: if a shape is wrong, an action is out of range, a number is not finite, ``rows.values`` is given
+                without a value head, or the tape is of another network.
 
         Source: Williams (1992), section 3, for log_prob.
         """
@@ -146,38 +180,47 @@ class Policy:
         return gradient
 
     def fisher_operator(self, obs: Array, damping: float = 0.0, *, count: int | None = None) -> LinearOperator:
-        """The Fisher information of the policy at ``obs``, as a map: ``operator(v)`` returns a new ``[P]``.
+        """Returns the exact Fisher information of the policy at ``obs`` as a linear map.
 
         F v = (1/count) sum_b J_b' M_b J_b v + damping v
 
-        J_b is the Jacobian of row b's outputs, M_b the Fisher matrix of its distribution in these outputs: exact, the
-        mean over ``obs`` of the sum over actions of pi(a | s) s s' v.
+        J_b is the Jacobian of the outputs of row b, M_b the Fisher matrix of its distribution in these outputs. The sum
+        equals, for scores s, the mean over ``obs`` of the sum over actions of pi(a | s) s s' v.
 
         Args:
             obs: ``[B, ...]``, copied.
             damping: at least 0, finite.
-            count: the divisor of the mean if other workers hold the rest of its rows; None for B.
+            count: divisor of the mean, at least 1, if other workers hold further rows; None for B.
 
-        Returns: a symmetric, positive semidefinite native operator, for :func:`pgfast.kernels.conjugate_gradient` too.
-        It keeps a copy of the parameters and the forward pass: later changes of the parameters do not reach it.
+        Returns:
+            A symmetric, positive semidefinite native operator. ``operator(v)`` returns a new ``[P]``;
+            :func:`pgfast.kernels.conjugate_gradient` accepts the operator, too. It keeps a copy of the parameters and
+            the forward pass, so later changes of the parameters do not affect it.
 
-        Raises: ``TypeError`` (dtype), ``ValueError`` (shape, range, outputs that are not finite, a log_std so small
-        that exp(-2 log_std) overflows).
+        Raises:
+            TypeError: if the dtype is wrong.
+            ValueError: if the shape is wrong, a number is out of range, outputs are not finite, or log_std is so small
+                that exp(-2 log_std) overflows.
 
         Source: Schulman et al. (2015), appendix C.1; Pearlmutter (1994) for the products.
         """
         return core.FisherOperator(self.network.native, self.family.native, self._parameters, obs, damping, count)
 
     def fisher_vector_product(self, obs: Array, v: FloatArray, damping: float = 0.0) -> FloatArray:
-        """One product of :meth:`fisher_operator` with ``v`` ``[P]``: a new ``[P]``."""
+        """Returns one product of :meth:`fisher_operator` with ``v`` ``[P]``, a new ``[P]``."""
         return self.fisher_operator(obs, damping)(v)
 
     def state(self) -> Tree:
-        """``parameters``."""
+        """Returns a view of ``parameters``."""
         return {"parameters": self._parameters}
 
     def load_state(self, tree: Tree) -> None:
-        """Raises ``KeyError``, or ``ValueError`` for parameters of another shape or dtype."""
+        """Copies the parameters of a state.
+
+        Raises:
+            KeyError: if there are none.
+            ValueError: if they have another shape or dtype.
+        """
         require_same_shape("the policy's parameters", tree["parameters"], self._parameters)
         self._parameters[:] = tree["parameters"]
 
@@ -185,12 +228,16 @@ class Policy:
 def CategoricalPolicy(  # noqa: N802 - one of the kinds of policy
     network: Network, sizes: Sequence[int] | None = None, *, initialize: bool = True
 ) -> Policy:
-    """pi(a | s) = softmax of the network's outputs.
+    """Makes a policy whose network's outputs are logits: pi(a | s) = softmax(outputs).
 
-    Without ``sizes`` they are the logits of one choice among all, actions int64 ``[B]``. With ``sizes`` of K choices
-    (sum(sizes) outputs) actions are int64 ``[B, K]``; sizes of 2 are MultiBinary.
+    Args:
+        network: its outputs are the logits.
+        sizes: the number of choices of each of K groups, sum(sizes) outputs, actions int64 ``[B, K]``; sizes of 2 for a
+            MultiBinary space. None for one choice among all outputs, actions int64 ``[B]``.
+        initialize: as for :class:`Policy`.
 
-    Raises ``ValueError`` if the outputs do not fit the sizes.
+    Raises:
+        ValueError: if the number of outputs does not fit the sizes.
     """
     family = Family("categorical", [network.output_size] if sizes is None else sizes, grouped=sizes is not None)
     return Policy(network, family, initialize=initialize)
@@ -199,13 +246,17 @@ def CategoricalPolicy(  # noqa: N802 - one of the kinds of policy
 def GaussianPolicy(  # noqa: N802 - one of the kinds of policy
     network: Network, log_std_init: float = 0.0, *, state_dependent_std: bool = False, initialize: bool = True
 ) -> Policy:
-    """pi(a | s) = N(mean(s), diag exp(2 log_std)), actions ``[B, A]``.
+    """Makes a Gaussian policy: pi(a | s) = N(mean(s), diag exp(2 log_std)), actions ``[B, A]``.
 
-    The network's outputs are the means, and log_std ``[A]`` is the last block of ``parameters``, all ``log_std_init``
-    at first. With ``state_dependent_std`` the network has 2 A outputs, the means first, log_std after them, whose bias
-    starts at ``log_std_init``.
+    Args:
+        network: its A outputs are the means. With ``state_dependent_std`` it has 2 A, the means first, then log_std.
+        log_std_init: initial value of log_std, or of its bias if it depends on the observation.
+        state_dependent_std: whether log_std depends on the observation. If not, log_std ``[A]`` is the last block of
+            ``parameters``.
+        initialize: as for :class:`Policy`.
 
-    Raises ``ValueError`` if the outputs do not fit, or ``log_std_init`` is not finite.
+    Raises:
+        ValueError: if the number of outputs is odd with ``state_dependent_std``, or ``log_std_init`` is not finite.
     """
     if state_dependent_std and network.output_size % 2 == 1:
         raise ValueError(
@@ -225,13 +276,21 @@ def ActorCritic(  # noqa: N802 - one of the kinds of policy
     state_dependent_std: bool = False,
     initialize: bool = True,
 ) -> Policy:
-    """A policy and a value function that share one network.
+    """Makes a policy and a value function on one network.
 
-    The policy's columns of the network's output come first, the value last: the logits of a Discrete ``space``, of each
-    entry of a MultiDiscrete or MultiBinary one; for a Box of A numbers the means, log_std ``[A]`` being the last block
-    of ``parameters``, or, with ``state_dependent_std``, means and log_std; see :func:`GaussianPolicy`.
+    The policy's outputs come first, the value last. The policy's outputs are the logits of a Discrete space, the logits
+    of each entry of a MultiDiscrete or MultiBinary space, or, for a Box, those of :func:`GaussianPolicy`.
 
-    Raises ``ValueError`` for another space, or if the outputs do not fit it.
+    Args:
+        network: with one output more than the policy has.
+        space: the action space.
+        log_std_init: as for :func:`GaussianPolicy`.
+        state_dependent_std: as for :func:`GaussianPolicy`.
+        initialize: as for :class:`Policy`.
+
+    Raises:
+        ValueError: if the space is of another kind, the number of outputs does not fit it, or ``log_std_init`` is not
+            finite.
     """
     family = family_of(ActionInfo.of(space), state_dependent_std=state_dependent_std)
     return Policy(network, family, value_head=True, log_std_init=log_std_init, initialize=initialize)

@@ -1,4 +1,4 @@
-"""Forward passes of a policy that are kept for the backward pass."""
+"""A tape of a policy's forward passes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ __all__ = ["PolicyTape"]
 class PolicyTape(Tape):
     """The forward passes of a rollout, kept for :meth:`Policy.gradient`: row t N + n is environment n at step t.
 
-    Raises ``ValueError`` if ``rows`` is below 1.
+    Args:
+        policy: its network runs the forward passes.
+        rows: the capacity, in [1, 2^28].
+
+    Raises:
+        ValueError: if ``rows`` is out of range.
     """
 
     def __init__(self, policy: Policy, rows: int) -> None:
@@ -26,23 +31,28 @@ class PolicyTape(Tape):
         self.policy = policy
 
     def act(self, obs: Array, first_row: int, actions: Array, log_prob: FloatArray, *, key: Key) -> None:
-        """Records ``obs`` ``[n, ...]`` at rows ``first_row`` on; writes sampled ``actions`` and ``log_prob``, in place.
+        """Records observations, samples an action for each, and writes the actions and their log-probabilities.
 
-        ``actions`` is int64 ``[n]``, int64 ``[n, K]`` of K choices, or ``[n, A]`` in the network's dtype, ``log_prob``
-        ``[n]`` in that dtype. ``key`` is (seed, stream, environment, step): row i draws the numbers that
-        (seed, stream, environment + i, step) names.
+        Args:
+            obs: ``[n, ...]``, recorded from row ``first_row`` on.
+            first_row: at least 0.
+            actions: int64 ``[n]``, int64 ``[n, K]`` of K choices, or ``[n, A]`` in the network's dtype; written in
+                place.
+            log_prob: ``[n]`` in the network's dtype, written in place.
+            key: (seed, stream, environment, step). Row i draws the numbers of (seed, stream, environment + i, step).
 
-        Raises ``TypeError`` (dtype), ``ValueError`` (shape, rows, outputs or actions that are not finite).
+        Raises:
+            TypeError: if a dtype is wrong.
+            ValueError: if a shape is wrong, the rows do not fit, or outputs or actions are not finite.
         """
         family, parameters = self.policy.family.native, self.policy.parameters
         with FORWARD:
             core.policy_act(self.native, family, parameters, obs, first_row, *key, actions, log_prob)
 
     def record(self, x: Array, first_row: int = 0) -> None:
-        """Records observations ``x`` without choosing actions."""
         with FORWARD:
             super().record(x, first_row)
 
     def distribution(self, rows: int) -> Distribution[Any]:
-        """The distributions of the first ``rows`` rows. Later changes of the tape do not reach them."""
+        """Returns the distributions of the first ``rows`` rows. Later changes of the tape do not affect them."""
         return self.policy.distribution_from(self.outputs[:rows])

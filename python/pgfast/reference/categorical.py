@@ -1,7 +1,8 @@
 """The categorical distribution p = softmax(logits) of each row, or of each group of its columns.
 
-``sizes`` None is one choice: ``logits`` ``[B, A]``, ``actions`` ``[B]``. K sizes are K independent choices: ``logits``
-``[B, sum(sizes)]``, ``actions`` ``[B, K]``, and log-probability, entropy and KL divergence are sums over them.
+With ``sizes`` None there is one choice: ``logits`` ``[B, A]``, ``actions`` ``[B]``. With K sizes there are K
+independent choices: ``logits`` ``[B, sum(sizes)]``, ``actions`` ``[B, K]``. Log-probability, entropy and KL divergence
+are then sums over the choices.
 """
 
 from __future__ import annotations
@@ -51,12 +52,12 @@ def kl(logits: Array, other: Array, sizes: Sizes = None) -> Array:
 
 
 def mode(logits: Array, sizes: Sizes = None) -> Actions:
-    """The first of the most probable actions of each group."""
+    """The most probable action of each group; the first one in a tie."""
     return _actions([np.argmax(group, axis=1) for group in groups(logits, sizes)], sizes)
 
 
 def sample(logits: Array, numbers: Array, sizes: Sizes = None) -> Actions:
-    """Inverse-CDF sampling: the first action a with number < p_0 + ... + p_a; uniform ``numbers`` shaped as actions."""
+    """Inverse-CDF sampling: the first action a with number < p_0 + ... + p_a; ``numbers`` has the actions' shape."""
     columns = numbers.reshape(len(logits), -1, 1)
     cumulative = [np.cumsum(probabilities(group), axis=1) for group in groups(logits, sizes)]
     return _actions([np.argmax(columns[:, k] < sums, axis=1) for k, sums in enumerate(cumulative)], sizes)
@@ -65,7 +66,7 @@ def sample(logits: Array, numbers: Array, sizes: Sizes = None) -> Actions:
 def gradient(
     logits: Array, actions: Actions, weight_log_prob: Array, weight_entropy: Array, sizes: Sizes = None
 ) -> Array:
-    """Gradient of sum_b weight_log_prob_b log p_b(actions_b) + weight_entropy_b H_b at the logits, of their shape.
+    """Gradient of sum_b weight_log_prob_b log p_b(actions_b) + weight_entropy_b H_b in the logits, of their shape.
 
     d log p(action) / d l_a = [a = action] - p_a,  d H / d l_a = -p_a (log p_a + H) in each group
     """
@@ -78,7 +79,7 @@ def gradient(
 
 
 def _columns(actions: Actions, sizes: Sizes) -> Actions:
-    """The columns ``[B, K]`` of the logits that actions stand for."""
+    """The columns ``[B, K]`` of the logits that belong to the actions."""
     first = np.cumsum((0, *(sizes or ())[:-1]))
     columns: Actions = actions.reshape(len(actions), -1) + first
     return columns

@@ -30,7 +30,7 @@ def kl(mean: Array, log_std: Array, other_mean: Array, other_log_std: Array) -> 
 
 
 def sample(mean: Array, log_std: Array, normals: Array) -> Array:
-    """m + std e, ``[B, A]``; normals e ``[B, A]`` standard normal."""
+    """m + std e, ``[B, A]``, from standard normal numbers e ``[B, A]``."""
     return mean + np.exp(log_std) * normals
 
 

@@ -21,7 +21,7 @@ def categorical_block(logits: Array, sizes: tuple[int, ...], tangents: Array) ->
 
 
 def gaussian_block(log_std: Array, dmean: Array, dlog_std: Array) -> tuple[Array, Array]:
-    """M t = (t_mean / sigma^2, 2 t_log_std), both of the tangents' shapes; log_std ``[A]`` or ``[B, A]``."""
+    """M t = (t_mean / std^2, 2 t_log_std), in the shapes of the tangents; log_std ``[A]`` or ``[B, A]``."""
     return dmean / np.exp(2.0 * log_std), 2.0 * dlog_std
 
 
@@ -36,11 +36,12 @@ def product(
 ) -> Array:
     """F v = (1/B) sum_b J_b' M_b J_b v + damping v, ``[P]``.
 
-    The policy's columns are those of :func:`pgfast.reference.policy_gradient.gradient`; log_std is v's last block.
+    ``sizes`` and ``log_std`` are those of :func:`pgfast.reference.policy_gradient.gradient`; v ends with the block of
+    log_std.
     """
     outputs = network.forward(layers, parameters, x)
     tangents = network.jvp(layers, parameters, x, v[: len(parameters)])
-    dy, own = np.zeros_like(tangents), np.zeros(0)
+    dy, log_std_block = np.zeros_like(tangents), np.zeros(0)
     if not isinstance(sizes, int):
         columns = slice(sum(sizes))
         dy[:, columns] = categorical_block(outputs[:, columns], sizes, tangents[:, columns])
@@ -49,5 +50,5 @@ def product(
         if log_std is None:
             dy[:, mean], dy[:, std] = gaussian_block(outputs[:, std], tangents[:, mean], tangents[:, std])
         else:
-            dy[:, mean], own = gaussian_block(log_std, tangents[:, mean], v[len(parameters) :])
-    return np.concatenate([network.vjp(layers, parameters, x, dy / len(x)), own]) + damping * v
+            dy[:, mean], log_std_block = gaussian_block(log_std, tangents[:, mean], v[len(parameters) :])
+    return np.concatenate([network.vjp(layers, parameters, x, dy / len(x)), log_std_block]) + damping * v

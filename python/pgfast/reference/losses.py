@@ -1,8 +1,8 @@
-"""The losses of the algorithms and their gradients at the rows' log-probabilities, entropies and values.
+"""The losses of the algorithms and their gradients in the rows' log-probabilities, entropies and values.
 
-Functions return ``(loss, (log_prob, entropy, values))``: the gradients are ``[B]`` each, 0 in rows that are not valid,
-None for what a loss has no part of. Means are sums over the rows that ``valid`` marks, all where it is None, divided by
-``count``, or by the number of these rows.
+Functions return ``(loss, (log_prob, entropy, values))``. The gradients are ``[B]`` each and 0 in invalid rows; None if
+the loss does not depend on the quantity. A mean is the sum over the valid rows (``valid`` None: all rows) divided by
+``count`` (None: their number).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def trpo_surrogate_gradient(
 ) -> tuple[float, Rows]:
     """-mean(ratio A), ratio = exp(log_prob - old_log_prob); -A ratio / count.
 
-    The exponent is clamped to +-80; where it is, the gradient is 0.
+    The exponent is clamped to [-80, 80]; clamped rows have gradient 0.
     """
     weight, log_ratio = _weights(log_prob, valid, count), log_prob - old_log_prob
     ratio = np.exp(np.clip(log_ratio, -80.0, 80.0))
@@ -72,5 +72,5 @@ def _weights(rows: Array, valid: Mask, count: int | None) -> Array:
 
 
 def _times(weights: Array, numbers: Array) -> Array:
-    """The product, 0 where the weight is, whatever the number."""
+    """The product; 0 if the weight is 0, even for a number that is not finite."""
     return np.multiply(weights, numbers, where=weights != 0.0, out=np.zeros_like(weights))

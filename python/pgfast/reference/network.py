@@ -1,8 +1,8 @@
 """Feed-forward networks over one flat parameter vector.
 
-A layer is a tuple (kind, outputs, kernel, stride, activation), as ``pgfast.nn.Layer`` is. Weights are
-``[inputs, outputs]`` or ``[kernel, kernel, channels, filters]``, followed by the bias; inputs of a convolutional
-network are ``[B, channels, height, width]``, and images between layers ``[B, height, width, channels]``.
+A layer is a tuple (kind, outputs, kernel, stride, activation) like ``pgfast.nn.Layer``. Weights are
+``[inputs, outputs]`` or ``[kernel, kernel, channels, filters]``, followed by the bias. Inputs of a convolutional
+network are ``[B, channels, height, width]``; images between layers are ``[B, height, width, channels]``.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _derivative(activation: str, linear: Array) -> Array:
 
 
 class _Step(NamedTuple):
-    """What one layer did: its parameters, its input, and its output before the activation."""
+    """The forward pass of one layer: its parameters, its input, and its output before the activation."""
 
     layer: LayerTuple
     weight: Array
@@ -77,7 +77,7 @@ def _product(layer: LayerTuple, x: Array, weight: Array) -> Array:
 
 
 def _run(layers: Sequence[LayerTuple], parameters: Array, x: Array) -> list[_Step]:
-    """The forward pass; bytes stand for byte / 255."""
+    """The forward pass; bytes are divided by 255."""
     y = x / 255.0 if x.dtype == np.uint8 else x
     if layers[0][0] == "conv2d":
         y = y.transpose(0, 2, 3, 1)
@@ -130,17 +130,18 @@ def jvp(layers: Sequence[LayerTuple], parameters: Array, x: Array, v: Array) -> 
     for step in steps:
         dweight, dbias, v = np.split(v, [step.weight.size, step.weight.size + step.bias.size])
         dx = dx.reshape(step.x.shape)
-        of_weight = _product(step.layer, step.x, dweight.reshape(step.weight.shape))
-        dlinear = of_weight + _product(step.layer, dx, step.weight) + dbias
+        weight_term = _product(step.layer, step.x, dweight.reshape(step.weight.shape))
+        dlinear = weight_term + _product(step.layer, dx, step.weight) + dbias
         dx = dlinear * _derivative(step.layer[4], step.linear)
     return dx.reshape(len(x), -1)
 
 
 def orthogonal(rows: int, columns: int, gain: float, seed: int, layer: int) -> Array:
-    """``gain`` times a ``[rows, columns]`` matrix with orthonormal columns (rows, where those are fewer).
+    """``gain`` times a ``[rows, columns]`` matrix with orthonormal columns, or rows if there are fewer rows.
 
-    The Q of a normal matrix, each column with the sign of R's diagonal entry (Mezzadri, 2007). The normal numbers fill
-    the tall matrix column by column, in pairs: stream 1, environment ``layer``, steps 0, 1, ...
+    The matrix is the Q of a normal matrix, with each column multiplied by the sign of R's diagonal entry (Mezzadri,
+    2007). The normal numbers fill the tall matrix column by column, in pairs: stream 1, environment ``layer``, steps 0,
+    1, ...
     """
     tall, thin = max(rows, columns), min(rows, columns)
     pairs = [random.normal_pair(random.block_of(seed, 1, layer, step)) for step in range((tall * thin + 1) // 2)]

@@ -1,4 +1,4 @@
-"""The steps of the optimizers: each takes parameters, gradient and state ``[P]`` and gives the new ones."""
+"""The steps of the optimizers: each takes parameters, gradient and state ``[P]`` and returns the new ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Array = NDArray[np.float64]
 def sgd(
     parameters: Array, gradient: Array, velocity: Array, learning_rate: float, momentum: float
 ) -> tuple[Array, Array]:
-    """v <- momentum v + g; parameters <- parameters - learning_rate v. Gives (parameters, v)."""
+    """v <- momentum v + g; parameters <- parameters - learning_rate v. Returns (parameters, v)."""
     velocity = momentum * velocity + gradient
     return parameters - learning_rate * velocity, velocity
 
@@ -27,7 +27,7 @@ def adam(
     beta2: float,
     epsilon: float,
 ) -> tuple[Array, Array, Array]:
-    """Kingma and Ba (2015), algorithm 1; ``step`` counts from 1. Gives (parameters, m, s).
+    """Kingma and Ba (2015), algorithm 1; ``step`` counts from 1. Returns (parameters, m, s).
 
     m <- beta1 m + (1 - beta1) g,  s <- beta2 s + (1 - beta2) g^2
     parameters <- parameters - learning_rate m / (1 - beta1^step) / (sqrt(s / (1 - beta2^step)) + epsilon)
@@ -49,10 +49,10 @@ def rmsprop(
     epsilon: float,
     form: str,
 ) -> tuple[Array, Array]:
-    """s <- decay s + (1 - decay) g^2; parameters <- parameters - learning_rate g / d. Gives (parameters, s).
+    """s <- decay s + (1 - decay) g^2; parameters <- parameters - learning_rate g / d. Returns (parameters, s).
 
-    d = sqrt(s) + epsilon in the "pytorch" form, where s starts at 0; sqrt(s + epsilon) in the "tensorflow" form, where
-    it starts at 1.
+    The form "pytorch" has d = sqrt(s) + epsilon and starts s at 0; "tensorflow" has d = sqrt(s + epsilon) and starts s
+    at 1.
     """
     mean_square = decay * mean_square + (1.0 - decay) * gradient**2
     divisor = np.sqrt(mean_square) + epsilon if form == "pytorch" else np.sqrt(mean_square + epsilon)

@@ -1,7 +1,8 @@
-"""The gradient of a loss in a policy's parameters, from that in each row's log-probability, entropy and value.
+"""The gradient of a loss in a policy's parameters, from its gradients in the rows.
 
-g = sum_b log_prob_b grad log pi(a_b | s_b) + entropy_b grad H_b + values_b grad V(s_b), ``[P]``: the distribution's
-gradient in the first columns of the outputs, the value's in the last, and the chain rule through the network.
+g = sum_b log_prob_b grad log pi(a_b | s_b) + entropy_b grad H_b + values_b grad V(s_b), ``[P]``. The first columns of
+the outputs get the gradient of the distribution, the last column that of the value; the chain rule through the network
+does the rest.
 """
 
 from __future__ import annotations
@@ -28,24 +29,25 @@ def gradient(
     entropy: Array,
     values: Array | None,
 ) -> Array:
-    """Rows are ``[B]``, ``values`` None without a value.
+    """g, from ``log_prob``, ``entropy`` and ``values`` ``[B]``; ``values`` is None without a value head.
 
-    The first columns of the outputs are the logits of each group of ``sizes``; or, of an int ``sizes`` = A, the means
-    of a Gaussian, whose log_std ``[A]`` is g's last block, or, if None, columns A to 2 A.
+    With a tuple ``sizes``, the first columns of the outputs are the logits of each group. With an int ``sizes`` = A,
+    they are the means of a Gaussian; log_std ``[A]`` is then the last block of the parameters, or, if ``log_std`` is
+    None, columns A to 2 A of the outputs.
     """
     outputs = network.forward(layers, parameters, x)
-    doutputs, own = np.zeros_like(outputs), np.zeros(0)
+    doutputs, log_std_block = np.zeros_like(outputs), np.zeros(0)
     if isinstance(sizes, int):
         mean, std = slice(sizes), slice(sizes, 2 * sizes)
-        given = outputs[:, std] if log_std is None else log_std
-        doutputs[:, mean], dlog_std = diag_gaussian.gradient(outputs[:, mean], given, actions, log_prob, entropy)
+        row_log_std = outputs[:, std] if log_std is None else log_std
+        doutputs[:, mean], dlog_std = diag_gaussian.gradient(outputs[:, mean], row_log_std, actions, log_prob, entropy)
         if log_std is None:
             doutputs[:, std] = dlog_std
         else:
-            own = dlog_std
+            log_std_block = dlog_std
     else:
         logits = outputs[:, : sum(sizes)]
         doutputs[:, : sum(sizes)] = categorical.gradient(logits, actions, log_prob, entropy, sizes)
     if values is not None:
         doutputs[:, -1] = values
-    return np.concatenate([network.vjp(layers, parameters, x, doutputs), own])
+    return np.concatenate([network.vjp(layers, parameters, x, doutputs), log_std_block])

@@ -1,4 +1,4 @@
-"""Philox4x32-10 (Salmon et al., 2011) in Python's integers, and the numbers made of its blocks."""
+"""Philox4x32-10 (Salmon et al., 2011) in Python integers, and the numbers derived from its blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MASK = 0xFFFFFFFF
 
 
 def philox(key: int, counter: Block) -> Block:
-    """Ten rounds over four words; the low word of ``key`` (64 bits) is the paper's k_0."""
+    """Ten rounds on four words; the low word of the 64-bit ``key`` is the paper's k_0."""
     k0, k1 = key & _MASK, key >> 32
     c0, c1, c2, c3 = counter
     for _ in range(10):
@@ -23,7 +23,7 @@ def philox(key: int, counter: Block) -> Block:
 
 
 def block_of(seed: int, stream: int, environment: int, step: int, draw: int = 0) -> Block:
-    """The block that (seed, stream, environment, step, draw) names; ``step`` has 48 bits, ``stream`` the 16 above."""
+    """The block of (seed, stream, environment, step, draw); ``step`` has 48 bits, ``stream`` the 16 bits above."""
     return philox(seed, (environment, draw, step & _MASK, (step >> 32) & 0xFFFF | stream << 16))
 
 

@@ -11,7 +11,7 @@ Array = NDArray[np.float64]
 
 
 def fisher_matrix(scores: Array, count: int | None = None) -> Array:
-    """F = (1/count) sum_b s_b s_b', ``[P, P]``; of None the count is B."""
+    """F = (1/count) sum_b s_b s_b', ``[P, P]``; ``count`` None is B."""
     fisher = np.zeros((scores.shape[1], scores.shape[1]))
     for score in scores:
         fisher += np.outer(score, score)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pgfast.metrics import METRICS
 from pgfast.runs.progress_log import read_progress
 
 if TYPE_CHECKING:
@@ -19,38 +20,41 @@ __all__ = ["plot_runs"]
 
 Column: TypeAlias = NDArray[np.float64]
 
-# Okabe and Ito (2008), told apart with any colour vision; the yellow is left out as too pale for a line.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))  # once the colours are used up
+# Okabe and Ito (2008), which every kind of color vision distinguishes; without the yellow, too pale for a line.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))  # once the colors are used up
 _INK, _FAINT = "#333333", "#D9D9D9"
 _SMOOTHING = 0.01  # reach of the smoothed line to either side, as a fraction of the longest run
-_LABELS = {"timesteps": "Environment steps", "updates": "Updates", "episodes": "Episodes", "wall_time": "Time"}
+_X_AXES = ("timesteps", "wall_time", "updates", "episodes")
 _RETURNS = ("return_mean", "return_std", "return_min", "return_max")
 _SECONDS = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
 def plot_runs(run_dirs: Sequence[Path], out: Path, *, title: str | None = None, x: str = "timesteps") -> None:
-    """Draws the learning curves of runs over each other: the return over ``x``.
+    """Draws the learning curves of several runs in one picture: the return over ``x``.
 
-    The bold line is ``return_mean`` smoothed by an exponential mean to both sides (so that it does not lag), the thin
-    line is ``return_mean`` itself, and the band is ``return_mean`` plus and minus ``return_std``, cut off at
-    ``return_min`` and ``return_max``: in ``progress.csv`` all of them are of the last 100 whole games.
+    The thin line is ``return_mean``. The bold line is its exponential mean to both sides, which does not lag. The band
+    is ``return_mean`` plus and minus ``return_std``, cut off at ``return_min`` and ``return_max``. In ``progress.csv``
+    all of them are over the last 100 whole episodes.
 
     Args:
         run_dirs: run directories, each with a ``progress.csv``.
-        out: the picture, of the kind that its ending says (``.png``, ``.svg``, ``.pdf``); its directory is made.
+        out: the picture, in the format of its extension (``.png``, ``.svg``, ``.pdf``); its directory is created.
         title: above the picture; None takes the run's name if there is one run.
-        x: a column, "timesteps", "wall_time", "updates" or "episodes".
+        x: the metric of the x axis: "timesteps", "wall_time", "updates" or "episodes".
 
-    Raises: ``ImportError`` (matplotlib is missing), ``ValueError`` (nothing to draw, an unknown ``x`` or ending),
-    :class:`~pgfast.runs.files.CheckpointError`, ``OSError``.
+    Raises:
+        ImportError: if matplotlib is missing.
+        ValueError: if there is nothing to draw, or for an unknown ``x`` or extension.
+        CheckpointError: if a ``progress.csv`` is missing or broken.
+        OSError: if the picture cannot be written.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('plots need matplotlib: pip install "pgfast[plot]"') from error
-    if x not in _LABELS:
-        raise ValueError(f"plot_runs: x must be one of {', '.join(_LABELS)}, got {x!r}")
+    if x not in _X_AXES:
+        raise ValueError(f"plot_runs: x must be one of {', '.join(_X_AXES)}, got {x!r}")
     curves = [_read_curve(path, x) for path in run_dirs]
     span = max((curve["x"][-1] for curve in curves if curve["x"].size), default=math.nan)
     if math.isnan(span):
@@ -62,7 +66,7 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, *, title: str | None = None, 
     names = _short_names(run_dirs)
     for index, (name, curve) in enumerate(zip(names, curves, strict=True)):
         _draw_curve(axes, name, curve, scale, _SMOOTHING * span, index)
-    _decorate(axes, f"{_LABELS[x]} ({unit})" if unit else _LABELS[x])
+    _decorate(axes, f"{_label(x)} ({unit})" if unit else _label(x))
     title = names[0] if title is None and len(names) == 1 else title
     if title is not None:
         axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK, pad=12)
@@ -79,7 +83,7 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, *, title: str | None = None, 
 
 
 def _read_curve(run_dir: Path, x: str) -> dict[str, Column]:
-    """The rows that have a return: "x" and the columns of returns."""
+    """The rows that have a return: their "x" and the columns of returns."""
     columns = read_progress(run_dir / "progress.csv")
     missing = {x, *_RETURNS} - columns.keys()
     if missing:
@@ -97,26 +101,26 @@ def _exponential_mean(x: Column, y: Column, reach: float) -> Column:
     for n in range(1, x.size):
         before[:, n] += decay[n - 1] * before[:, n - 1]
         after[:, -n - 1] += decay[-n] * after[:, -n]
-    weighted, weights = before + after - sums  # each point's own share is in both
+    weighted, weights = before + after - sums  # both sums hold the point itself
     smooth: Column = weighted / weights
     return smooth
 
 
 def _draw_curve(axes: Axes, name: str, curve: dict[str, Column], scale: float, reach: float, index: int) -> None:
-    colour = _COLOURS[index % len(_COLOURS)]
-    dash: Any = _DASHES[index // len(_COLOURS) % len(_DASHES)]
+    color = _COLORS[index % len(_COLORS)]
+    dash: Any = _DASHES[index // len(_COLORS) % len(_DASHES)]
     position, mean, std = curve["x"] / scale, curve["return_mean"], np.nan_to_num(curve["return_std"])
     smooth = _exponential_mean(curve["x"], mean, reach)
     label = name if position.size else f"{name} (no finished episode yet)"
     low, high = np.fmax(mean - std, curve["return_min"]), np.fmin(mean + std, curve["return_max"])
-    axes.fill_between(position, low, high, color=colour, alpha=0.13, linewidth=0)
-    axes.plot(position, mean, color=colour, alpha=0.35, linewidth=0.7)
-    axes.plot(position, smooth, color=colour, linestyle=dash, linewidth=2.0, label=label, solid_capstyle="round")
+    axes.fill_between(position, low, high, color=color, alpha=0.13, linewidth=0)
+    axes.plot(position, mean, color=color, alpha=0.35, linewidth=0.7)
+    axes.plot(position, smooth, color=color, linestyle=dash, linewidth=2.0, label=label, solid_capstyle="round")
 
 
 def _decorate(axes: Axes, x_label: str) -> None:
     axes.set_xlabel(x_label, color=_INK, fontsize=10)
-    axes.set_ylabel("Return per episode", color=_INK, fontsize=10)
+    axes.set_ylabel(_label("return_mean"), color=_INK, fontsize=10)
     axes.grid(axis="y", color=_FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.margins(x=0.01)
@@ -125,9 +129,13 @@ def _decorate(axes: Axes, x_label: str) -> None:
     axes.tick_params(colors=_INK, labelsize=9, length=0, pad=6)
 
 
+def _label(name: str) -> str:
+    return METRICS[name].label.capitalize()
+
+
 def _choose_unit(x: str, span: float) -> tuple[str, float]:
-    """What the axis counts in, and how many of the column's own units that is."""
-    if x == "wall_time":
+    """(unit of the axis, its size in units of the metric)"""
+    if METRICS[x].unit == "s":
         return next(((unit, size) for unit, size in _SECONDS if span >= 2 * size), _SECONDS[-1])
     if span >= 1e6:
         return "millions", 1e6
@@ -135,6 +143,6 @@ def _choose_unit(x: str, span: float) -> tuple[str, float]:
 
 
 def _short_names(run_dirs: Sequence[Path]) -> list[str]:
-    """The directories' own names, or whole paths where two have the same."""
+    """The names of the directories, or their whole paths if two names are equal."""
     names = [path.resolve().name for path in run_dirs]
     return names if len(set(names)) == len(names) else [str(path) for path in run_dirs]

@@ -1,4 +1,4 @@
-"""What a person sees while an agent trains."""
+"""The progress of a training, as a live line on a terminal or as plain lines."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from pgfast.metrics import METRICS
+
 __all__ = ["Reporter", "make_reporter"]
 
 Row: TypeAlias = Mapping[str, float | int | None]
 
 _REFRESH_SECONDS = 0.1
-_PACE_SECONDS = 30.0  # the speed shown is the mean over this time
+_PACE_SECONDS = 30.0  # over which the speed is averaged
 
 
 def make_reporter(total_timesteps: int, start_timesteps: int, *, enabled: bool) -> Reporter:
     """A reporter for a run that goes from ``start_timesteps`` to ``total_timesteps``.
 
-    Where both output streams are a terminal it is a live line on standard error, else plain lines on standard output;
-    with ``enabled=False`` it is silent.
+    It shows a live line on standard error if both output streams are a terminal, else plain lines on standard output,
+    and nothing with ``enabled=False``.
     """
     if not enabled:
         return Reporter()
@@ -36,20 +38,24 @@ def make_reporter(total_timesteps: int, start_timesteps: int, *, enabled: bool) 
 
 
 class Reporter:
-    """Shows nothing, and is what the others are built on."""
+    """Shows nothing; the base class of the others."""
 
     def update(self, timesteps: int, row: Row | None) -> None:
-        """Takes note of the position and, where there is a new one, of the row of ``progress.csv``; cheap."""
+        """Takes the position and, if there is a new one, a row of ``progress.csv``; cheap."""
 
     def message(self, text: str) -> None:
         """Shows a line that stays."""
 
     def close(self) -> None:
-        """Shows the last state and leaves the terminal as it was. A second call does nothing."""
+        """Shows the last state and restores the terminal. A second call does nothing."""
 
 
 class _ShownReporter(Reporter):
-    """Keeps the speed of the last seconds, and the time that is left at it."""
+    """Estimates the speed over the last seconds, and the remaining time from it.
+
+    rich's own estimate begins with the second sample, so that a run of one row would show none, and drops samples older
+    than its window, so that rows far apart would show none either.
+    """
 
     def __init__(self, total_timesteps: int, start_timesteps: int) -> None:
         self._total = total_timesteps
@@ -69,32 +75,28 @@ class _ShownReporter(Reporter):
 
 
 class _PlainReporter(_ShownReporter):
-    """A line for every row."""
+    """Prints a line for every row."""
 
     def update(self, timesteps: int, row: Row | None) -> None:
         if row is None:
             return
         total, known = f"{self._total:,}", _known(row)
         parts = [f"{timesteps:>{len(total)},} / {total}", _describe_return(known), self._describe_pace(timesteps)]
-        parts += [
-            f"{name} {value:.4g}"
-            for name, value in known.items()
-            if name.endswith("_loss") or name in ("entropy", "kl")
-        ]
+        parts += [f"{name} {value:.4g}" for name, value in known.items() if METRICS[name].in_progress_line]
         self.message("  ".join(parts))
 
     def message(self, text: str) -> None:
         try:
             print(text, flush=True)
-        except OSError:  # who read the pipe has gone; that must not end the run, whose directory has it all
+        except OSError:  # the reader of the pipe has gone, which must not end the run
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _LiveReporter(_ShownReporter):
-    """One line that is drawn anew, at most ten times a second.
+    """Redraws one line at most ten times a second.
 
-    It is drawn by who calls, not by a thread: a thread would take the interpreter's lock from the training, and would
-    have to be stopped before environments are forked.
+    The caller's thread draws it: another thread would take the interpreter's lock from the training, and would have to
+    be stopped before environments are forked.
     """
 
     def __init__(self, total_timesteps: int, start_timesteps: int) -> None:
@@ -124,8 +126,8 @@ class _LiveReporter(_ShownReporter):
 
     def _refresh(self) -> None:
         position = f"{_compact(self._timesteps)} / {_compact(self._total)}"
-        score = _describe_return(_known(self._row))
-        status = f"{position}  [bold]{score}[/bold]  {self._describe_pace(self._timesteps)}"
+        shown_return = _describe_return(_known(self._row))
+        status = f"{position}  [bold]{shown_return}[/bold]  {self._describe_pace(self._timesteps)}"
         self._progress.update(self._task, completed=self._timesteps, status=status, refresh=True)
         self._next_refresh = monotonic() + _REFRESH_SECONDS
 
@@ -150,7 +152,7 @@ def _describe_return(known: Mapping[str, float | int]) -> str:
 
 
 def _compact(timesteps: int) -> str:
-    """1,234,567 as 1.23M, rounded down: always three digits, so that the line does not jump."""
+    """1,234,567 as 1.23M, rounded down; always three digits, which keeps the line from jumping."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if timesteps >= size:
             digits = 2 if timesteps < 10 * size else 1 if timesteps < 100 * size else 0

@@ -1,4 +1,4 @@
-"""Films of an agent at play."""
+"""Videos of an agent."""
 
 from __future__ import annotations
 
@@ -29,54 +29,57 @@ __all__ = ["VideoResult", "record_video"]
 _LARGEST_SIDE = 640  # pixels; smaller frames are enlarged by the largest whole factor that stays within
 
 
-class Player(Protocol):
-    """An agent, as far as a video needs it."""
+class VideoAgent(Protocol):
+    """The interface that recording needs of an agent."""
 
     source: EnvironmentSource | None
     space: SpaceInfo
 
     def choose(self, obs: Array, rng: Rng, deterministic: bool) -> Array:
-        """Actions for raw observations ``[B, ...]``."""
+        """Returns actions for raw observations ``[B, ...]``."""
 
 
 @dataclass(frozen=True)
 class VideoResult:
-    """A recorded game: where the film is, what it shows and whether the game ended in it."""
+    """A recorded episode."""
 
     path: Path
     frames: int
     frames_per_second: float
-    score: float  # raw return
+    episode_return: float  # raw
     length: int  # steps
-    game_over: bool  # False where max_steps ended the film
+    ended: bool  # False if max_steps cut the episode off
 
 
 def record_video(
-    agent: Player, out: Path, *, seed: int = 0, deterministic: bool = False, max_steps: int | None = None
+    agent: VideoAgent, out: Path, *, seed: int = 0, deterministic: bool = False, max_steps: int | None = None
 ) -> VideoResult:
-    """Plays one whole game and films it: an MP4 (H.264) that any browser and player shows.
+    """Records one whole episode as an MP4 (H.264), which all browsers and players support.
 
-    The policy sees what it saw in training, frozen normalisers included. An Atari game is the one that
-    ``agent.evaluate(1, seed=seed)`` plays, all lives of it, and its film has every frame of the console, in colour, at
-    60 per second. Other environments draw themselves, a frame per step, at their ``render_fps`` (30 if they have none).
-    Frames smaller than 640 pixels are enlarged by a whole factor, without smoothing.
+    The policy sees the observations that it saw in training, frozen normalizers included. The video of an Atari game
+    shows the game of ``agent.evaluate(1, seed=seed)`` with all its lives, every frame of the console from the first
+    decision on, in color, at 60 per second. Other environments render themselves, a frame per step, at their
+    ``render_fps`` (30 if they have none). Frames smaller than 640 pixels are enlarged by a whole factor, without
+    smoothing.
 
-    Frames go to the encoder one by one; a film of any length needs the memory of one step. The file appears under its
-    name once it is complete, and replaces one that is there; its directory is made.
+    Frames are encoded one by one: the memory needed does not depend on the video's length. The file appears when it is
+    complete, and replaces an older one. Its directory is created.
 
     Args:
         agent: made from an environment id, or from a function that makes one environment with
             ``render_mode="rgb_array"``.
-        out: the film, ending in ``.mp4``.
-        seed: of the game and of the sampled actions.
-        deterministic: plays the most probable actions. Such a policy can get into an endless loop (the ball in
-            Breakout that never meets a brick), which then lasts until the environment's own limit.
-        max_steps: ends the film after so many steps; None plays to the end of the game, or the environment's own limit
-            (Atari: 108,000 frames, 27,000 steps, half an hour). An environment without a limit may play for ever.
+        out: the file to write, ending in ``.mp4``.
+        seed: of the episode and of the sampled actions.
+        deterministic: takes the most probable actions. Such a policy can enter an endless loop (in Breakout, a ball
+            that never meets a brick), which then lasts until the environment's time limit.
+        max_steps: ends the video after this many steps; None records to the end of the episode, or to the environment's
+            time limit (Atari: 108,000 frames, 27,000 steps, half an hour). Without a time limit it may never end.
 
-    Raises: ``ImportError`` (imageio-ffmpeg is missing, or a package that the environment draws with), ``ValueError``
-    (``out``, ``max_steps``, an agent without an environment or with one that cannot be drawn), ``RuntimeError`` (the
-    Atari game that is drawn is not the one that is played; the encoder failed), ``OSError``. No film is left then.
+    Raises:
+        ImportError: if imageio-ffmpeg is missing, or a package that the environment draws with.
+        ValueError: for ``out`` or ``max_steps``, or if the agent has no environment that can be drawn.
+        RuntimeError: if the encoder fails, or the two emulators of an Atari game differ.
+        OSError: if the file cannot be written. No failure leaves a file.
     """
     out = Path(out)
     if out.suffix.lower() != ".mp4":
@@ -95,18 +98,18 @@ def record_video(
         if found != agent.space:
             raise ValueError(f"record_video: the environment has {found}, the agent {agent.space}")
         observations, frames = playback.reset(environment_seed)
-        count, score, length, game_over = len(frames), 0.0, 0, False
+        count, episode_return, length, ended = len(frames), 0.0, 0, False
         out.parent.mkdir(parents=True, exist_ok=True)
-        with _film(out, ffmpeg, frames[0].shape, playback.frames_per_second) as add:
-            add(frames)
-            while not game_over and length != max_steps:
+        with _open_mp4(out, ffmpeg, frames[0].shape, playback.frames_per_second) as append:
+            append(frames)
+            while not ended and length != max_steps:
                 step = playback.step(agent.choose(observations, rng, deterministic))
-                add(step.frames)
-                observations, game_over = step.observations, step.game_over
+                append(step.frames)
+                observations, ended = step.observations, step.episode_over
                 count += len(step.frames)
-                score += step.score
+                episode_return += step.raw_reward
                 length += 1
-    return VideoResult(out, count, playback.frames_per_second, score, length, game_over)
+    return VideoResult(out, count, playback.frames_per_second, episode_return, length, ended)
 
 
 def _find_ffmpeg() -> str:
@@ -118,53 +121,51 @@ def _find_ffmpeg() -> str:
 
 
 @contextmanager
-def _film(
+def _open_mp4(
     path: Path, ffmpeg: str, shape: tuple[int, ...], frames_per_second: float
 ) -> Iterator[Callable[[list[Array]], None]]:
-    """Gives a function that appends frames to an MP4 file; the file is whole when the block is left, or absent."""
+    """Yields a function that appends frames to an MP4 file, which is complete when the block ends, or absent."""
+    # imageio_ffmpeg.write_frames ignores the encoder's exit status: on a full disk it reports no error.
     temporary = temporary_name(path)
+    broken = False
     try:
-        temporary.touch()  # so that a directory that cannot be written to is named as such
+        temporary.touch()  # raises an OSError that names the path, which the encoder would not
         with tempfile.TemporaryFile() as messages:
-
-            def failure() -> RuntimeError:
-                messages.seek(0)
-                said = messages.read().decode(errors="replace").strip() or f"exit status {encoder.wait()}"
-                return RuntimeError(f"record_video: the encoder failed: {said}")
-
-            def add(frames: list[Array]) -> None:
-                assert encoder.stdin is not None
-                for frame in frames:
-                    if frame.shape != shape:
-                        raise ValueError(f"record_video: the first frame has shape {shape}, a later one {frame.shape}")
-                    rest = np.ascontiguousarray(frame).data.cast("B")
-                    try:
-                        while rest:
-                            rest = rest[encoder.stdin.write(rest) :]
-                    except BrokenPipeError:
-                        encoder.wait()
-                        raise failure() from None
-
             with subprocess.Popen(
                 [ffmpeg, *_encoding(shape, frames_per_second), f"file:{temporary}"],
                 bufsize=0,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
                 stderr=messages,
-                start_new_session=True,  # Ctrl-C is for this process alone, which then stops the encoder
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then kills the encoder
             ) as encoder:
+
+                def append(frames: list[Array]) -> None:
+                    assert encoder.stdin is not None
+                    for frame in frames:
+                        if frame.shape != shape:
+                            raise ValueError(
+                                f"record_video: the first frame has shape {shape}, a later one {frame.shape}"
+                            )
+                        rest = np.ascontiguousarray(frame).data.cast("B")
+                        while rest:
+                            rest = rest[encoder.stdin.write(rest) :]
+
                 try:
-                    yield add
+                    yield append
+                except BrokenPipeError:
+                    broken = True
                 except BaseException:
                     encoder.kill()
                     raise
-            if encoder.returncode != 0:
-                raise failure()
+            if broken or encoder.returncode != 0:
+                messages.seek(0)
+                reason = messages.read().decode(errors="replace").strip() or f"exit status {encoder.returncode}"
+                raise RuntimeError(f"record_video: the encoder failed: {reason}")
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.filename == str(temporary):  # the caller knows nothing of the temporary name
+        if error.filename == str(temporary):  # a name that the caller does not know
             error.filename, error.filename2 = str(path), None
         raise
     finally:
@@ -173,20 +174,20 @@ def _film(
 
 
 def _encoding(shape: tuple[int, ...], frames_per_second: float) -> list[str]:
-    """The encoder's arguments, all but the file."""
+    """The encoder's arguments except the output file."""
     height, width, _ = shape
     factor = max(1, _LARGEST_SIDE // max(height, width))
     width_out, height_out = factor * width, factor * height
     filters = [
         f"scale={width_out}:{height_out}:flags=neighbor,format=rgb24",
-        f"pad={width_out + width_out % 2}:{height_out + height_out % 2}",  # colours are stored for 2 x 2 pixels
+        f"pad={width_out + width_out % 2}:{height_out + height_out % 2}",  # colors are stored per 2 x 2 pixels
         "scale=flags=bicubic:out_color_matrix=bt709:out_range=tv,format=yuv420p",
-        "setparams=color_primaries=bt709:color_trc=bt709",  # untagged, players guess
+        "setparams=color_primaries=bt709:color_trc=bt709",  # without tags, players guess
     ]
     source = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"]
     return [
         *("-hide_banner", "-loglevel", "error", "-y"),
         *(*source, "-framerate", f"{frames_per_second:.10g}", "-i", "pipe:0"),
         *("-vf", ",".join(filters), "-c:v", "libx264", "-preset", "fast", "-crf", "20"),
-        *("-movflags", "+faststart", "-f", "mp4"),  # the index first: a browser plays while it loads
+        *("-movflags", "+faststart", "-f", "mp4"),  # the index first: playback can start while the file loads
     ]

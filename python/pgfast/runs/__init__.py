@@ -1,1 +1,1 @@
-"""Runs on disk: the directory, checkpoints, model files and progress."""
+"""Runs on disk: the session, its directory, checkpoints, model files and progress."""

@@ -1,8 +1,8 @@
 """Checkpoints: directories that are written whole, verified when read, and kept few.
 
 A checkpoint is ``checkpoints/<timesteps, 12 digits>/`` with ``arrays.safetensors``, ``state.json`` and
-``manifest.json``, which holds the size and SHA-256 of the other two. It is written under a temporary name and renamed,
-so that a name of 12 digits is a whole checkpoint. One process writes to a parent directory at a time: the caller holds
+``manifest.json``, which holds the size and SHA-256 of the other two. It is written under a temporary name and then
+renamed: a name of 12 digits is a whole checkpoint. One process writes to a parent directory at a time: the caller holds
 the lock of the run.
 """
 
@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pgfast._typing import Array
 from pgfast.runs.files import (
@@ -41,19 +41,22 @@ def write_checkpoint(
 ) -> Path:
     """Writes ``parent/<timesteps>``, then removes all but the last ``keep`` checkpoints up to it.
 
-    A checkpoint of the same name is replaced. Later ones, which a run that fell back to an older one can have, are
-    neither counted nor touched. After a crash at any moment the older checkpoints and the leftovers of this one remain.
+    A checkpoint of the same name is replaced. Later checkpoints, which exist if a run fell back to an older one, are
+    neither counted nor removed. After a crash at any moment the older checkpoints and leftovers of this one remain.
 
     Args:
         parent: created if missing.
         timesteps: below 10^12.
         arrays: as for :func:`~pgfast.runs.models.write_model`.
-        state: what JSON can hold.
+        state: JSON values.
         keep: at least 1.
 
-    Returns: the path of the checkpoint.
+    Returns:
+        The path of the checkpoint.
 
-    Raises: ``TypeError``, ``ValueError`` (arguments; nothing was written), ``OSError`` (the disk).
+    Raises:
+        TypeError, ValueError: for an argument that cannot be written; nothing was written then.
+        OSError: if the disk fails.
     """
     if not 0 <= timesteps < 10**12:
         raise ValueError(f"write_checkpoint: timesteps must be in [0, 10^12), got {timesteps}")
@@ -75,7 +78,7 @@ def write_checkpoint(
         files = {name: _fingerprint(data) for name, data in contents.items()}
         write_file(temporary / _MANIFEST, encode_json({**_FORMAT, "files": files}))
         fsync_directory(temporary)
-        if path.exists():  # a directory cannot be replaced in one step; clean_leftovers knows the step between
+        if path.exists():  # a directory cannot be replaced in one step; clean_leftovers undoes the first of the two
             path.rename(parent / f".replaced-{path.name}")
         temporary.rename(path)
     except BaseException:
@@ -120,40 +123,44 @@ def latest_checkpoint(parent: Path) -> Path | None:
     return max(list_checkpoints(parent), default=None)
 
 
-def read_latest(parent: Path) -> tuple[Path, dict[str, Array], dict[str, Any], list[tuple[Path, str]]]:
-    """Reads the latest whole checkpoint.
+class Checkpoint(NamedTuple):
+    """A checkpoint that has been read: its arrays and the content of its JSON file."""
 
-    Returns: ``(path, arrays, state, skipped)``; ``skipped`` names the later ones that are broken, and why. The caller
-    tells the user.
+    path: Path
+    arrays: dict[str, Array]
+    content: dict[str, Any]
 
-    Raises :class:`~pgfast.runs.files.CheckpointError` if there is no whole one.
+
+def read_latest(parent: Path) -> tuple[Checkpoint, list[str]]:
+    """The latest whole checkpoint, and a message for the user about each later one that is broken.
+
+    Raises :class:`~pgfast.runs.files.CheckpointError` if no checkpoint is whole.
     """
-    skipped: list[tuple[Path, str]] = []
+    broken: list[str] = []
     for path in reversed(list_checkpoints(parent)):
         try:
-            arrays, state = read_checkpoint(path)
+            return Checkpoint(path, *read_checkpoint(path)), [f"skipped {parent / reason}" for reason in broken]
         except CheckpointError as error:
-            skipped.append((path, f"{error.path.name}: {error.reason}"))
-        else:
-            return path, arrays, state, skipped
-    reasons = "; ".join(f"{path.name}/{reason}" for path, reason in skipped)
-    raise CheckpointError(parent, f"holds no whole checkpoint ({reasons})" if skipped else "holds no checkpoint")
+            broken.append(f"{path.name}: {error.path.name}: {error.reason}")
+    raise CheckpointError(
+        parent, f"holds no whole checkpoint ({'; '.join(broken)})" if broken else "holds no checkpoint"
+    )
 
 
 def clean_leftovers(parent: Path) -> None:
-    """Removes what a crash left half written or half removed. Raises ``OSError``."""
+    """Removes the half-written and half-removed checkpoints of a crash. Raises ``OSError``."""
     if not parent.is_dir():
         return
     for path in list(parent.iterdir()):
         replaced = _REPLACED.fullmatch(path.name)
         if replaced and not (parent / replaced[1]).exists():
-            path.rename(parent / replaced[1])  # the crash came before its successor had the name
+            path.rename(parent / replaced[1])  # the crash came before its successor was renamed
         elif replaced or _TEMPORARY.fullmatch(path.name):
             _delete(path)
 
 
 def _remove(path: Path) -> None:
-    """Removes a checkpoint; a crash leaves it whole or as a leftover, never half of it under its name."""
+    """Removes a checkpoint, under another name first: a crash leaves it whole or as a leftover."""
     doomed = path.with_name(f".old-{path.name}")
     path.rename(doomed)
     _delete(doomed)

@@ -1,4 +1,4 @@
-"""``progress.csv``: the measurements of a run, one row at a time, never half a row."""
+"""``progress.csv``: the metrics of a run, one whole row at a time."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ _FIELD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 class ProgressLog:
     """Appends rows to a new file whose header is ``fieldnames``.
 
-    Raises ``FileExistsError`` if the file exists, ``ValueError`` for a field name that is no identifier or comes twice,
-    ``OSError``.
+    Raises:
+        ValueError: for a field name that is not an identifier or occurs twice.
+        FileExistsError: if the file exists.
+        OSError: if it cannot be written.
     """
 
     def __init__(self, path: Path, fieldnames: Sequence[str]) -> None:
         if not fieldnames or len(set(fieldnames)) != len(fieldnames) or not all(map(_FIELD.fullmatch, fieldnames)):
-            raise ValueError(f"ProgressLog: fieldnames must be different identifiers, got {list(fieldnames)}")
+            raise ValueError(f"ProgressLog: fieldnames must be distinct identifiers, got {list(fieldnames)}")
         self.fieldnames = tuple(fieldnames)
         self._byte_length, self._waiting = 0, b""
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -37,7 +39,7 @@ class ProgressLog:
 
     @classmethod
     def resume(cls, path: Path, byte_length: int) -> ProgressLog:
-        """Goes on after the first ``byte_length`` bytes, which a checkpoint recorded; the rows after them are removed.
+        """Continues after the first ``byte_length`` bytes, which a checkpoint recorded; later rows are removed.
 
         Raises :class:`~pgfast.runs.files.CheckpointError` if the file is shorter or no row ends there, ``OSError``.
         """
@@ -55,14 +57,16 @@ class ProgressLog:
 
     @property
     def byte_length(self) -> int:
-        """Bytes of the header and of all rows so far, those that wait for room on the disk included."""
+        """Bytes of the header and of all rows so far, those included that could not be written yet."""
         return self._byte_length + len(self._waiting)
 
     def write(self, row: Mapping[str, object]) -> None:
         """Appends a row in one write. A field that is missing, None or NaN becomes an empty cell.
 
-        Raises ``ValueError`` for a field that is not in the header, ``TypeError`` for a value that is no number,
-        ``OSError`` (a full disk; the file is as before, and the row is written before the next).
+        Raises:
+            ValueError: for a field that is not in the header.
+            TypeError: for a value that is not a number.
+            OSError: if the disk is full; the file is unchanged, and the row is written before the next one.
         """
         unknown = row.keys() - set(self.fieldnames)
         if unknown:
@@ -70,9 +74,9 @@ class ProgressLog:
         self._append(",".join(_format_cell(name, row.get(name)) for name in self.fieldnames))
 
     def sync(self) -> None:
-        """Waits until all rows are on the disk; for use before a checkpoint that knows :attr:`byte_length`.
+        """Waits until all rows are on the disk, as a checkpoint that records :attr:`byte_length` requires.
 
-        Raises ``OSError`` where they cannot be written.
+        Raises ``OSError`` if they cannot be written.
         """
         self._flush()
         os.fsync(self._descriptor)
@@ -103,9 +107,10 @@ class ProgressLog:
 def read_progress(path: Path) -> dict[str, NDArray[np.float64]]:
     """The columns of a ``progress.csv`` by name, all of one length; an empty cell is NaN.
 
-    A last line without its end (a crash, or a run that is writing) is left out.
+    A last line without a newline (a crash, or a run in progress) is left out.
 
-    Raises :class:`~pgfast.runs.files.CheckpointError`.
+    Raises:
+        CheckpointError: if the file is missing or broken.
     """
     header, *lines = read_file(path, _MAX_BYTES).split(b"\n")[:-1] or [b""]
     names = _parse_header(header, path)
@@ -117,14 +122,14 @@ def read_progress(path: Path) -> dict[str, NDArray[np.float64]]:
         try:
             table[index] = [float(cell) if cell else math.nan for cell in cells]
         except ValueError as error:
-            raise CheckpointError(path, f"line {index + 2} has a cell that is no number ({error})") from error
+            raise CheckpointError(path, f"line {index + 2} has a cell that is not a number ({error})") from error
     return {name: table[:, column].copy() for column, name in enumerate(names)}
 
 
 def _parse_header(line: bytes, path: Path) -> tuple[str, ...]:
     names = tuple(line.decode("ascii", "replace").split(","))
     if len(set(names)) != len(names) or not all(map(_FIELD.fullmatch, names)):
-        raise CheckpointError(path, "has no header of different column names")
+        raise CheckpointError(path, "has no header of distinct column names")
     return names
 
 

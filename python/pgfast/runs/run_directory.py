@@ -1,4 +1,4 @@
-"""The directory that holds everything of one run, and its lock."""
+"""The directory of one run, and its lock."""
 
 from __future__ import annotations
 
@@ -17,14 +17,11 @@ __all__ = ["RunDirectory"]
 
 
 class RunDirectory:
-    """A run directory that this process has locked, from :meth:`create` or :meth:`open` until :meth:`close`.
-
-    It says where things are; what is written there is the business of who writes it.
-    """
+    """The paths in a run directory, which this process holds locked until :meth:`close`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config_path = path / "config.json"  # all settings, and what the run ran on
+        self.config_path = path / "config.json"  # all settings, and the machine
         self.progress_path = path / "progress.csv"
         self.checkpoints = path / "checkpoints"
         self.model_path = path / "model.safetensors"
@@ -35,9 +32,9 @@ class RunDirectory:
     def create(cls, path: Path | None, *, algo: str, env_id: str, seed: int, root: Path = Path("runs")) -> RunDirectory:
         """A new directory: ``path``, or with None the first free one of ``root/<algo>-<env_id>-<seed>[-k]``, k >= 2.
 
-        Characters of the name other than letters, digits and ``_ . -`` become ``_``. Parents are made as needed.
+        Characters of the name other than letters, digits and ``_ . -`` become ``_``. Parents are created as needed.
 
-        Raises ``FileExistsError`` if ``path`` exists, another ``OSError`` if the directory cannot be made.
+        Raises ``FileExistsError`` if ``path`` exists, another ``OSError`` if the directory cannot be created.
         """
         name = re.sub(r"[^\w.-]", "_", f"{algo}-{env_id}-{seed}", flags=re.ASCII)
         numbered = (root / (name if k == 1 else f"{name}-{k}") for k in count(1))
@@ -47,19 +44,19 @@ class RunDirectory:
                 break
             except OSError as error:
                 if not (isinstance(error, FileExistsError) and os.path.lexists(made)):
-                    raise type(error)(f"cannot make the run directory {made}: {error.strerror}") from error
-                if path is not None:  # else another run has this number, perhaps since a moment ago
+                    raise type(error)(f"cannot create the run directory {made}: {error.strerror}") from error
+                if path is not None:  # else another run has taken this number
                     raise FileExistsError(
-                        f"the run directory {path} exists already; name another, or resume it"
+                        f"the run directory {path} exists already; choose another, or resume it"
                     ) from error
         fsync_directory(made.parent)
         return cls(made)
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
-        """An existing run directory, to go on in it. What a crash left half written in it is removed.
+        """An existing run directory, to continue its run. Half-written files of a crash are removed.
 
-        Raises ``FileNotFoundError`` if it is not one, ``BlockingIOError`` if another process has locked it.
+        Raises ``FileNotFoundError`` if it is not a run directory, ``BlockingIOError`` if another process has locked it.
         """
         if not (path / "config.json").is_file():
             raise FileNotFoundError(f"{path} is not a run directory: it has no config.json")
@@ -69,7 +66,7 @@ class RunDirectory:
         return run
 
     def close(self) -> None:
-        """Gives the lock back. A second call does nothing."""
+        """Releases the lock. A second call does nothing."""
         if not self._lock.closed:
             fcntl.flock(self._lock, fcntl.LOCK_UN)  # for every copy of the descriptor, before this one is closed
             self._lock.close()
@@ -93,7 +90,7 @@ def _acquire_lock(path: Path) -> TextIO:
     return lock
 
 
-# A forked worker must not keep the lock of a run whose process was killed.
+# A forked worker must not hold the lock of a run whose process was killed.
 _open_directories: weakref.WeakSet[RunDirectory] = weakref.WeakSet()
 
 

@@ -1,4 +1,4 @@
-"""Whatever holds a model: a model file, a checkpoint, a run directory."""
+"""Models in model files, checkpoints and run directories."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Rollouts: how a policy plays in environments, and what is kept of it."""
+"""Sampling: rollouts, batches, episode statistics and evaluation."""

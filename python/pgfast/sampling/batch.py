@@ -21,17 +21,17 @@ class Batch:
     step: IntArray  # t of the row in its rollout
     time: IntArray
     actions: Array
-    advantages: FloatArray  # that the policy's gradient is weighed with, normalized if the settings say so
-    returns: FloatArray  # A + V, that the value function learns
-    values: FloatArray  # V when the rollout was played
+    advantages: FloatArray  # weights of the policy gradient, normalized if the settings say so
+    returns: FloatArray  # A + V, the targets of the value function
+    values: FloatArray  # V at the time of the rollout
     valid: BoolArray | None = None  # the rows that count; None for all
 
     @classmethod
     def of_valid_rows(cls, rollout: Rollout, advantages: FloatArray, returns: FloatArray, values: FloatArray) -> Batch:
-        """Copies of the valid rows.
+        """Copies the valid rows.
 
-        A rollout without any, as one worker of many may have, keeps its first row as one that is not valid: kernels
-        take no empty arrays.
+        Kernels take no empty arrays: if no row is valid, which can happen on one worker of many, the batch is the first
+        row, marked as not valid.
         """
         rows, valid = rollout.valid, None
         if not rows.any():
@@ -50,7 +50,7 @@ class Batch:
 
     @classmethod
     def of_all_rows(cls, rollout: Rollout, advantages: FloatArray, returns: FloatArray, values: FloatArray) -> Batch:
-        """Views of all T N rows, in the order of the rollout's tape."""
+        """Makes views of all T N rows, in the order of the rollout's tape."""
         rows, observations, actions = rollout.rows, rollout.observations, rollout.actions
         return cls(
             observations[:-1].reshape(rows, *observations.shape[2:]),
@@ -67,23 +67,23 @@ class Batch:
         return len(self.advantages) if self.valid is None else int(np.count_nonzero(self.valid))
 
     def numbering(self, reduce: Reduce) -> tuple[IntArray, int]:
-        """The numbers of the valid rows among those of all workers, and how many these are.
+        """(numbers of the valid rows among those of all workers, count of the latter)
 
-        They count step by step, and worker by worker in a step, as in one rollout with the environments of all.
+        Rows are numbered step by step, and within a step worker by worker, as in one rollout with all environments.
         """
         step = self.step if self.valid is None else self.step[self.valid]
         steps = int(max(reduce.gather(int(step.max(initial=-1)) + 1)))
         counts = np.zeros((steps, reduce.workers), np.int64)
-        counts[:, reduce.rank] = own = np.bincount(step, minlength=steps)
+        counts[:, reduce.rank] = local = np.bincount(step, minlength=steps)
         counts = reduce.sum(counts)
-        first = np.cumsum(counts).reshape(counts.shape) - counts  # numbers of the first row of a step and a worker
-        within = np.arange(len(step)) - (np.cumsum(own) - own)[step]
+        first = np.cumsum(counts).reshape(counts.shape) - counts  # number of the first row, [steps, workers]
+        within = np.arange(len(step)) - (np.cumsum(local) - local)[step]
         return first[step, reduce.rank] + within, int(counts.sum())
 
     def used(self, numbers: FloatArray) -> FloatArray:
-        """Those of ``numbers`` ``[B]`` that belong to valid rows."""
+        """Returns the entries of ``numbers`` ``[B]`` that belong to valid rows."""
         return numbers if self.valid is None else numbers[self.valid]
 
     def sum(self, numbers: FloatArray) -> float:
-        """The sum over the valid rows of ``numbers`` ``[B]``, in float64."""
+        """Sums ``numbers`` ``[B]`` over the valid rows, in float64."""
         return float(self.used(numbers).sum(dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Playing: a policy acts in environments and fills a rollout."""
+"""Collection of rollouts: a policy acts in environments."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pgfast.sampling.rollout import Rollout
 
 __all__ = ["Collector"]
 
-_MOST_EPISODE_STEPS = 200_000  # of a rollout of whole episodes; the longest game of Atari has 27,000
+_MOST_EPISODE_STEPS = 200_000  # of a rollout of whole episodes; the longest Atari game has 27,000
 
 
 class Collector:
     """Fills one rollout after the other.
 
-    ``on_transition(transition)`` sees every step, in order. If a step or a reset of the environments takes longer than
-    ``env_timeout`` seconds, the process ends.
+    ``on_transition(transition)`` is called at every step, in order. If a step or a reset of the environments takes
+    longer than ``env_timeout`` seconds, the process ends.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Collector:
         self._watchdog = Watchdog(env_timeout)
 
     def start(self, stepper: Stepper, seeds: list[int]) -> None:
-        """Resets the environments of ``stepper``, which the next rollouts are played in."""
+        """Resets the environments of ``stepper``, which the next rollouts use."""
         self.stepper = stepper
         rollout = self.rollout
         with self._watchdog:
@@ -50,7 +50,7 @@ class Collector:
         rollout.time[-1] = 0
 
     def collect(self, timesteps: int, update: int) -> None:
-        """Plays T steps of every environment; ``timesteps`` of the run name the random numbers."""
+        """Takes T steps of every environment; ``timesteps`` of the run key the random numbers."""
         rollout = self.rollout
         self._begin(timesteps, update)
         with self._watchdog:
@@ -67,10 +67,10 @@ class Collector:
             )
 
     def collect_episodes(self, timesteps: int, update: int, min_rows: int, stepper: Stepper, seeds: list[int]) -> None:
-        """Plays whole episodes: every environment starts afresh and plays until the batch is full and its game is over.
+        """Collects whole episodes: every environment starts anew and runs until the batch is full and its episode ends.
 
-        The batch is full when ``min_rows`` rows are valid. An environment that has stopped is stepped on with the
-        others, and its rows are not valid. T is what this takes. The time limit counts as the end of the task.
+        The batch is full when ``min_rows`` rows are valid. An environment that has finished is stepped on with the
+        others, and its rows are not valid. T is as large as needed. The time limit counts as the end of the task.
 
         Raises ``RuntimeError`` if an episode does not end.
         """
@@ -78,38 +78,36 @@ class Collector:
         rollout.set_steps(0)
         self.start(stepper, seeds)
         self._begin(timesteps, update)
-        playing = np.ones(rollout.num_envs, np.bool_)
+        running = np.ones(rollout.num_envs, np.bool_)
         count = t = 0
         with self._watchdog:
-            while playing.any():
+            while running.any():
                 if t == _MOST_EPISODE_STEPS:
                     raise RuntimeError(
-                        f"environment {int(np.flatnonzero(playing)[0])} did not end its episode within {t:,} steps; "
+                        f"environment {int(np.flatnonzero(running)[0])} did not end its episode within {t:,} steps; "
                         "give it a time limit (gymnasium.wrappers.TimeLimit) or learn with whole_episodes=False"
                     )
                 rollout.reserve(t + 1)
                 transition = self._step(t)
                 transition.terminated = transition.terminated | transition.truncated
-                stopped = ~playing
-                if stopped.any():  # these rows belong to no episode
-                    transition.valid = transition.valid & playing
-                    transition.scores = np.where(stopped, 0.0, transition.scores)
-                    for flags in ("terminated", "truncated", "played", "game_over"):
-                        setattr(transition, flags, getattr(transition, flags) & playing)
+                if not running.all():  # rows of finished environments belong to no episode
+                    transition.raw_rewards = np.where(running, transition.raw_rewards, 0.0)
+                    for flags in ("terminated", "truncated", "valid", "stepped", "episode_over"):
+                        setattr(transition, flags, getattr(transition, flags) & running)
                 self._record(t, transition)
                 count += int(np.count_nonzero(rollout.valid[t]))
                 if transition.restarted.any():
                     count = int(np.count_nonzero(rollout.valid))
                 if count >= min_rows:
-                    playing &= (rollout.time[t + 1] > 0) & ~transition.game_over  # at time 0 no game is open
+                    running &= (rollout.time[t + 1] > 0) & ~transition.episode_over  # at time 0 no episode is open
                 t += 1
 
     def _begin(self, timesteps: int, update: int) -> None:
-        """The last row becomes the first."""
+        """Makes the last row the first."""
         rollout = self.rollout
         rollout.timesteps, rollout.update = timesteps, update
         rollout.time[0] = rollout.time[-1]
-        self._store(0, rollout.raw_observations[-1])  # normalized by statistics that have moved since
+        self._store(0, rollout.raw_observations[-1])  # normalized again: the statistics have changed
         rollout.final_observations.clear()
         self._first_step = timesteps // rollout.num_envs
 
@@ -127,15 +125,15 @@ class Collector:
     def _record(self, t: int, transition: Transition) -> None:
         rollout = self.rollout
         self._store(t + 1, transition.observations)
-        time = np.where(transition.played, rollout.time[t] + 1, 0)
+        time = np.where(transition.stepped, rollout.time[t] + 1, 0)
         if transition.final_observations:
-            time[list(transition.final_observations)] = 0  # the observation after a last one that is kept apart
+            time[list(transition.final_observations)] = 0  # the observation is already the first of the next episode
         rollout.time[t + 1] = time
         rollout.rewards[t] = transition.rewards
         rollout.terminated[t] = transition.terminated
         rollout.truncated[t] = transition.truncated
         rollout.valid[t] = transition.valid
-        for restarted in transition.restarted.nonzero()[0]:  # the episode that was open leaves the losses
+        for restarted in transition.restarted.nonzero()[0]:  # the open episode is left out of the losses
             rollout.valid[max(0, t - int(rollout.time[t, restarted])) : t + 1, restarted] = False
         for index, last in transition.final_observations.items():
             if transition.truncated[index] and not transition.terminated[index]:
@@ -145,7 +143,7 @@ class Collector:
         self._on_transition(transition)
 
     def _store(self, t: int, observations: Array) -> None:
-        """Casts observations, and flattens them if the network takes them flat."""
+        """Stores observations as row t: cast, flattened if the network takes them flat, and normalized."""
         rollout = self.rollout
         raw = rollout.raw_observations[t]
         raw[:] = np.reshape(observations, raw.shape)

@@ -12,28 +12,28 @@ from pgfast.state import Tree, require_count
 
 __all__ = ["EpisodeStatistics", "OpenEpisodes"]
 
-_KEPT = 100  # episodes that the reported figures run over
+_KEPT = 100  # episodes that the reported statistics include
 
 
 class OpenEpisodes:
-    """Returns and lengths so far of the episodes that are being played."""
+    """Returns and lengths so far of the open episodes."""
 
     def __init__(self, num_envs: int) -> None:
         self._returns = np.zeros(num_envs)
         self._lengths = np.zeros(num_envs, np.int64)
 
     def add(self, transition: Transition) -> list[tuple[int, float, int]]:
-        """One step of every environment; returns (environment, return, length) of each episode that it ended."""
-        self._returns += transition.scores
-        self._lengths += transition.played
-        (over,) = transition.game_over.nonzero()
+        """Adds a step of every environment; returns (environment, return, length) of each episode that ended."""
+        self._returns += transition.raw_rewards
+        self._lengths += transition.stepped
+        (over,) = transition.episode_over.nonzero()
         ended = [(int(n), float(self._returns[n]), int(self._lengths[n])) for n in over]
         if ended:
             self._returns[over] = self._lengths[over] = 0
         return ended
 
     def drop(self, environments: BoolArray) -> int:
-        """Forgets the episodes of these environments, and returns how many were open."""
+        """Drops the episodes of these environments, and returns how many were open."""
         count = int(np.count_nonzero(self._lengths[environments]))
         self._returns[environments] = self._lengths[environments] = 0
         return count
@@ -45,8 +45,8 @@ class OpenEpisodes:
 class EpisodeStatistics:
     """Returns and lengths of the last 100 whole episodes, the mean return since the last row, and counts of the run.
 
-    An episode counts when it is over. One that is cut off, by making the environments anew or by replacing a worker, is
-    left out and counted apart. For Atari an episode is a whole game, whatever lives end.
+    An episode counts when it is over. Episodes that are cut off, because environments are remade or a worker is
+    replaced, are left out and counted separately. An Atari episode is a whole game with all its lives.
     """
 
     def __init__(self, num_envs: int) -> None:
@@ -60,7 +60,7 @@ class EpisodeStatistics:
         self._latest_sum, self._latest_count = 0.0, 0
 
     def add(self, transition: Transition) -> None:
-        """One step of every environment."""
+        """Adds a step of every environment."""
         restarts = int(np.count_nonzero(transition.restarted))
         if restarts:
             self.env_restarts += restarts
@@ -73,11 +73,11 @@ class EpisodeStatistics:
             self._latest_count += 1
 
     def cut(self) -> None:
-        """The environments start anew: open episodes are dropped."""
+        """Drops all open episodes, because the environments are remade."""
         self.episodes_cut += self._open.drop(self._all)
 
     def row(self) -> dict[str, float | None]:
-        """The figures for progress.csv; None where no game has ended yet. ``return_latest`` starts anew."""
+        """Returns the columns of progress.csv, None if no episode has ended yet, and restarts ``return_latest``."""
         returns = np.array(self.returns) if self.returns else None
         latest = self._latest_sum / self._latest_count if self._latest_count else None
         self._latest_sum, self._latest_count = 0.0, 0
@@ -94,7 +94,7 @@ class EpisodeStatistics:
         }
 
     def state(self) -> Tree:
-        """The figures, and the number of open episodes, which themselves cannot be part of it."""
+        """The statistics, and the number of open episodes, which cannot be saved themselves."""
         return {
             "open": len(self._open),
             "returns": list(self.returns),
@@ -106,9 +106,9 @@ class EpisodeStatistics:
         }
 
     def load_state(self, tree: Tree) -> None:
-        """Counts the episodes that were open then as cut off.
+        """Loads a :meth:`state`, and counts its open episodes as cut off.
 
-        Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else.
+        Raises ``KeyError``, ``TypeError`` or ``ValueError`` for any other tree.
         """
         self.episodes, self.env_restarts = (require_count(name, tree[name]) for name in ("episodes", "env_restarts"))
         self.episodes_cut = require_count("episodes_cut", tree["episodes_cut"]) + require_count("open", tree["open"])

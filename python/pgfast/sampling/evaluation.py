@@ -11,14 +11,14 @@ from pgfast._typing import Array, IntArray
 from pgfast.envs.stepper import Stepper
 from pgfast.sampling.episode_statistics import OpenEpisodes
 
-__all__ = ["EvaluationResult", "evaluation_envs", "play"]
+__all__ = ["EvaluationResult", "evaluation_envs", "run_episodes"]
 
 _MOST_ENVS = 16
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Raw returns and lengths of whole games, ``[episodes]``, ordered by environment."""
+    """Raw returns and lengths of whole episodes, ``[episodes]``, ordered by environment."""
 
     returns: Array
     lengths: IntArray
@@ -36,28 +36,28 @@ class EvaluationResult:
 
 
 def evaluation_envs(episodes: int) -> int:
-    """Environments that play ``episodes`` games side by side."""
+    """Returns the number of environments that run ``episodes`` episodes side by side."""
     return min(episodes, _MOST_ENVS)
 
 
-def play(
+def run_episodes(
     stepper: Stepper, first: Array, choose: Callable[[Array], Array], episodes: int, *, deterministic: bool
 ) -> EvaluationResult:
-    """Plays games until each environment has played its quota.
+    """Runs episodes until each environment has completed its quota.
 
-    The quotas are fixed beforehand: counting whichever games end first would favour short ones. ``first`` are the
-    observations after a reset, ``choose(observations)`` returns the actions.
+    Quotas are fixed beforehand: counting the episodes that end first would favor short ones. ``first`` are the
+    observations after a reset; ``choose(observations)`` returns the actions.
     """
     num_envs = stepper.env.num_envs
     quota = np.full(num_envs, episodes // num_envs)
     quota[: episodes % num_envs] += 1
     episodes_of: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
-    playing = OpenEpisodes(num_envs)
+    open_episodes = OpenEpisodes(num_envs)
     observations = np.array(first)
     while any(len(done) < wanted for done, wanted in zip(episodes_of, quota, strict=True)):
         transition = stepper.step(choose(observations))
         observations[:] = transition.observations
-        for index, episode_return, length in playing.add(transition):
+        for index, episode_return, length in open_episodes.add(transition):
             if len(episodes_of[index]) < quota[index]:
                 episodes_of[index].append((episode_return, length))
     returns, lengths = zip(*(episode for done in episodes_of for episode in done), strict=True)

@@ -1,4 +1,4 @@
-"""Rollouts: T steps of N environments, time-major, with what an update needs."""
+"""Rollouts: T steps of N environments, time-major."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ ValuesOf = Callable[[Array, IntArray], FloatArray]  # (observations [B, ...], ti
 
 
 class Rollout:
-    """``[T, N]`` arrays of one rollout, whose memory serves the next.
+    """Arrays ``[T, N]`` of one rollout; the next rollout reuses their memory.
 
-    ``observations`` is ``[T + 1, N, ...]``: row T follows the last step, and becomes row 0 of the next rollout. They
-    are what the policy saw; ``raw_observations`` are what the environments returned, the same array unless they are
+    ``observations`` is ``[T + 1, N, ...]``: row T follows the last step, and becomes row 0 of the next rollout. The
+    policy saw ``observations``; the environments returned ``raw_observations``, the same array unless observations are
     normalized. ``time`` ``[T + 1, N]`` counts the steps from the reset to each observation. ``log_prob`` ``[T, N]`` and
-    ``values`` ``[T + 1, N]`` are those of the policy that played; ``values`` is None if the policy has no value head.
-    ``valid`` marks the rows whose action the policy chose: only they count in a loss. T is ``steps``, or as long as
-    whole episodes take.
+    ``values`` ``[T + 1, N]`` are those of the policy that acted; ``values`` is None if it has no value head. ``valid``
+    marks the rows whose action the policy chose: only they count in a loss. T is ``steps``, or the length that whole
+    episodes take.
 
     ``tape`` holds the forward passes of all rows ``t N + n`` if ``keep_forward``, else those of one step.
-    ``timesteps`` and ``update`` are the run's counts when the rollout began.
+    ``timesteps`` and ``update`` are the run's counts at the start of the rollout.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Rollout:
         self.tape = PolicyTape(policy, (steps + 1) * num_envs if keep_forward else num_envs)
         self.keeps_forward, self.keeps_raw = keep_forward, keep_raw
         self._arrays: dict[str, Array] = {
-            # The tape's own memory of its inputs, so that nothing is copied.
+            # A view of the tape's inputs, which avoids a copy.
             "observations": self.tape.inputs(dtype).reshape(*after, *input_shape)
             if keep_forward
             else np.zeros((*after, *input_shape), dtype),
@@ -62,14 +62,14 @@ class Rollout:
             self._arrays["raw_observations"] = np.zeros((*after, *input_shape), dtype)
         if policy.has_value_head:
             self._arrays["values"] = np.zeros(after, number)
-        # Where a truncated episode is followed by a new one at once: (t, n, what the policy would have seen).
+        # (t, n, last observation) of truncated episodes whose next row already belongs to a new one
         self.final_observations: list[tuple[int, int, Array]] = []
         self.timesteps = 0
         self.update = 0
         self.set_steps(steps)
 
     def set_steps(self, steps: int) -> None:
-        """Sets T of the arrays, at most what there is room for."""
+        """Sets T, at most the capacity of the arrays."""
         arrays = self._arrays
         self.observations: Array = arrays["observations"][: steps + 1]
         self.raw_observations: Array = arrays.get("raw_observations", arrays["observations"])[: steps + 1]
@@ -83,7 +83,7 @@ class Rollout:
         self.valid: BoolArray = arrays["valid"][:steps]
 
     def reserve(self, steps: int) -> None:
-        """Makes room for T = ``steps`` rows and keeps the present ones; grows by halves."""
+        """Sets T, and grows the arrays by half if they are too small; keeps their rows."""
         capacity = len(self._arrays["actions"])
         if steps > capacity:
             more = max(steps, capacity + capacity // 2) - capacity
@@ -93,23 +93,23 @@ class Rollout:
 
     @property
     def steps(self) -> int:
-        """T."""
+        """T"""
         return len(self.actions)
 
     @property
     def num_envs(self) -> int:
-        """N."""
+        """N"""
         return int(self.valid.shape[1])
 
     @property
     def rows(self) -> int:
-        """B = T N."""
+        """B = T N"""
         return self.valid.size
 
     def next_values(self, values: FloatArray, values_of: ValuesOf) -> FloatArray:
-        """V ``[T, N]`` of each row's true successor, from ``values`` ``[T + 1, N]`` of the observations.
+        """Returns V ``[T, N]`` of each row's true successor, from ``values`` ``[T + 1, N]`` of the observations.
 
-        If the row after a truncated episode is already a new one, ``values_of`` its last observation is computed.
+        Calls ``values_of`` with the last observation of an episode if the next row already belongs to a new one.
         """
         if not self.final_observations:
             return values[1:]

@@ -1,4 +1,4 @@
-"""The environments of a training, made, played in and closed."""
+"""Makes, steps and closes the environments of a training."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Sampler"]
 
 
 class Sampler:
-    """Plays a policy in ``num_envs`` environments and returns its rollouts.
+    """Runs a policy in ``num_envs`` environments and returns rollouts.
 
     Args:
-        source: where environments come from; None for an agent that was loaded without any.
-        n_steps: T of a rollout; with ``whole_episodes``, ``num_envs * n_steps`` is the least number of valid rows.
-        keep_forward: keeps the forward passes of a whole rollout on its tape.
+        source: makes the environments; None for an agent that was loaded without any.
+        n_steps: T of a rollout; with ``whole_episodes``, ``num_envs * n_steps`` is the minimum number of valid rows.
+        keep_forward: whether the tape keeps the forward passes of the whole rollout.
         seed: of the environments and of the sampled actions.
     """
 
@@ -52,12 +52,12 @@ class Sampler:
 
     @property
     def rollout(self) -> Rollout:
-        """The latest rollout; there is one once the environments have been started."""
+        """The latest rollout; exists once the environments have been started."""
         assert self._collector is not None
         return self._collector.rollout
 
     def start(self, update: int) -> None:
-        """Makes the environments anew, with seeds from (seed, update); open episodes are cut off.
+        """Makes new environments, with seeds from (seed, update); open episodes are cut off.
 
         Raises ``ValueError`` (no source, other spaces or another number of environments than the agent has).
         """
@@ -74,7 +74,7 @@ class Sampler:
         if self._collector is None:
             self._collector = self._make_collector()
         self._normalizers.restart()
-        if not self._whole_episodes:  # each of their rollouts starts afresh by itself
+        if not self._whole_episodes:  # a rollout of whole episodes resets the environments itself
             try:
                 self._collector.start(self._stepper, self._seeds(update))
             except BaseException:
@@ -82,7 +82,7 @@ class Sampler:
                 raise
 
     def collect(self, timesteps: int, update: int) -> Rollout:
-        """Returns the rollout of an update that begins at ``timesteps`` of the run. Raises as the environments do."""
+        """Collects the rollout of an update that starts at ``timesteps`` of the run. Raises as the environments do."""
         assert self._collector is not None
         if self._whole_episodes:
             self._normalizers.restart()
@@ -93,17 +93,17 @@ class Sampler:
         return self.rollout
 
     def close(self) -> None:
-        """Closes the environments that the source made; the next rollout needs a :meth:`start`."""
+        """Closes the environments that the source made; call :meth:`start` before the next rollout."""
         if self.env is not None and self.source is not None:
             self.source.close(self.env)
         self.env = None
 
     def state(self) -> Tree:
-        """The statistics of episodes: environments themselves cannot be saved."""
+        """The statistics of episodes; environments cannot be saved."""
         return self.statistics.state()
 
     def load_state(self, tree: Tree) -> None:
-        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
+        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` for any other tree."""
         self.statistics.load_state(tree)
 
     def _seeds(self, update: int) -> list[int]:
@@ -128,7 +128,7 @@ class Sampler:
 
 
 def require_spaces(caller: str, env: AnyVectorEnv, space: SpaceInfo) -> None:
-    """Raises ``ValueError`` unless an environment has the spaces of the agent."""
+    """Raises ``ValueError`` unless an environment has the agent's spaces."""
     found = SpaceInfo.of(env.single_observation_space, env.single_action_space)
     if found != space:
         raise ValueError(f"{caller}: the environment has {found}, the agent {space}")

@@ -1,1 +1,1 @@
-"""Training: the loop, and everything a run writes, shows and reads back."""
+"""Training: the loop, the trainer that it drives, and signals."""

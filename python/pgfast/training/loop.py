@@ -1,30 +1,29 @@
-"""The training loop: collect, update, report, synchronise, save."""
+"""The training loop: collect, update, report, synchronize, save."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pgfast.learning.settings import OptimizerSettings
 from pgfast.metrics import MetricsSinceRow
 from pgfast.profiling import REPORTS
-from pgfast.reporting.progress import Reporter
-from pgfast.reporting.tensorboard import open_events
-from pgfast.runs.run import Run
+from pgfast.reporting.progress import Reporter, make_reporter
+from pgfast.reporting.tensorboard import TensorBoardLog, open_events
+from pgfast.runs.session import Session
 from pgfast.training.signals import SignalGuard
 from pgfast.training.trainer import Trainer
 
-__all__ = ["Callback", "create_run", "train"]
+__all__ = ["Callback", "create_session", "train"]
 
 Callback: TypeAlias = Callable[[Any, dict[str, Any]], bool | None]
 
 
-def create_run(trainer: Trainer, path: Path | None, total_timesteps: int, preset: str | None) -> Run:
-    """A new run directory for a training, named after it if ``path`` is None. Raises ``FileExistsError``."""
+def create_session(trainer: Trainer, path: Path | None, total_timesteps: int, preset: str | None) -> Session:
+    """A new run directory for a training; see :meth:`pgfast.runs.session.Session.create`."""
     config = {
         "algo": trainer.name,
         "env_id": trainer.env_id,
@@ -32,100 +31,126 @@ def create_run(trainer: Trainer, path: Path | None, total_timesteps: int, preset
         "settings": asdict(trainer.settings),
         "total_timesteps": total_timesteps,
     }
-    return Run.create(path, config, trainer.learner.metrics, open_events)
+    return Session.create(path, config)
 
 
 def train(
     trainer: Trainer,
-    target: int,
+    total_timesteps: int,
     *,
-    run: Run | None,
-    reporter: Reporter,
+    session: Session | None = None,
     callback: Callback | None = None,
-    metrics: MetricsSinceRow | None = None,
-    wall_time: float = 0.0,
+    progress_bar: bool = True,
 ) -> None:
-    """Trains to ``target`` timesteps, the end of a whole update.
+    """Trains until the first whole update at or past ``total_timesteps`` of the run.
 
-    ``metrics`` and ``wall_time`` continue those of a checkpoint. A signal ends the training after the update, saved. An
-    error of an environment or a number that is not finite ends it with the state after the last whole update saved.
+    Progress, checkpoints and the model go to ``session``; without one nothing is written. A signal ends the training
+    after the update, saved. An error of an environment or a number that is not finite ends it too, with the state after
+    the last whole update saved.
     """
-    s = trainer.settings
-    since_row = metrics or MetricsSinceRow()
-    began = time.perf_counter() - wall_time
-    last_row_time, last_row_timesteps = time.perf_counter(), trainer.timesteps
+    with closing(make_reporter(total_timesteps, trainer.timesteps, enabled=progress_bar)) as reporter:
+        if session is None:
+            _Loop(trainer, total_timesteps, None, None, reporter, callback).run()
+            return
+        session.begin(total_timesteps, trainer.learner.metrics)
+        resumed_at = None if session.checkpoint is None else trainer.timesteps
+        with open_events(session.directory.path, resumed_at) as events:
+            _Loop(trainer, total_timesteps, session, events, reporter, callback).run()
 
-    def attempt(what: str, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except OSError as error:
-            reporter.message(
-                f"could not {what} at {trainer.timesteps:,} timesteps: {error}; training goes on, and tries again"
-            )
 
-    def save(synchronised: bool) -> None:
-        if run is not None and run.saved_at != trainer.timesteps:
-            progress = {
-                "synchronised": synchronised,
-                "metrics": dict(since_row.state()),
-                "wall_time": time.perf_counter() - began,
-            }
-            state, model = trainer.state(), trainer.learner.model()
-            with REPORTS:
-                attempt("save", lambda: run.save(state, model, trainer.metadata(), progress))
+class _Loop:
+    """One call of :func:`train`."""
 
-    def report() -> bool:
-        nonlocal last_row_time, last_row_timesteps
+    def __init__(
+        self,
+        trainer: Trainer,
+        total_timesteps: int,
+        session: Session | None,
+        events: TensorBoardLog | None,
+        reporter: Reporter,
+        callback: Callback | None,
+    ) -> None:
+        self.trainer, self.total_timesteps = trainer, total_timesteps
+        self.session, self.events, self.reporter, self.callback = session, events, reporter, callback
+        self.metrics = MetricsSinceRow() if session is None else session.metrics
         now = time.perf_counter()
+        self.began = now - (0.0 if session is None else session.wall_time)
+        self.row_time, self.row_timesteps = now, trainer.timesteps
+
+    def run(self) -> None:
+        trainer, s = self.trainer, self.trainer.settings
+        for text in [*([] if self.session is None else self.session.messages), *s.remarks(self.total_timesteps)]:
+            self.reporter.message(text)
+        with SignalGuard() as guard:
+            if trainer.sampler.env is None:
+                trainer.start_environments()
+            if self.session is not None and self.session.checkpoint is None:  # so that any later crash can be resumed
+                self.save(synchronized=trainer.updates == 0)
+            wanted = True
+            try:
+                while wanted and trainer.timesteps < self.total_timesteps and guard.received is None:
+                    before = trainer.timesteps
+                    self.metrics.add(trainer.advance(self.reporter.message))
+                    with REPORTS:
+                        if trainer.timesteps // s.report_every > before // s.report_every:
+                            wanted = self.report()
+                        else:
+                            self.reporter.update(trainer.timesteps, None)
+                    if trainer.timesteps // s.sync_every > before // s.sync_every:
+                        trainer.start_environments()
+                        self.save(synchronized=True)
+            except BaseException as error:
+                trainer.close()  # perhaps in the middle of a rollout: the next call starts new episodes
+                if isinstance(error, Exception):  # not for an impatient second Ctrl-C
+                    self.save(synchronized=False)
+                raise
+            if trainer.timesteps >= self.total_timesteps and trainer.timesteps != self.row_timesteps:
+                self.report()
+            self.save(synchronized=False)
+        guard.raise_if_received()
+
+    def report(self) -> bool:
+        """Writes and shows a row, and returns whether the callback wants to continue."""
+        trainer, now = self.trainer, time.perf_counter()
         row: dict[str, Any] = {
             "timesteps": trainer.timesteps,
             "updates": trainer.updates,
             "updates_skipped": trainer.updates_skipped,
             **trainer.sampler.statistics.row(),
-            **since_row.take(),
-            "steps_per_second": (trainer.timesteps - last_row_timesteps) / max(now - last_row_time, 1e-9),
-            "wall_time": now - began,
+            **self.metrics.take(),
+            "steps_per_second": (trainer.timesteps - self.row_timesteps) / max(now - self.row_time, 1e-9),
+            "wall_time": now - self.began,
         }
-        last_row_time, last_row_timesteps = now, trainer.timesteps
-        if run is not None:
-            attempt("write a row of progress", lambda: run.write(row))
-            with suppress(OSError):  # told already when the save was first tried
-                if run.retry():
-                    reporter.message(f"saved the state of {run.saved_at:,} timesteps after all")
-        reporter.update(trainer.timesteps, row)
-        return callback is None or callback(trainer, row) is not False
+        self.row_time, self.row_timesteps = now, trainer.timesteps
+        session, events = self.session, self.events
+        if session is not None:
+            self.attempt("write a row of progress", lambda: session.write(row))
+            if events is not None:
+                self.attempt("write a TensorBoard event", lambda: events.write(row))
+            with suppress(OSError):  # reported when the save was first tried
+                if session.retry():
+                    self.reporter.message(f"saved the state of {session.saved_at:,} timesteps at last")
+        self.reporter.update(trainer.timesteps, row)
+        return self.callback is None or self.callback(trainer, row) is not False
 
-    if isinstance(s, OptimizerSettings) and s.learning_rate_schedule == "linear":
-        assert s.schedule_timesteps is not None
-        if target > s.schedule_timesteps:
-            reporter.message(
-                f"the learning rate is 0 from {s.schedule_timesteps:,} timesteps on; the policy stays as it is there"
+    def save(self, *, synchronized: bool) -> None:
+        """Saves the trainer unless this state is saved already."""
+        trainer, session = self.trainer, self.session
+        if session is None or session.saved_at == trainer.timesteps:
+            return
+        with REPORTS:
+            state, model, metadata = trainer.state(), trainer.learner.model(), trainer.metadata()
+            wall_time = time.perf_counter() - self.began
+            self.attempt(
+                "save", lambda: session.save(state, model, metadata, synchronized=synchronized, wall_time=wall_time)
             )
 
-    with SignalGuard() as guard:
-        if trainer.sampler.env is None:
-            trainer.start_environments()
-        if run is not None and not run.is_saved:  # so that there is something to go on from, whatever happens
-            save(synchronised=trainer.updates == 0)
-        going_on = True
+    def attempt(self, what: str, write: Callable[[], None]) -> None:
+        """Writes, or reports that the disk failed."""
         try:
-            while going_on and trainer.timesteps < target and guard.received is None:
-                before = trainer.timesteps
-                since_row.add(trainer.advance(reporter.message))
-                with REPORTS:
-                    if trainer.timesteps // s.report_every > before // s.report_every:
-                        going_on = report()
-                    else:
-                        reporter.update(trainer.timesteps, None)
-                if trainer.timesteps // s.sync_every > before // s.sync_every:
-                    trainer.start_environments()
-                    save(synchronised=True)
-        except BaseException as error:
-            trainer.close()  # perhaps in the middle of a rollout: the next call starts new episodes
-            if isinstance(error, Exception):  # of a broken environment or number, not of an impatient user
-                save(synchronised=False)
-            raise
-        if trainer.timesteps >= target and trainer.timesteps != last_row_timesteps:
-            report()
-        save(synchronised=False)
-    guard.raise_if_received()
+            write()
+        except OSError as error:
+            self.reporter.message(
+                f"could not {what} at {self.trainer.timesteps:,} timesteps: {error}; "
+                "training continues, and tries again"
+            )

@@ -18,8 +18,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class SignalGuard:
     """Turns the first SIGINT or SIGTERM into a request to stop; a second one ends the process at once.
 
-    The second is counted by the native module: Python's handlers wait until a kernel or a step of an environment has
-    come back, which may be never. Does nothing outside the main thread, where Python does not let signals be handled.
+    The native module counts the second one, as Python's handlers wait until a kernel or a step of an environment
+    returns, which may be never. Does nothing outside the main thread, because Python handles signals only there.
     """
 
     def __init__(self) -> None:
@@ -37,10 +37,10 @@ class SignalGuard:
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # the native counter goes with the handler that it was put before
+            signal.signal(number, handler)  # which also removes the native counter
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a worker that was forked meanwhile: Ctrl-C is its parent's matter
+        if os.getpid() != self._process:  # a forked worker: its parent handles Ctrl-C
             if number == signal.SIGTERM:
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
@@ -48,7 +48,7 @@ class SignalGuard:
         self.received = number
 
     def raise_if_received(self) -> None:
-        """What the caller of a training expects: KeyboardInterrupt for SIGINT, SystemExit(143) for SIGTERM."""
+        """Raises KeyboardInterrupt for SIGINT, SystemExit(143) for SIGTERM."""
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt
         if self.received is not None:

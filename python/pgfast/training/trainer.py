@@ -1,10 +1,9 @@
-"""A learner, the environments it learns in, and how far the run has come."""
+"""A learner, the environments that it learns in, and the counts of its run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any, ClassVar
 
 from pgfast.envs.options import EnvironmentOptions
@@ -17,20 +16,21 @@ from pgfast.optim import Optimizer
 from pgfast.policies import Policy
 from pgfast.profiling import START
 from pgfast.reduce import ALONE, Reduce
+from pgfast.runs.model_metadata import ModelMetadata
 from pgfast.sampling.sampler import Sampler
 from pgfast.state import Tree, require_count
 from pgfast.value_functions import ValueFunction
 
-__all__ = ["MODEL_FORMAT", "Trainer"]
+__all__ = ["Trainer"]
 
-MODEL_FORMAT = 3
 _MOST_SKIPS_IN_A_ROW = 10
 
 
 class Trainer:
     """The part of an agent that the loop trains and a checkpoint holds.
 
-    ``timesteps`` and ``updates`` count those of the run, skipped updates included; ``updates_skipped`` counts these.
+    ``timesteps`` and ``updates`` count those of the run, skipped updates included; ``updates_skipped`` counts the
+    skipped ones.
     """
 
     name: ClassVar[str]
@@ -51,7 +51,7 @@ class Trainer:
             ),
             num_envs=s.num_envs,
             n_steps=s.n_steps,
-            whole_episodes=s.plays_whole_episodes,
+            whole_episodes=s.collects_whole_episodes,
             keep_forward=self.learner.keeps_forward,
             seed=s.seed,
         )
@@ -79,15 +79,15 @@ class Trainer:
         return None if self.source is None else self.source.env_id
 
     def start_environments(self) -> None:
-        """Makes the environments anew, with seeds from (seed, update); open episodes are cut off."""
+        """Closes the environments and makes new ones with seeds from (seed, update), which cuts open episodes."""
         with START:
             self.sampler.start(self.updates)
 
-    def advance(self, tell: Callable[[str], None]) -> Metrics:
+    def advance(self, message: Callable[[str], None]) -> Metrics:
         """Collects a rollout and learns from it; returns the metrics of the update.
 
-        With ``on_nonfinite="skip"`` an update whose observations, rewards, loss or gradient are not finite is left out:
-        the environments start anew and ``tell`` is told why. The tenth in a row ends the training.
+        With ``on_nonfinite="skip"``, an update whose observations, rewards, loss or gradient are not finite is skipped:
+        the environments restart, and ``message`` reports why. The tenth skipped update in a row ends the training.
 
         Raises what collecting and updating raise. A failed update leaves nothing of itself.
         """
@@ -104,7 +104,7 @@ class Trainer:
                 raise FloatingPointError(
                     f"{self._skipped_in_a_row} updates in a row were skipped, the last of them because of this: {error}"
                 ) from error
-            tell(f"skipped update {self.updates} at {self.timesteps:,} timesteps: {error}")
+            message(f"skipped update {self.updates} at {self.timesteps:,} timesteps: {error}")
             self._count(reduce)
             self.start_environments()
             return {}
@@ -130,18 +130,16 @@ class Trainer:
             "skipped": {"total": self.updates_skipped, "in_a_row": self._skipped_in_a_row},
         }
 
-    def metadata(self) -> dict[str, Any]:
-        """The description that a model file holds of its arrays."""
-        return {
-            "format": MODEL_FORMAT,
-            "pgfast": version("pgfast"),
-            "algo": self.name,
-            "env_id": self.env_id,
-            "settings": asdict(self.settings),
-            "space": asdict(self.space),
-            "timesteps": self.timesteps,
-            "updates": self.updates,
-        }
+    def metadata(self) -> ModelMetadata:
+        """The description of the arrays in a model file."""
+        return ModelMetadata(
+            algo=self.name,
+            env_id=self.env_id,
+            settings=asdict(self.settings),
+            space=self.space,
+            timesteps=self.timesteps,
+            updates=self.updates,
+        )
 
     def load_state(self, tree: Tree) -> None:
         """Raises ``KeyError``, ``TypeError`` or ``ValueError`` if the tree does not fit."""

@@ -1,0 +1,73 @@
+"""Presets: tuned settings from the TOML files of pgfast.presets, and how the settings of an agent resolve."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import fields
+from importlib import resources
+from typing import Any, TypeVar
+
+from pgfast.envs.atari import is_atari
+from pgfast.envs.make import env_spec
+from pgfast.learning.settings import Settings
+
+__all__ = ["preset_names", "preset_timesteps", "presets", "resolve_settings"]
+
+S = TypeVar("S", bound=Settings)
+
+_DEFAULT_TIMESTEPS = 1_000_000
+
+
+def presets(algo: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """Settings by preset name and environment id; the id "atari" stands for every Atari game without its own table."""
+    text = (resources.files("pgfast.presets") / f"{algo}.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def preset_names(algo: str, env_id: str) -> list[str]:
+    """The names of an algorithm's presets for an environment id."""
+    keys = _keys(env_id)
+    return [name for name, table in presets(algo).items() if any(key in table for key in keys)]
+
+
+def preset_timesteps(algo: str, env_id: str | None, preset: str | None) -> int:
+    """The length of the runs that a preset is tuned for, in timesteps."""
+    tuned = {} if env_id is None else _preset(algo, env_id, preset)
+    return int(tuned.get("total_timesteps", _DEFAULT_TIMESTEPS))
+
+
+def resolve_settings(
+    settings_type: type[S], algo: str, env_id: str | None, preset: str | None, given: dict[str, Any]
+) -> S:
+    """Settings from ``given``, else from the preset of the algorithm and the id, else the dataclass's defaults.
+
+    Raises:
+        TypeError: for a setting that the algorithm does not have.
+        ValueError: for an unknown preset, or a value out of bounds.
+    """
+    known = [field.name for field in fields(settings_type)]
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(known)}"
+            raise TypeError(f"{algo} has no setting {name}{hint}")
+    tuned = {} if env_id is None else _preset(algo, env_id, preset)
+    return settings_type(**{name: value for name, value in tuned.items() if name != "total_timesteps"} | given)
+
+
+def _preset(algo: str, env_id: str, preset: str | None) -> dict[str, Any]:
+    if preset is None:
+        return {}
+    table = presets(algo).get(preset, {})
+    for key in _keys(env_id):
+        if key in table:
+            return table[key]
+    if preset == "default":
+        return {}
+    names = ", ".join(preset_names(algo, env_id)) or "none"
+    raise ValueError(f'no preset "{preset}" of {algo} for {env_id}; there is: {names}')
+
+
+def _keys(env_id: str) -> tuple[str, ...]:
+    return (env_id, "atari") if is_atari(env_spec(env_id)) else (env_id,)

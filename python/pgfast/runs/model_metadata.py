@@ -1,0 +1,63 @@
+"""The metadata of model files and checkpoints: algorithm, environment, settings, spaces and counts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import msgspec
+
+from pgfast.envs.spaces import SpaceInfo
+from pgfast.learning.settings import Settings
+
+__all__ = ["MODEL_FORMAT", "ModelMetadata"]
+
+S = TypeVar("S", bound=Settings)
+
+MODEL_FORMAT = 3
+"""Every later version reads this format and those after it: a setting that a file lacks takes its default."""
+
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=10**12)]
+
+
+class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """The algorithm, environment, settings and spaces of a model, and how far it has been trained."""
+
+    algo: str
+    env_id: str | None
+    settings: dict[str, Any]
+    space: SpaceInfo
+    timesteps: _Count
+    updates: _Count
+    format: int = MODEL_FORMAT
+    pgfast: str = msgspec.field(default_factory=lambda: version("pgfast"))
+
+    @classmethod
+    def parse(cls, content: dict[str, Any]) -> ModelMetadata:
+        """The metadata among the content of a file. Raises ``ValueError`` if it is not whole or of another format."""
+        if content.get("format") != MODEL_FORMAT:
+            raise ValueError(
+                f"was written in format {content.get('format')!r:.40} by pgfast {content.get('pgfast')!s:.40}; "
+                f"pgfast {version('pgfast')} reads format {MODEL_FORMAT}"
+            )
+        metadata = msgspec.convert(content, cls)
+        metadata.space.check()
+        return metadata
+
+    def settings_as(self, settings_type: type[S]) -> S:
+        """The settings; one that the file lacks takes its default.
+
+        Raises ``TypeError`` or ``ValueError`` for a setting that is unknown, or a value that is not allowed.
+        """
+        unknown = self.settings.keys() - {field.name for field in fields(settings_type)}
+        if unknown:
+            raise ValueError(
+                f"has settings that {self.algo} does not have in pgfast {version('pgfast')}: "
+                f"{', '.join(sorted(unknown)):.200}; it was written by pgfast {self.pgfast:.40}"
+            )
+        return settings_type(**self.settings)
+
+    def as_json(self) -> dict[str, Any]:
+        """The metadata as JSON values."""
+        return {**msgspec.structs.asdict(self), "space": asdict(self.space)}

@@ -1,0 +1,66 @@
+"""Model files of every format since 3 are read by every later version: one kept file for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pgfast
+from pgfast.runs.models import read_model, write_model
+
+# An NPG agent after 400 steps of Pendulum-v1, with normalizers and a network for the values.
+FORMAT_3 = Path(__file__).parent / "models" / "format-3.safetensors"
+
+
+def rewritten(folder: Path, *, without: tuple[str, ...] = (), **settings: Any) -> Path:
+    """A copy of the kept file with other settings."""
+    arrays, metadata = read_model(FORMAT_3)
+    kept = {name: value for name, value in metadata["settings"].items() if name not in without}
+    path = folder / "model.safetensors"
+    write_model(path, arrays, {**metadata, "settings": {**kept, **settings}})
+    return path
+
+
+def test_format_3_is_read() -> None:
+    agent = pgfast.load(FORMAT_3)
+    assert isinstance(agent, pgfast.NPG)
+    assert (agent.env_id, agent.timesteps, agent.updates) == ("Pendulum-v1", 400, 4)
+    assert agent.settings.solver == "cholesky"
+    assert agent.settings.hidden_sizes == (4,)
+    arrays, _ = read_model(FORMAT_3)
+    assert arrays.keys() == agent.learner.model().keys()
+    for name, array in agent.learner.model().items():
+        np.testing.assert_array_equal(array, arrays[name], err_msg=name)
+    action = agent.predict(np.array([0.6, 0.8, -1.0], np.float32), deterministic=True)
+    np.testing.assert_allclose(action, [0.17787954], rtol=1e-5)
+
+
+def test_a_missing_setting_takes_its_default(tmp_path: Path) -> None:
+    agent = pgfast.load(rewritten(tmp_path, without=("fisher_subsample", "seed")))
+    assert agent.settings.fisher_subsample == 1
+    assert agent.settings.seed == 0
+    assert agent.settings.hidden_sizes == (4,)
+
+
+def test_an_unknown_setting_is_refused_with_both_versions(tmp_path: Path) -> None:
+    path = rewritten(tmp_path, momentum=0.9, zeal=1)
+    version = pgfast.__version__
+    with pytest.raises(pgfast.CheckpointError) as caught:
+        pgfast.load(path)
+    assert caught.value.reason == (
+        f"has settings that npg does not have in pgfast {version}: momentum, zeal; it was written by pgfast 0.1.0"
+    )
+
+
+def test_an_older_format_is_refused_with_both_versions(tmp_path: Path) -> None:
+    arrays, metadata = read_model(FORMAT_3)
+    path = tmp_path / "model.safetensors"
+    write_model(path, arrays, {**metadata, "format": 2})
+    with pytest.raises(pgfast.CheckpointError) as caught:
+        pgfast.load(path)
+    assert caught.value.reason == (
+        f"was written in format 2 by pgfast 0.1.0; pgfast {pgfast.__version__} reads format 3"
+    )
