@@ -13,7 +13,7 @@ WIDTHS = (60, 18, 18, 16, 14)
 
 
 def compare(before_file: Path, after_file: Path) -> None:
-    """Prints how much faster pgfast and its peers became. A peer's change is that of the machine."""
+    """Prints how much faster pgfast and its peers became. A change of a peer reflects the machine."""
     (machine_before, before), (machine_after, after) = read(before_file), read(after_file)
     for name, machine in (("before", machine_before), ("after", machine_after)):
         print(f"{name}: {machine['commit']}, {machine['date']}, {machine['cpu']}, {machine['cores']} cores")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import fields
 from importlib import import_module
 from typing import Any
@@ -26,7 +27,7 @@ class SettingsTable(SphinxDirective):
         kinds, meanings = field_types(cls), documentation(cls)
         rows = [("setting", "value", "default", "meaning")]
         for field in fields(cls):
-            if field.name in vars(cls).get("__annotations__", {}):
+            if field.name in inspect.get_annotations(cls):
                 value = describe(kinds[field.name]).removeprefix("an ").removeprefix("a ")
                 rows.append((f"``{field.name}``", value, f"``{field.default!r}``", meanings[field.name]))
         return self.parse_text_to_nodes(_table(rows, widths="18 22 12 48"))

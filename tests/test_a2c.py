@@ -141,7 +141,7 @@ def test_a_huge_learning_rate_never_writes_a_nan(optimizer: str) -> None:
         ({"discount": 1.5}, ValueError, r"discount must be a float in \[0, 1\], got 1.5"),
         ({"learning_rate_schedule": "linear"}, ValueError, "needs schedule_timesteps"),
         ({"network": "origin_cnn"}, ValueError, r"needs observations \(channels, height, width\)"),
-        ({"preset": "fast"}, ValueError, 'no preset "fast" of a2c for CartPole-v1; there is: default'),
+        ({"preset": "fast"}, ValueError, 'no preset "fast" of a2c for CartPole-v1; available: default'),
         ({"hidden_sizes": (0,)}, ValueError, "hidden_sizes must be a tuple, each entry an int of at least 1"),
         ({"optimizer": "RMSprop"}, ValueError, 'optimizer must be one of "sgd", "adam", "rmsprop", got \'RMSprop\''),
         ({"network": "orign_cnn"}, ValueError, "network must be one of"),
@@ -164,7 +164,7 @@ def test_unsupported_environments_are_refused() -> None:
 def test_learn_takes_an_environment_factory_and_stops_if_the_callback_returns_false() -> None:
     agent = pgfast.A2C(CountingEnv, **{**SMALL, "report_every": 40})
     rows = []
-    agent.learn(1000, callback=lambda _, row: rows.append(row) or len(rows) < 3)
+    agent.learn(1000, callback=lambda _, row: rows.append(row) or np.bool_(len(rows) < 3))
     assert [row["timesteps"] for row in rows] == [40, 80, 120]
     assert rows[-1]["return_mean"] == 6.0
     assert agent.timesteps == 120

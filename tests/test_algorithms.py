@@ -135,7 +135,7 @@ def test_a_warm_start_takes_the_model_but_not_its_counters(name: str, tmp_path: 
     algorithm = ALGORITHMS[name]
     trained = algorithm("Pendulum-v1", **{**SMALL, **NORMALIZED}).learn(400)
     trained.save(tmp_path / "m.safetensors")
-    chosen: dict[str, Any] = {**SMALL, "seed": 6, "init_from": str(tmp_path / "m.safetensors")}
+    chosen: dict[str, Any] = {**SMALL, "seed": 6, "init_from": tmp_path / "m.safetensors"}
     warm = algorithm("Pendulum-v1", **{**chosen, **NORMALIZED})
     np.testing.assert_array_equal(warm.policy.parameters, trained.policy.parameters)
     for key, value in trained.learner.model().items():
@@ -202,6 +202,15 @@ def test_a_run_of_a_trained_agent_can_be_resumed_from_its_beginning(tmp_path: Pa
     assert pgfast.load(tmp_path / "run").timesteps == 200
     _, messages = resume_to(tmp_path / "run", 400)
     assert "with new episodes" in messages[-1]
+
+
+def test_words_of_other_libraries_are_answered_with_ours() -> None:
+    words = {"gamma": "discount", "lr": "learning_rate", "net_arch": "hidden_sizes", "vf_coef": "value_coef"}
+    for theirs, ours in words.items():
+        with pytest.raises(TypeError, match=f"^a2c has no setting {theirs}; did you mean {ours}[?]$"):
+            pgfast.A2C("CartPole-v1", **{theirs: 1})
+    with pytest.raises(TypeError, match=r"^vpg has no setting vf_coef; "):
+        pgfast.VPG("CartPole-v1", vf_coef=1)
 
 
 def test_a_preset_needs_an_environment_id() -> None:

@@ -63,7 +63,10 @@ def test_train_eval_verify_plot_resume(tmp_path: Path) -> None:
     assert read_progress(tmp_path / "run" / "progress.csv")["timesteps"][-1] == 1400
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138), (signal.SIGUSR2, 140)],
+)
 def test_a_signal_saves_and_exits(tmp_path: Path, number: int, code: int) -> None:
     process = start(tmp_path, *TRAIN, *SMALL, "--total-timesteps", "100000000")
     progress = tmp_path / "run" / "progress.csv"
@@ -82,6 +85,12 @@ def test_a_signal_saves_and_exits(tmp_path: Path, number: int, code: int) -> Non
     code_of_resume, out, _ = run(tmp_path, "resume", "run", "--total-timesteps", total)
     assert code_of_resume == 0
     assert f"resuming run at {stopped:,} timesteps" in out
+
+
+def test_flags_may_stand_before_the_algorithm(tmp_path: Path) -> None:
+    code, out, error = run(tmp_path, "train", "--seed", "7", *TRAIN[1:], *SMALL, "--total-timesteps", "20")
+    assert (code, error) == (0, "")
+    assert " seed=7 " in out
 
 
 @pytest.mark.parametrize(
@@ -115,6 +124,7 @@ def test_a_signal_saves_and_exits(tmp_path: Path, number: int, code: int) -> Non
         (["resume", "run", "--no-normalize-rewards"], 2, "started with, normalize_rewards included"),
         (["eval", "nothing"], 1, "nothing: there is no such file"),
         (["eval", "file"], 1, "file"),
+        (["train", "a2c", "CartPole-v1", "--seed", "-1"], 1, "seed must be an int in [0, 2^63 - 1], got -1"),
         (["plot", "nothing"], 1, "nothing"),
         (["verify", "file"], 1, "file"),
     ],
@@ -161,9 +171,20 @@ def test_help_of_an_algorithm_has_groups_ranges_and_the_values_of_the_preset(tmp
     assert "--gae-lambda FLOAT Decay of generalized advantage estimation" in text
     assert "(in [0, 1]; default: 0.9)" in text
     assert "(at least 0; default: 0.005)" in text
+    assert "ENV Environment id" in text
     plain = run(tmp_path, "train", "a2c", "--help")[1]
     assert "default: 0.001)" in plain
-    assert "ENV" in plain
+
+
+def test_a_reader_that_leaves_ends_no_run_and_no_command(tmp_path: Path) -> None:
+    for arguments in ([*TRAIN, *SMALL, "--total-timesteps", "400"], ["list"]):
+        with start(tmp_path, *arguments, PYTHONUNBUFFERED="1") as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            assert process.stderr.read() == ""
+            assert process.wait(timeout=60) == 0
+    assert pgfast.load(tmp_path / "run").timesteps == 400
 
 
 @pytest.mark.slow

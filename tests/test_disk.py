@@ -79,8 +79,8 @@ def test_training_continues_and_saves_later(kind: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "could not save at 400 timesteps: " in done.stdout
     assert ("No space left on device" if kind == "full" else "Read-only file system") in done.stdout
-    assert "training continues, and tries again" in done.stdout
-    assert "saved the state of 600 timesteps at last" in done.stdout
+    assert "training continues, and the write is retried" in done.stdout
+    assert "saved the state at 600 timesteps, which had failed before" in done.stdout
 
     undisturbed = agent().learn(900, run_dir=tmp_path / "undisturbed")
     broken, repaired = copies / "broken", copies / "repaired"

@@ -112,6 +112,11 @@ def test_only_regular_files_of_moderate_size_are_read(tmp_path: Path) -> None:
         read_file(tmp_path / "sparse", 10)
 
 
+def test_the_error_is_one_printable_line() -> None:
+    error = CheckpointError(Path("a\nb\x1b[0m"), "has a\tname")
+    assert str(error) == r"a\nb\x1b[0m: has a\tname"
+
+
 def test_the_error_survives_pickling_between_processes() -> None:
     error = pickle.loads(pickle.dumps(CheckpointError(PATH, "is broken")))
     assert (error.path, error.reason, str(error)) == (PATH, "is broken", "some.json: is broken")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import random
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -133,6 +136,43 @@ def test_a_signal_during_a_step_ends_the_run_after_its_update(tmp_path: Path) ->
     assert process.returncode == 143
     assert time.monotonic() - began < 2 * 0.4 + 5.0
     assert verify(tmp_path / "run").timesteps == 2
+
+
+def test_a_closed_terminal_saves_the_run(tmp_path: Path) -> None:
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgfast", *TRAIN],
+        cwd=tmp_path,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),  # type: ignore[func-returns-value]
+    )
+    os.close(terminal)
+    rows = tmp_path / "run" / "progress.csv"
+    deadline = time.monotonic() + 60
+    while not (rows.exists() and rows.read_text().count("\n") > 5):
+        os.read(controller, 65536)
+        assert time.monotonic() < deadline
+    os.close(controller)  # the kernel sends SIGHUP
+    process.send_signal(signal.SIGHUP)  # and so does a shell
+    assert process.wait(timeout=30) == 129
+    assert verify(tmp_path / "run").timesteps >= 500
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_run_under_nohup_ignores_a_hangup(ignored: bool, tmp_path: Path) -> None:
+    prefix = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" if ignored else ""
+    process = start(tmp_path, code=prefix + SLOW_STEP.format(seconds=0.05))
+    wait_for(process, tmp_path / "in_step")
+    process.send_signal(signal.SIGHUP)
+    try:
+        process.communicate(timeout=3)
+        assert (ignored, process.returncode) == (False, 129)
+    except subprocess.TimeoutExpired:
+        assert ignored
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize(("during", "number", "code"), [("step", signal.SIGINT, 130), ("kernel", signal.SIGTERM, 143)])

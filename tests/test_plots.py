@@ -120,6 +120,11 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
         plot_runs([tmp_path], tmp_path / "a.png")
 
 
+def test_a_picture_without_an_extension_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"out must end in .png, .svg or .pdf"):
+        plot_runs([make_run(tmp_path / "run")], tmp_path / "picture")
+
+
 def test_the_smoothed_line_does_not_lag(tmp_path: Path) -> None:
     x = np.sort(np.random.default_rng(0).uniform(0, 1000, 400))
     smooth = plots._exponential_mean(x, 3.0 * x, 10.0)

@@ -14,7 +14,7 @@ from pgfast.agent import Agent
 from pgfast.loading import verify
 from pgfast.metrics import RUN_METRICS
 from pgfast.resuming import resume
-from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint
+from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint, write_checkpoint
 from pgfast.runs.models import read_model, write_model
 from pgfast.runs.progress_log import read_progress
 from pgfast.training.loop import create_session, train
@@ -30,7 +30,7 @@ def resume_to(path: Path, total_timesteps: int | None = None) -> tuple[Agent, li
     """Resumes a run and trains to its end; returns the agent and the messages to the user."""
     resumed, session = resume(path)
     with session:
-        train(resumed, total_timesteps or session.total_timesteps, session=session)
+        train(resumed, total_timesteps or session.config.total_timesteps, session=session)
     return resumed, session.messages
 
 
@@ -123,6 +123,60 @@ def test_a_broken_config_is_named(tmp_path: Path) -> None:
             resume(tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"settings": None}, r"Expected `object`, got `null` - at `\$.settings`"),
+        ({"settings": {"zeal": 1}}, r"has settings that a2c does not have in pgfast \S+: zeal; .* by pgfast \S+$"),
+        ({"settings": {"n_steps": 0}}, r"n_steps must be an int in \[1, 2\^24\], got 0"),
+        ({"algo": "x"}, "algorithm 'x' is not one of vpg, npg, trpo, a2c"),
+        ({"algo": [1]}, r"Expected `str`, got `array` - at `\$.algo`"),
+        ({"env_id": 5}, r"Expected `str \| null`, got `int` - at `\$.env_id`"),
+        ({"total_timesteps": True}, r"Expected `int`, got `bool` - at `\$.total_timesteps`"),
+        ({"total_timesteps": 0}, r"Expected `int` >= 1 - at `\$.total_timesteps`"),
+    ],
+)
+def test_a_wrong_config_is_explained_by_verify_and_resume(tmp_path: Path, change: dict, text: str) -> None:
+    trained = agent()
+    with create_session(trained, tmp_path / "run", 400, None):
+        trained.save(tmp_path / "run" / "model.safetensors")  # killed before its first checkpoint
+    config = tmp_path / "run" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
+    for read in (resume, verify):
+        with pytest.raises(pgfast.CheckpointError, match=text) as caught:
+            read(tmp_path / "run")
+        assert caught.value.path == config
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"metrics": {"zeal": [1.0, 2]}}, "has sums of unknown metrics: "),
+        ({"synchronized": None}, r"Expected `bool`, got `null` - at `\$.synchronized`"),
+        ({"progress_bytes": 5}, "has no end of a row at byte 5"),
+        ({"timesteps": 7}, "has the name 000000000200, but was saved at 7|has a state of 200 and metadata of 7"),
+        ({"env_id": 5}, r"Expected `str \| null`, got `int`"),
+    ],
+)
+def test_a_wrong_checkpoint_is_found_by_verify_and_resume(tmp_path: Path, change: dict, text: str) -> None:
+    trained = agent().learn(200, run_dir=tmp_path / "run")
+    (checkpoint,) = list_checkpoints(tmp_path / "run" / "checkpoints")[-1:]
+    arrays, content = read_checkpoint(checkpoint)
+    write_checkpoint(checkpoint.parent, trained.timesteps, arrays, {**content, **change})
+    for read in (resume_to, verify):
+        with pytest.raises(pgfast.CheckpointError, match=text):
+            read(tmp_path / "run", 400) if read is resume_to else read(tmp_path / "run")
+
+
+def test_a_checkpoint_under_another_name_is_found_by_verify_and_resume(tmp_path: Path) -> None:
+    agent().learn(200, run_dir=tmp_path / "run")
+    checkpoint = list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
+    checkpoint.rename(checkpoint.with_name("000000009999"))
+    for read in (resume, verify):
+        with pytest.raises(pgfast.CheckpointError, match="has the name 000000009999, but was saved at 200"):
+            read(tmp_path / "run")
+
+
 def test_save_and_load(tmp_path: Path) -> None:
     trained = agent().learn(400)
     trained.save(tmp_path / "model.safetensors")
@@ -198,7 +252,9 @@ def test_verify_reads_everything(tmp_path: Path) -> None:
     progress = path / "progress.csv"
     whole = progress.read_bytes()
     progress.write_bytes(whole[:50])
-    with pytest.raises(pgfast.CheckpointError, match=r"progress\.csv: is shorter"):
+    with pytest.raises(
+        pgfast.CheckpointError, match=r"progress\.csv: has 50 bytes, but the checkpoint was written at "
+    ):
         verify(path)
     progress.write_bytes(whole)
     oldest = list_checkpoints(path / "checkpoints")[0] / "arrays.safetensors"

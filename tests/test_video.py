@@ -43,7 +43,7 @@ GAMES = [
 class Counting(gymnasium.Env[NDArray[np.float32], np.int64]):
     """Shows the number of steps as a gray level, on frames of odd size; ends after ten. Rewards are 1, 2, 3, ..."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012 (as gymnasium has it)
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012 (as in Gymnasium)
     observation_space = spaces.Box(0, 10, (1,), np.float32)
     action_space = spaces.Discrete(2, start=3)
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from pgfast._streams import EVALUATION_ACTIONS, EVALUATION_SEEDS, PREDICTION
-from pgfast._typing import Array
+from pgfast._typing import Array, FloatArray, IntArray
 from pgfast.algos import (
     A2CLearner,
     A2CSettings,
@@ -30,11 +30,13 @@ from pgfast.learning.construction import count_parameters
 from pgfast.learning.presets import resolve_settings
 from pgfast.learning.settings import NetworkSettings, Settings
 from pgfast.random import Rng
+from pgfast.runs.files import CheckpointError, checked_content
 from pgfast.runs.model_metadata import ModelMetadata
 from pgfast.runs.models import write_model
 from pgfast.runs.saved import read_saved
 from pgfast.sampling.evaluation import EvaluationResult, evaluation_envs, run_episodes
 from pgfast.sampling.sampler import require_spaces
+from pgfast.state import flatten, unflatten
 from pgfast.training.loop import Callback, create_session, train
 from pgfast.training.trainer import Trainer
 
@@ -59,6 +61,8 @@ class Agent(Trainer):
 
     def __init__(self, env: EnvironmentLike, *, preset: str | None = "default", **settings: Any) -> None:
         source = EnvironmentSource(env)
+        if isinstance(settings.get("init_from"), Path):
+            settings["init_from"] = str(settings["init_from"])
         if source.num_envs is not None and settings.setdefault("num_envs", source.num_envs) != source.num_envs:
             raise ValueError(f"num_envs is {settings['num_envs']}, the vector environment has {source.num_envs}")
         if source.env_id is None and preset not in ("default", None):
@@ -70,10 +74,11 @@ class Agent(Trainer):
         if resolved.init_from is not None:
             arrays, content = read_saved(Path(resolved.init_from))
             try:
-                self._require_same_policy(ModelMetadata.parse(content))
-                self.learner.start_from(arrays)
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"init_from {resolved.init_from} does not fit this agent: {error}") from None
+                with checked_content(Path(resolved.init_from)):
+                    self._require_same_policy(ModelMetadata.parse(content))
+                    self.learner.start_from(arrays)
+            except CheckpointError as error:
+                raise ValueError(f"init_from {resolved.init_from} does not fit this agent: {error.reason}") from None
 
     @classmethod
     def restore(
@@ -91,6 +96,12 @@ class Agent(Trainer):
         agent.learner.load_model(arrays)
         return agent
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copy and pickle: everything but the environments, whose open episodes the copy counts as cut off."""
+        arrays, values = flatten(self.state())
+        position = self._prediction_rng.position
+        return _rebuild, (type(self), self.source, self.settings, self.space, arrays, values, self.preset, position)
+
     def _build(self, source: EnvironmentSource | None, settings: Settings, space: SpaceInfo) -> None:
         super()._build(source, settings, space)
         self.preset = None
@@ -106,12 +117,14 @@ class Agent(Trainer):
     ) -> Self:
         """Trains for ``total_timesteps`` more steps, to the end of the update that reaches them.
 
-        On SIGINT or SIGTERM the update is finished and saved before KeyboardInterrupt or SystemExit is raised. If the
+        On SIGINT, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 the update is finished and saved; then KeyboardInterrupt (SIGINT)
+        or SystemExit is raised. If the
         training fails, the state after the last whole update is saved first.
 
         Args:
             total_timesteps: at least 1; a step of one environment counts as one.
-            callback: called with (agent, row) for every row of progress; returning False ends the training.
+            callback: called with (agent, row) for every row of progress; a false answer other than None ends the
+                training.
             progress_bar: shows progress on the terminal, or as plain lines if there is none.
             run_dir: a new directory for config, progress, checkpoints and model; None writes nothing.
 
@@ -145,15 +158,30 @@ class Agent(Trainer):
             ValueError: for another shape, or for an observation that is not finite.
             TypeError: for a dtype other than uint8 if the agent was trained on bytes.
         """
-        obs = np.asarray(obs)
-        single = obs.shape == self.space.observation_shape
-        if not single and obs.shape[1:] != self.space.observation_shape:
-            raise ValueError(
-                f"predict: obs must have shape {self.space.observation_shape} or a batch of it, got {obs.shape}"
-            )
-        actions = self.choose(obs[None] if single else obs, self._prediction_rng, deterministic)
-        played = self.space.action.to_environment(actions)
-        return played[0] if single else played
+        rows, single = self._normalized("predict", obs)
+        distribution = self.policy.distribution(rows)
+        actions = distribution.mode() if deterministic else distribution.sample(self._prediction_rng)
+        clipped = self.space.action.to_environment(actions)
+        return clipped[0] if single else clipped
+
+    def distribution(self, obs: Array) -> Distribution[Any]:
+        """The distribution that :meth:`predict` samples from, a row for each raw observation.
+
+        Its actions are the policy's, before they are clipped for the environment. Raises as :meth:`predict` does.
+        """
+        return self.policy.distribution(self._normalized("distribution", obs)[0])
+
+    def values(self, obs: Array, time: IntArray | None = None) -> FloatArray:
+        """V ``[B]`` of raw observations: the return that the agent expects, of rewards as it learns from them.
+
+        Args:
+            obs: one raw observation or ``[B, ...]``.
+            time: ``[B]``, steps since the reset, for the baselines "time" and "linear"; None for 0.
+
+        Raises as :meth:`predict` does.
+        """
+        rows, _ = self._normalized("values", obs)
+        return self.value_function.values(rows, np.zeros(len(rows), np.int64) if time is None else time)
 
     def evaluate(
         self, episodes: int, *, deterministic: bool = False, seed: int = 0, env: EnvironmentLike | None = None
@@ -204,18 +232,23 @@ class Agent(Trainer):
 
     def choose(self, obs: Array, rng: Rng, deterministic: bool) -> Array:
         """The policy's actions for raw observations ``[B, ...]``, before they are clipped for the environment."""
-        distribution = self._distribution(obs)
+        distribution = self.distribution(obs)
         actions: Array = distribution.mode() if deterministic else distribution.sample(rng)
         return actions
 
-    def _distribution(self, obs: Array) -> Distribution[Any]:
+    def _normalized(self, caller: str, obs: Array) -> tuple[Array, bool]:
+        """(the policy's inputs ``[B, ...]``, whether ``obs`` is a single observation)"""
+        obs, shape = np.asarray(obs), self.space.observation_shape
+        single = obs.shape == shape
+        if not single and obs.shape[1:] != shape:
+            raise ValueError(f"{caller}: obs must have shape {shape} or a batch of it, got {obs.shape}")
         if self.space.byte_observations and obs.dtype != np.uint8:
-            raise TypeError(f"predict: obs must be uint8 like the environment's, got {obs.dtype}")
+            raise TypeError(f"{caller}: obs must be uint8 like the environment's, got {obs.dtype}")
         dtype = np.uint8 if self.space.byte_observations else np.float32
-        rows: Array = np.ascontiguousarray(obs, dtype).reshape(len(obs), *self.policy.network.input_shape)
+        rows: Array = np.ascontiguousarray(obs, dtype).reshape(-1, *self.policy.network.input_shape)
         if not self.space.byte_observations and not np.isfinite(rows).all():
-            raise ValueError("predict: obs must be finite")
-        return self.policy.distribution(self.learner.normalizers.normalize_observations(rows))
+            raise ValueError(f"{caller}: obs must be finite")
+        return self.learner.normalizers.normalize_observations(rows), single
 
     def _require_same_policy(self, model: ModelMetadata) -> None:
         """Raises ``ValueError`` unless a model's parameters have the same meaning in this agent."""
@@ -231,6 +264,24 @@ class Agent(Trainer):
             expected, given = getattr(self.settings, name), getattr(network, name)
             if given != expected:
                 raise ValueError(f"the model has {name} {given}, this agent {expected}")
+
+
+def _rebuild(
+    agent_type: type[Agent],
+    source: EnvironmentSource | None,
+    settings: Settings,
+    space: SpaceInfo,
+    arrays: dict[str, Array],
+    values: dict[str, Any],
+    preset: str | None,
+    position: int,
+) -> Agent:
+    agent = agent_type.__new__(agent_type)
+    agent._build(source, settings, space)
+    agent.load_state(unflatten(arrays, values))
+    agent.preset = preset
+    agent._prediction_rng.position = position
+    return agent
 
 
 class VPG(Agent):

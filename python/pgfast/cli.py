@@ -25,6 +25,7 @@ from pgfast.loading import load
 from pgfast.loading import verify as verify_path
 from pgfast.profiling import Profile
 from pgfast.reporting.plots import plot_runs
+from pgfast.reporting.progress import print_line
 from pgfast.reporting.video import record_video
 from pgfast.resuming import resume as resume_run
 from pgfast.runs.files import CheckpointError
@@ -36,7 +37,7 @@ __all__ = ["main"]
 
 
 class UsageError(Exception):
-    """A command line that cannot be carried out as it is written; exit status 2."""
+    """An invalid command line; exit status 2."""
 
 
 def _positional(metavar: str, help: str) -> Any:
@@ -67,7 +68,7 @@ class RunOptions(Bounded):
     checkpoint_every: Count | None = None
     """Timesteps between exact checkpoints: another name for sync-every."""
     profile: bool = False
-    """Report at the end where the time went."""
+    """Print a time profile at the end."""
 
 
 def _train_app(args: list[str]) -> SubcommandApp:
@@ -78,6 +79,19 @@ def _train_app(args: list[str]) -> SubcommandApp:
         is_chosen = args[:2] == ["train", algo]
         app.command(name=algo, help=summary)(_train_command(algo, args[2:]) if is_chosen else _not_chosen)
     return app
+
+
+def _with_algorithm_first(args: list[str]) -> list[str]:
+    """Moves the algorithm in front of the flags, where a subcommand has to be."""
+    place = next((index for index, arg in enumerate(args) if arg in ALGORITHMS), 1)
+    return [args[0], *args[place : place + 1], *args[1:place], *args[place + 1 :]]
+
+
+def _with_help_first(args: list[str]) -> list[str]:
+    """Moves the request for help in front of the positional arguments, which tyro would take as known, and hide."""
+    words = [arg for arg in args if arg not in ("-h", "--help")]
+    commands = 2 if words[:1] == ["train"] and words[1:2] and words[1] in ALGORITHMS else 1
+    return [*words[:commands], "--help", *words[commands:]]
 
 
 def _not_chosen() -> None:
@@ -151,10 +165,10 @@ def train(algo: str, env_id: str, options: RunOptions, settings: dict[str, Any])
     agent.preset = options.preset
     with create_session(agent, options.run_dir, options.total_timesteps, options.preset) as session:
         is_tuned = options.preset in preset_names(algo, env_id)
-        print(f"{algo} on {env_id}, " + (f"preset {options.preset}" if is_tuned else "no preset: the defaults"))
+        head = [f"{algo} on {env_id}, " + (f"preset {options.preset}" if is_tuned else "no preset: the defaults")]
         for group, names in setting_groups(type(agent.settings)).items():
-            print(_show_settings(group, {name: getattr(agent.settings, name) for name in names}))
-        print(f"run directory: {session.directory.path}", flush=True)
+            head.append(_show_settings(group, {name: getattr(agent.settings, name) for name in names}))
+        print_line("\n".join([*head, f"run directory: {session.directory.path}"]))
         _run(agent, session, options.total_timesteps, options.profile)
 
 
@@ -180,17 +194,17 @@ def _run(agent: Agent, session: Session, total_timesteps: int, is_profiled: bool
             run_training(agent, total_timesteps, session=session)
     except (KeyboardInterrupt, SystemExit):
         saved = "saved" if session.saved_at == agent.timesteps else "NOT saved, the last checkpoint is older"
-        print(f"stopped at {agent.timesteps:,} timesteps, {saved}; continue with: pgfast resume {path}")
+        print_line(f"stopped at {agent.timesteps:,} timesteps, {saved}; continue with: pgfast resume {path}")
         raise
     finally:
         if is_profiled:
-            print(profile)
+            print_line(profile)
     if session.saved_at != agent.timesteps:
         raise OSError(
             f"the run reached its end, {agent.timesteps:,} timesteps, but could not be saved; once it can be, "
             f"continue from the last checkpoint with: pgfast resume {path}"
         )
-    print(f"done: {agent.timesteps:,} timesteps; evaluate with: pgfast eval {path}")
+    print_line(f"done: {agent.timesteps:,} timesteps; evaluate with: pgfast eval {path}")
 
 
 def resume(
@@ -199,15 +213,15 @@ def resume(
     """Continue a run from its last checkpoint, with the settings it was started with.
 
     Args:
-        total_timesteps: Length of the whole run in timesteps. None: what it was started with.
+        total_timesteps: Length of the whole run in timesteps. None: the length it was started with.
         num_threads: Threads of the kernels and of the Atari emulators. None: one for each CPU.
-        profile: Report at the end where the time went.
+        profile: Print a time profile at the end.
     """
     if num_threads is not None:
         pgfast.set_num_threads(num_threads)
     agent, session = resume_run(run_dir)
     with session:
-        _run(agent, session, session.total_timesteps if total_timesteps is None else total_timesteps, profile)
+        _run(agent, session, session.config.total_timesteps if total_timesteps is None else total_timesteps, profile)
 
 
 def _refuse_settings(flags: list[str]) -> None:
@@ -235,7 +249,8 @@ def evaluate(path: SavedPath, /, episodes: int = 30, deterministic: Switch = Fal
     agent = load(path)
     result = agent.evaluate(episodes, deterministic=deterministic, seed=seed)
     kind = "deterministic" if deterministic else "stochastic"
-    print(f"{agent.name} on {agent.env_id}: {episodes} whole episodes, {kind} policy, seed {seed}")
+    count = f"{episodes} whole episode{'s' if episodes > 1 else ''}"
+    print(f"{agent.name} on {agent.env_id}: {count}, {kind} policy, seed {seed}")
     print(
         f"return {result.return_mean:.1f} +- {result.return_std:.1f}"
         f" (min {result.returns.min():.1f}, median {np.median(result.returns):.1f}, max {result.returns.max():.1f}),"
@@ -280,7 +295,7 @@ def verify(path: SavedPath, /) -> None:
 
 
 def list_presets() -> None:
-    """List the algorithms, their presets and the environments that these are for."""
+    """List the algorithms and their presets by environment."""
     for algo in ALGORITHMS:
         print(algo)
         names: dict[str, list[str]] = {}
@@ -330,9 +345,13 @@ def _app(args: list[str]) -> SubcommandApp:
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns the exit status. An error that a user can cause is one sentence on stderr."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if "--help" in args or "-h" in args:
+        args = _with_help_first(args)
     if args == ["--version"]:
         print(pgfast.__version__)
         return 0
+    if args[:1] == ["train"]:
+        args = _with_algorithm_first(args)
     try:
         if args[:1] == ["resume"]:
             _refuse_settings(args[1:])
@@ -340,6 +359,9 @@ def main(argv: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"pgfast: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of "pgfast list | head -1" has all it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (CheckpointError, ValueError, TypeError, OSError, ImportError, FloatingPointError, RuntimeError) as error:
         print(f"pgfast: {error}", file=sys.stderr)
         return 1

@@ -9,22 +9,27 @@ from pgfast._typing import Array
 from pgfast.agent import ALGORITHMS, Agent
 from pgfast.envs.make import env_spec
 from pgfast.envs.source import EnvironmentLike, EnvironmentSource
-from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint
-from pgfast.runs.files import CheckpointError, checked_content, read_json
-from pgfast.runs.model_metadata import ModelMetadata
-from pgfast.runs.progress_log import read_progress
+from pgfast.runs.checkpoints import Checkpoint, list_checkpoints, read_checkpoint
+from pgfast.runs.files import checked_content
+from pgfast.runs.model_metadata import ModelMetadata, checked_settings
+from pgfast.runs.progress_log import read_progress, read_recorded
 from pgfast.runs.saved import read_saved
+from pgfast.runs.session import Position, read_config
 from pgfast.state import unflatten
 
-__all__ = ["load", "restore", "verify"]
+__all__ = ["algorithm_named", "load", "restore", "verify"]
 
 
 def load(path: str | Path, *, env: EnvironmentLike | None = None) -> Agent:
-    """An agent from a model file, a checkpoint or a run directory.
+    """Loads an agent from a file. Files are data: nothing in them is executed.
 
-    A run directory loads its newest model; a checkpoint loads the optimizer's state too. ``env`` replaces the
-    environment that the file names; without one the agent can only predict. Files are data: nothing in them is
-    executed.
+    Args:
+        path: a model file; a checkpoint, which also has the optimizer's state; or a run directory, whose newest model
+            is loaded.
+        env: replaces the environment that the file names. An agent without an environment can only predict.
+
+    Returns:
+        The agent, of the algorithm's class.
 
     Raises:
         CheckpointError: for a file that is missing or broken, does not fit this version, or names an environment that
@@ -41,10 +46,10 @@ def restore(path: Path, arrays: dict[str, Array], content: dict[str, Any], *, en
     """
     with checked_content(path):
         metadata = ModelMetadata.parse(content)
-        algorithm = ALGORITHMS.get(metadata.algo)
-        if algorithm is None:
-            raise ValueError(f"algorithm {metadata.algo!r} is not one of {', '.join(ALGORITHMS)}")
-        settings = metadata.settings_as(algorithm.learner_type.settings_type)
+        algorithm = algorithm_named(metadata.algo)
+        settings = checked_settings(
+            algorithm.learner_type.settings_type, metadata.settings, metadata.algo, metadata.pgfast
+        )
         if env is None and metadata.env_id is not None:
             env_spec(metadata.env_id)
             env = metadata.env_id
@@ -55,25 +60,36 @@ def restore(path: Path, arrays: dict[str, Array], content: dict[str, Any], *, en
         agent.timesteps, agent.updates = metadata.timesteps, metadata.updates
         if "state" in content:  # a checkpoint
             agent.load_state(unflatten(arrays, content["state"]))
+            if agent.timesteps != metadata.timesteps:
+                raise ValueError(f"has a state of {agent.timesteps:,} and metadata of {metadata.timesteps:,} timesteps")
     return agent
+
+
+def algorithm_named(name: str) -> type[Agent]:
+    """The algorithm of a file. Raises ``ValueError`` if it is unknown."""
+    if name not in ALGORITHMS:
+        raise ValueError(f"algorithm {name!r:.40} is not one of {', '.join(ALGORITHMS)}")
+    return ALGORITHMS[name]
 
 
 def verify(path: Path) -> Agent:
     """Reads everything that a run directory, a checkpoint or a model file holds, and returns its agent.
 
-    For a run directory: the model, every checkpoint, the settings and ``progress.csv``, which must be as long as the
-    newest checkpoint says. Raises :class:`pgfast.CheckpointError` for the first that is not whole.
+    For a run directory: the model, every checkpoint, the configuration and ``progress.csv``, in which a row must end
+    where each checkpoint was written. Raises :class:`pgfast.CheckpointError` for the first that is not whole.
     """
     agent = load(path)
     if not (path / "config.json").exists():
         return agent
-    read_json(path / "config.json")
-    length = (path / "progress.csv").stat().st_size if (path / "progress.csv").exists() else 0
-    for checkpoint in list_checkpoints(path / "checkpoints"):
-        arrays, content = read_checkpoint(checkpoint)
-        restore(checkpoint, arrays, content, env=None)
-        if type(content.get("progress_bytes")) is not int or content["progress_bytes"] > length:
-            raise CheckpointError(path / "progress.csv", f"is shorter than {checkpoint.name} says")
-    if length:
-        read_progress(path / "progress.csv")
+    config, _ = read_config(path / "config.json")
+    with checked_content(path / "config.json"):
+        settings_type = algorithm_named(config.algo).learner_type.settings_type
+        checked_settings(settings_type, config.settings, config.algo, str(config.packages.get("pgfast")))
+    progress = path / "progress.csv"
+    for name in list_checkpoints(path / "checkpoints"):
+        checkpoint = Checkpoint(name, *read_checkpoint(name))
+        restore(*checkpoint, env=None)
+        read_recorded(progress, Position.parse(checkpoint)[0].progress_bytes)
+    if progress.exists():
+        read_progress(progress)
     return agent

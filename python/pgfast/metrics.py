@@ -41,12 +41,12 @@ _RUN = (
     Metric("episodes", "episodes", "whole episodes so far"),
     Metric("episodes_cut", "cut episodes", "episodes cut off by a synchronization point or a failed environment"),
     Metric("env_restarts", "worker restarts", "worker processes replaced"),
-    Metric("return_mean", "return per episode", "mean raw return", "reward"),
-    Metric("return_std", "standard deviation of the return", "standard deviation of the returns, ddof 0", "reward"),
-    Metric("return_min", "smallest return", "smallest return", "reward"),
-    Metric("return_max", "largest return", "largest return", "reward"),
-    Metric("return_latest", "latest return", "mean return of the episodes that ended since the row before", "reward"),
-    Metric("length_mean", "episode length", "mean length", "steps"),
+    Metric("return_mean", "return per episode", "mean raw return of the last 100 whole episodes", "reward"),
+    Metric("return_std", "standard deviation of the return", "standard deviation of these returns, ddof 0", "reward"),
+    Metric("return_min", "smallest return", "smallest of these returns", "reward"),
+    Metric("return_max", "largest return", "largest of these returns", "reward"),
+    Metric("return_latest", "latest return", "mean raw return of the episodes since the row before", "reward"),
+    Metric("length_mean", "episode length", "mean length of the last 100 whole episodes", "steps"),
     Metric("policy_loss", "policy loss", "loss of the policy before the update", in_progress_line=True),
     Metric("value_loss", "value loss", "mean((R - V)^2) before the values are fitted", in_progress_line=True),
     Metric("entropy", "entropy", "mean entropy of the policy", "nats", in_progress_line=True),
@@ -105,7 +105,7 @@ class MetricsSinceRow:
         return dict(self._sums)
 
     def load_state(self, tree: Any) -> None:
-        """Raises ``ValueError`` for other than sums of known metrics."""
+        """Raises ``ValueError`` unless the tree holds sums of known metrics."""
         sums = msgspec.convert(tree, dict[str, _Sum])
         unknown = sums.keys() - METRICS.keys()
         if unknown:

@@ -64,11 +64,24 @@ class Network:
     def __init__(
         self, input_shape: Sequence[int], layers: Sequence[Layer], *, dtype: DTypeLike = np.float32, seed: int = 0
     ) -> None:
+        self._build(input_shape, layers, dtype)
+        self._parameters: FloatArray = self.native.initialize(seed, math.sqrt(2.0), 1.0)
+
+    def _build(self, input_shape: Sequence[int], layers: Sequence[Layer], dtype: DTypeLike) -> None:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.input_shape = tuple(_as_int("input size", size) for size in input_shape)
         self.native = _native_network(self.dtype, self.input_shape, layers)
         self.output_size: int = self.native.output_size
-        self._parameters: FloatArray = self.native.initialize(seed, math.sqrt(2.0), 1.0)
+        self._layers = tuple(layers)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copy and pickle, which need not know the native network."""
+        built = {"input_shape": self.input_shape, "layers": self._layers, "dtype": self.dtype}
+        return {"built": built, "parameters": self._parameters}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._build(**state["built"])
+        self._parameters = np.array(state["parameters"])
 
     @property
     def parameters(self) -> FloatArray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
-from pgfast.agent import ALGORITHMS, Agent
-from pgfast.loading import restore
+from pgfast.agent import Agent
+from pgfast.loading import algorithm_named, restore
 from pgfast.runs.files import CheckpointError, checked_content
+from pgfast.runs.model_metadata import checked_settings
 from pgfast.runs.session import Session
 
 __all__ = ["resume"]
@@ -24,7 +26,7 @@ def resume(path: Path) -> tuple[Agent, Session]:
     """
     session = Session.resume(path)
     try:
-        if session.config.get("env_id") is None:
+        if session.config.env_id is None:
             raise CheckpointError(path, "the run was not started from an environment id, so it cannot be resumed")
         return (
             _at_beginning(session) if session.checkpoint is None else restore(*session.checkpoint, env=None)
@@ -37,5 +39,8 @@ def resume(path: Path) -> tuple[Agent, Session]:
 def _at_beginning(session: Session) -> Agent:
     config = session.config
     with checked_content(session.directory.config_path):
-        algorithm, env_id, settings = ALGORITHMS[config["algo"]], config["env_id"], config["settings"]
-        return algorithm(env_id, preset=None, **settings)
+        algorithm = algorithm_named(config.algo)
+        settings_type, written_by = algorithm.learner_type.settings_type, str(config.packages.get("pgfast"))
+        settings = checked_settings(settings_type, config.settings, config.algo, written_by)
+        assert config.env_id is not None
+        return algorithm(config.env_id, preset=None, **asdict(settings))

@@ -15,9 +15,19 @@ import numpy as np
 
 from pgfast._typing import Array
 
-__all__ = ["Stateful", "Tree", "flatten", "require_count", "require_same_shape", "restored_if_raised", "unflatten"]
+__all__ = [
+    "MAX_COUNT",
+    "Stateful",
+    "Tree",
+    "flatten",
+    "require_count",
+    "require_same_shape",
+    "restored_if_raised",
+    "unflatten",
+]
 
-_MOST_COUNT = 10**12
+MAX_COUNT = 10**12 - 1
+"""Of a count in a file."""
 
 Tree: TypeAlias = Mapping[str, Any]
 
@@ -75,7 +85,7 @@ def require_same_shape(name: str, given: Array, expected: Array) -> None:
 
 def require_count(name: str, value: Any) -> int:
     """Returns a count from a file. Raises ``ValueError`` unless it is an int in [0, 10^12)."""
-    if type(value) is not int or not 0 <= value < _MOST_COUNT:
+    if type(value) is not int or not 0 <= value <= MAX_COUNT:
         raise ValueError(f"{name} must be a whole number in [0, 10^12), got {value!r:.40}")
     return value
 

@@ -19,7 +19,7 @@ static_assert(std::atomic<int>::is_always_lock_free);  // a signal handler may u
 
 extern "C" void handle(int number) {
   const int error = errno;
-  if (getpid() == owner.load() && received.fetch_add(1) > 0) _exit(128 + number);
+  if (getpid() == owner.load() && received.fetch_add(1) > 0 && number != SIGHUP) _exit(128 + number);
   previous[number].sa_handler(number);
   errno = error;
 }

@@ -26,7 +26,7 @@ class TRPOSettings(SecondOrderSettings):
     """Settings of TRPO. The batch of one update is num_envs x n_steps, or whole episodes of at least that."""
 
     line_search_steps: Count = 10
-    """Largest number of candidates of the backtracking line search."""
+    """Maximum number of steps that the line search tries."""
     backtrack_ratio: ProperFraction = 0.8
     """Ratio of each candidate's step to the previous one."""
 

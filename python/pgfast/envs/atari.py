@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from pgfast._typing import Array, BoolArray
 
-__all__ = ["AtariVecEnv", "atari_game", "is_atari"]
+__all__ = ["AtariGame", "AtariVecEnv", "atari_game", "import_ale", "is_atari", "register_atari"]
 
 _ENTRY_POINT = "ale_py.env:AtariEnv"
 

@@ -1,4 +1,4 @@
-"""Point-v0 of the course: a point in a square that is to reach the center."""
+"""Point-v0 of the course: a point in a square that must reach the center."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _move(positions: NDArray[np.float64], actions: Array) -> NDArray[np.float64]
 
 
 class PointEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
-    """A point in the square [-1, 1]^2 that is to reach the center, as ``pgfast/Point-v0`` truncated after 40 steps.
+    """A point in the square [-1, 1]^2 that must reach the center, as ``pgfast/Point-v0`` truncated after 40 steps.
 
     x' = clip(x + clip(a, -0.025, 0.025), -1, 1),  r = -||x'||
 
@@ -70,7 +70,7 @@ class PointEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     not two finite numbers.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (as gymnasium has it)
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (as in Gymnasium)
 
     def __init__(self, render_mode: str | None = None) -> None:
         self.render_mode = render_mode
@@ -124,7 +124,7 @@ class PointVectorEnv(VectorEnv[Array, Array, Array]):
     ``[N, 2]`` float64 may be set.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 (as gymnasium has it)
+    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 (as in Gymnasium)
 
     def __init__(self, num_envs: int = 1, max_episode_steps: int = _MAX_EPISODE_STEPS) -> None:
         self.num_envs, self.max_episode_steps = num_envs, max_episode_steps

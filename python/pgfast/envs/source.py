@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import NoneType
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -43,6 +44,13 @@ class EnvironmentSource:
                 "env must be an environment id, a gymnasium.vector.VectorEnv or a function that makes one "
                 f"environment, got {type(env).__name__}"
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle: a vector environment stays behind, and the source becomes None."""
+        return (EnvironmentSource, (self.env_id or self._factory,)) if self._vector is None else (NoneType, ())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> EnvironmentSource:
+        return self
 
     def spaces(self) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
         """(observation space, action space) of one environment."""

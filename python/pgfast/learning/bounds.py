@@ -40,7 +40,7 @@ def _evaluated(settings_type: Hashable) -> dict[str, Any]:
 
 
 def check(name: str, value: Any, kind: Any) -> Any:
-    """Returns a value as its annotation ``kind`` has it: an int as float, a list as tuple, a NumPy scalar as Python's.
+    """Converts a value to its annotation ``kind``: an int to float, a list to a tuple, a NumPy scalar to Python's.
 
     Raises:
         TypeError: if the value is of another type.
@@ -86,6 +86,8 @@ def bounds(kind: Any) -> str:
         return ""
     (meta,) = kind.__metadata__
     lower, upper = (meta.ge if meta.gt is None else meta.gt), (meta.le if meta.lt is None else meta.lt)
+    if lower is None:
+        return f"at most {_number(upper)}" if meta.lt is None else f"less than {_number(upper)}"
     if upper is None:
         return f"at least {_number(lower)}" if meta.gt is None else f"greater than {_number(lower)}"
     return f"in {'[' if meta.gt is None else '('}{_number(lower)}, {_number(upper)}{']' if meta.lt is None else ')'}"
@@ -100,20 +102,28 @@ def describe(kind: Any) -> str:
         text = f"a tuple, each entry {describe(get_args(kind)[0])}"
     else:
         name, range_ = getattr(kind, "__origin__", kind).__name__, bounds(kind)
-        text = f"{'an' if name == 'int' else 'a'} {name}{' of' if range_.startswith('at') else ''} {range_}".rstrip()
+        text = f"{'an' if name == 'int' else 'a'} {name}{' of' if range_.startswith('at ') else ''} {range_}".rstrip()
     return f"{text} or None" if is_optional else text
 
 
 def documentation(settings_type: type) -> dict[str, str]:
     """The docstrings of the fields of a class and its bases."""
     found: dict[str, str] = {}
-    for cls in settings_type.__mro__[:-1]:
-        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-        assert isinstance(definition, ast.ClassDef)
-        for field, below in zip(definition.body, definition.body[1:], strict=False):
-            match field, below:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    found.setdefault(name, " ".join(text.split()))
+    for cls in reversed(settings_type.__mro__[:-1]):
+        found |= _documentation_in(cast(Hashable, cls))
+    return found
+
+
+@cache
+def _documentation_in(settings_type: Hashable) -> dict[str, str]:
+    """The docstrings below the fields in the source of a class; reading it takes milliseconds."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cast(type, settings_type)))).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for field, below in zip(definition.body, definition.body[1:], strict=False):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = " ".join(text.split())
     return found
 
 

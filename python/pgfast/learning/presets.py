@@ -17,6 +17,24 @@ __all__ = ["preset_names", "preset_timesteps", "presets", "resolve_settings"]
 S = TypeVar("S", bound=Settings)
 
 _DEFAULT_TIMESTEPS = 1_000_000
+# The words of other libraries for our settings.
+_SYNONYMS = {
+    **dict.fromkeys(("gamma", "discount_factor"), "discount"),
+    **dict.fromkeys(("lr", "step_size"), "learning_rate"),
+    **dict.fromkeys(("vf_coef", "value_loss_coef"), "value_coef"),
+    **dict.fromkeys(("ent_coef", "entropy_loss_coef", "entropy_beta"), "entropy_coef"),
+    **dict.fromkeys(("net_arch", "hidden_size", "hidden_layers"), "hidden_sizes"),
+    **dict.fromkeys(("n_envs", "num_workers", "nenvs"), "num_envs"),
+    **dict.fromkeys(("num_steps", "nsteps", "rollout_length"), "n_steps"),
+    **dict.fromkeys(("lam", "lambda_"), "gae_lambda"),
+    **dict.fromkeys(("target_kl", "delta"), "max_kl"),
+    **dict.fromkeys(("cg_max_steps", "cg_iters"), "cg_iterations"),
+    **dict.fromkeys(("cg_damping",), "damping"),
+    **dict.fromkeys(("norm_obs", "obs_norm"), "normalize_observations"),
+    **dict.fromkeys(("norm_reward", "rew_norm"), "normalize_rewards"),
+    **dict.fromkeys(("normalize_advantage", "norm_adv"), "normalize_advantages"),
+    **dict.fromkeys(("activation_fn",), "activation"),
+}
 
 
 def presets(algo: str) -> dict[str, dict[str, dict[str, Any]]]:
@@ -49,7 +67,8 @@ def resolve_settings(
     known = [field.name for field in fields(settings_type)]
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
+            synonym = [ours for ours in (_SYNONYMS.get(name),) if ours in known]
+            close = synonym or difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(known)}"
             raise TypeError(f"{algo} has no setting {name}{hint}")
     tuned = {} if env_id is None else _preset(algo, env_id, preset)
@@ -66,7 +85,7 @@ def _preset(algo: str, env_id: str, preset: str | None) -> dict[str, Any]:
     if preset == "default":
         return {}
     names = ", ".join(preset_names(algo, env_id)) or "none"
-    raise ValueError(f'no preset "{preset}" of {algo} for {env_id}; there is: {names}')
+    raise ValueError(f'no preset "{preset}" of {algo} for {env_id}; available: {names}')
 
 
 def _keys(env_id: str) -> tuple[str, ...]:

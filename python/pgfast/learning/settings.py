@@ -205,7 +205,7 @@ class SecondOrderSettings(BaselineSettings):
     damping: NotNegative = 0.1
     """Added to the diagonal of the Fisher matrix."""
     cg_iterations: Count = 10
-    """Largest number of iterations of conjugate gradient."""
+    """Maximum number of iterations of conjugate gradient."""
     fisher_subsample: Count = 1
     """Estimate the Fisher matrix from one row in this many, drawn at random; 1 takes all rows."""
 

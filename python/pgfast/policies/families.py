@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -51,6 +52,11 @@ class Family:
             self.action_shape = self.sizes
         else:
             self.action_shape = (len(sizes),) if grouped else ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copy and pickle, which need not know the native family."""
+        chosen = {"grouped": self.grouped, "state_dependent_std": self.state_dependent_std}
+        return partial(Family, self.kind, self.sizes, **chosen), ()
 
     def action_dtype(self, dtype: DTypeLike) -> DTypeLike:
         """Returns the dtype of the actions of a policy whose network computes in ``dtype``."""

@@ -78,6 +78,12 @@ class Policy:
             if family.state_dependent_std:
                 network.parameters[bias.slice][family.sizes[0] : num_outputs] = log_std_init
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """For copy and pickle, after which the network's parameters are a view of the policy's again."""
+        self.__dict__.update(state)
+        self._parameters = np.array(self._parameters)
+        self.network.move_parameters(self._parameters[: self.network.parameters.size])
+
     @property
     def parameters(self) -> FloatArray:
         """A flat writable view ``[P]`` of the parameters."""

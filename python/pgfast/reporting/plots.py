@@ -53,6 +53,8 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, *, title: str | None = None, 
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('plots need matplotlib: pip install "pgfast[plot]"') from error
+    if not out.suffix:
+        raise ValueError(f"plot_runs: out must end in .png, .svg or .pdf, got {out}")
     if x not in _X_AXES:
         raise ValueError(f"plot_runs: x must be one of {', '.join(_X_AXES)}, got {x!r}")
     curves = [_read_curve(path, x) for path in run_dirs]

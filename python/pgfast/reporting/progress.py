@@ -6,9 +6,10 @@ import math
 import os
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from time import monotonic
-from typing import TypeAlias
+from typing import TextIO, TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -16,7 +17,7 @@ from rich.table import Column
 
 from pgfast.metrics import METRICS
 
-__all__ = ["Reporter", "make_reporter"]
+__all__ = ["Reporter", "make_reporter", "print_line"]
 
 Row: TypeAlias = Mapping[str, float | int | None]
 
@@ -35,6 +36,21 @@ def make_reporter(total_timesteps: int, start_timesteps: int, *, enabled: bool) 
     if sys.stderr.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         return _LiveReporter(total_timesteps, start_timesteps)
     return _PlainReporter(total_timesteps, start_timesteps)
+
+
+def print_line(text: object) -> None:
+    """Prints a line; drops it, and all later output, if the reader of the pipe or the terminal is gone."""
+    with _surviving(sys.stdout):
+        print(text, flush=True)
+
+
+@contextmanager
+def _surviving(stream: TextIO) -> Iterator[None]:
+    """A block that writes to a stream whose other end may be gone, which must not end the run."""
+    try:
+        yield
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Reporter:
@@ -86,10 +102,7 @@ class _PlainReporter(_ShownReporter):
         self.message("  ".join(parts))
 
     def message(self, text: str) -> None:
-        try:
-            print(text, flush=True)
-        except OSError:  # the reader of the pipe has gone, which must not end the run
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print_line(text)
 
 
 class _LiveReporter(_ShownReporter):
@@ -128,16 +141,19 @@ class _LiveReporter(_ShownReporter):
         position = f"{_compact(self._timesteps)} / {_compact(self._total)}"
         shown_return = _describe_return(_known(self._row))
         status = f"{position}  [bold]{shown_return}[/bold]  {self._describe_pace(self._timesteps)}"
-        self._progress.update(self._task, completed=self._timesteps, status=status, refresh=True)
+        with _surviving(sys.stderr):
+            self._progress.update(self._task, completed=self._timesteps, status=status, refresh=True)
         self._next_refresh = monotonic() + _REFRESH_SECONDS
 
     def message(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with _surviving(sys.stderr):
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         if self._progress.live.is_started:
             self._refresh()
-            self._progress.stop()
+            with _surviving(sys.stderr):
+                self._progress.stop()
 
 
 def _known(row: Row) -> dict[str, float | int]:

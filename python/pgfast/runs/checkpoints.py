@@ -27,6 +27,7 @@ from pgfast.runs.files import (
     write_file,
 )
 from pgfast.runs.models import MAX_MODEL_BYTES, decode_model, encode_model
+from pgfast.state import MAX_COUNT
 
 _FORMAT = {"format": "pgfast checkpoint", "version": 1}
 _ARRAYS, _STATE, _MANIFEST = "arrays.safetensors", "state.json", "manifest.json"
@@ -58,7 +59,7 @@ def write_checkpoint(
         TypeError, ValueError: for an argument that cannot be written; nothing was written then.
         OSError: if the disk fails.
     """
-    if not 0 <= timesteps < 10**12:
+    if not 0 <= timesteps <= MAX_COUNT:
         raise ValueError(f"write_checkpoint: timesteps must be in [0, 10^12), got {timesteps}")
     if keep < 1:
         raise ValueError(f"write_checkpoint: keep must be at least 1, got {keep}")

@@ -24,13 +24,18 @@ class CheckpointError(Exception):
     """A file that is missing, unreadable, broken or hostile: its ``path`` and the ``reason``, one printable line."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        reason = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason[:_MAX_REASON])
+        reason = printable(reason[:_MAX_REASON])
         super().__init__(path, reason)
         self.path = path
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return f"{printable(str(self.path))}: {self.reason}"
+
+
+def printable(text: str) -> str:
+    """The text in one line, with its control characters escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 @contextmanager

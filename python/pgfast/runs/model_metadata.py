@@ -10,15 +10,16 @@ import msgspec
 
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.settings import Settings
+from pgfast.state import MAX_COUNT
 
-__all__ = ["MODEL_FORMAT", "ModelMetadata"]
+__all__ = ["MODEL_FORMAT", "ModelMetadata", "StoredCount", "checked_settings"]
 
 S = TypeVar("S", bound=Settings)
 
 MODEL_FORMAT = 3
 """Every later version reads this format and those after it: a setting that a file lacks takes its default."""
 
-_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=10**12)]
+StoredCount: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
 class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +29,8 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     env_id: str | None
     settings: dict[str, Any]
     space: SpaceInfo
-    timesteps: _Count
-    updates: _Count
+    timesteps: StoredCount
+    updates: StoredCount
     format: int = MODEL_FORMAT
     pgfast: str = msgspec.field(default_factory=lambda: version("pgfast"))
 
@@ -45,19 +46,21 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
         metadata.space.check()
         return metadata
 
-    def settings_as(self, settings_type: type[S]) -> S:
-        """The settings; one that the file lacks takes its default.
-
-        Raises ``TypeError`` or ``ValueError`` for a setting that is unknown, or a value that is not allowed.
-        """
-        unknown = self.settings.keys() - {field.name for field in fields(settings_type)}
-        if unknown:
-            raise ValueError(
-                f"has settings that {self.algo} does not have in pgfast {version('pgfast')}: "
-                f"{', '.join(sorted(unknown)):.200}; it was written by pgfast {self.pgfast:.40}"
-            )
-        return settings_type(**self.settings)
-
     def as_json(self) -> dict[str, Any]:
         """The metadata as JSON values."""
         return {**msgspec.structs.asdict(self), "space": asdict(self.space)}
+
+
+def checked_settings(settings_type: type[S], settings: dict[str, Any], algo: str, written_by: str) -> S:
+    """The settings of a file; one that it lacks takes its default.
+
+    Raises ``TypeError`` or ``ValueError`` for an unknown setting, which names the version ``written_by`` and this one,
+    or for a value that is not allowed.
+    """
+    unknown = settings.keys() - {field.name for field in fields(settings_type)}
+    if unknown:
+        raise ValueError(
+            f"has settings that {algo} does not have in pgfast {version('pgfast')}: "
+            f"{', '.join(sorted(unknown)):.200}; it was written by pgfast {written_by:.40}"
+        )
+    return settings_type(**settings)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pgfast.runs.files import CheckpointError, read_file
 
-__all__ = ["ProgressLog", "read_progress"]
+__all__ = ["ProgressLog", "read_progress", "read_recorded"]
 
 _MAX_BYTES = 2**30
 _FIELD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -43,11 +43,7 @@ class ProgressLog:
 
         Raises :class:`~pgfast.runs.files.CheckpointError` if the file is shorter or no row ends there, ``OSError``.
         """
-        data = read_file(path, _MAX_BYTES)
-        if type(byte_length) is not int or not 0 < byte_length <= len(data):
-            raise CheckpointError(path, f"has {len(data)} bytes, but the checkpoint was written at {byte_length!r:.40}")
-        if data[byte_length - 1 : byte_length] != b"\n":
-            raise CheckpointError(path, f"has no end of a row at byte {byte_length}, where the checkpoint was written")
+        data = read_recorded(path, byte_length)
         log = cls.__new__(cls)
         log.fieldnames = _parse_header(data[: data.index(b"\n")], path)
         log._byte_length, log._waiting = byte_length, b""
@@ -102,6 +98,20 @@ class ProgressLog:
             )
         self._byte_length += written
         self._waiting = b""
+
+
+def read_recorded(path: Path, byte_length: int) -> bytes:
+    """The content of a ``progress.csv``.
+
+    Raises :class:`~pgfast.runs.files.CheckpointError` unless a row ends after the first ``byte_length`` bytes, which a
+    checkpoint recorded.
+    """
+    data = read_file(path, _MAX_BYTES)
+    if type(byte_length) is not int or not 0 < byte_length <= len(data):
+        raise CheckpointError(path, f"has {len(data)} bytes, but the checkpoint was written at {byte_length!r:.40}")
+    if data[byte_length - 1 : byte_length] != b"\n":
+        raise CheckpointError(path, f"has no end of a row at byte {byte_length}, where the checkpoint was written")
+    return data
 
 
 def read_progress(path: Path) -> dict[str, NDArray[np.float64]]:

@@ -16,25 +16,48 @@ from pgfast._native import native_info
 from pgfast._typing import Array
 from pgfast.metrics import RUN_METRICS, MetricsSinceRow
 from pgfast.runs.checkpoints import Checkpoint, list_checkpoints, read_latest, write_checkpoint
-from pgfast.runs.files import CheckpointError, checked_content, read_json, write_json_atomically
-from pgfast.runs.model_metadata import ModelMetadata
+from pgfast.runs.files import checked_content, read_json, write_json_atomically
+from pgfast.runs.model_metadata import ModelMetadata, StoredCount
 from pgfast.runs.models import write_model
 from pgfast.runs.progress_log import ProgressLog
 from pgfast.runs.run_directory import RunDirectory
 from pgfast.state import Tree, flatten
 
-__all__ = ["Session"]
+__all__ = ["Position", "RunConfig", "Session", "read_config"]
 
 _Save: TypeAlias = tuple[dict[str, Array], dict[str, Any], dict[str, Array], dict[str, Any]]
 
 
-class _Position(msgspec.Struct, frozen=True):
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of ``config.json`` that a run is started from."""
+
+    algo: str
+    env_id: str | None
+    preset: str | None
+    settings: dict[str, Any]
+    total_timesteps: Annotated[int, msgspec.Meta(ge=1)]
+    packages: dict[str, str | None] = {}
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a checkpoint that the loop continues from."""
 
+    timesteps: StoredCount
     synchronized: bool
     wall_time: float
     progress_bytes: Annotated[int, msgspec.Meta(ge=1)]
     metrics: dict[str, Any]
+
+    @classmethod
+    def parse(cls, checkpoint: Checkpoint) -> tuple[Position, MetricsSinceRow]:
+        """The position, and the metrics since the last row. Raises ``CheckpointError``."""
+        metrics = MetricsSinceRow()
+        with checked_content(checkpoint.path):
+            position = msgspec.convert(checkpoint.content, cls)
+            metrics.load_state(position.metrics)
+            if int(checkpoint.path.name) != position.timesteps:
+                raise ValueError(f"has the name {checkpoint.path.name}, but was saved at {position.timesteps}")
+        return position, metrics
 
 
 class Session:
@@ -44,12 +67,13 @@ class Session:
     the last row and since the run began; ``messages`` are for the user; ``saved_at`` is the timestep of the last save
     of this process.
 
-    A failing disk harms nothing that is there already: a row waits for the next one, and a save is kept in memory until
+    A disk failure does not damage existing files: a row waits for the next one, and a save is kept in memory until
     :meth:`retry` writes it or a newer save replaces it.
     """
 
-    def __init__(self, directory: RunDirectory, config: dict[str, Any]) -> None:
+    def __init__(self, directory: RunDirectory, config: RunConfig, file: dict[str, Any]) -> None:
         self.directory, self.config = directory, config
+        self._config_file = file
         self.checkpoint: Checkpoint | None = None
         self.metrics = MetricsSinceRow()
         self.wall_time = 0.0
@@ -60,23 +84,23 @@ class Session:
         self._failed_save: _Save | None = None
 
     @classmethod
-    def create(cls, path: Path | None, config: Mapping[str, Any]) -> Session:
+    def create(cls, path: Path | None, config: RunConfig) -> Session:
         """A new run directory with its ``config.json``, which also describes the machine.
 
         Args:
             path: the directory, which must not exist; None for ``runs/<algo>-<env_id>-<seed>``.
-            config: "algo", "env_id", "settings", "total_timesteps" and more, all JSON values.
+            config: with JSON values as settings.
 
         Raises:
             FileExistsError: if ``path`` exists.
             OSError: if the directory cannot be made.
         """
         directory = RunDirectory.create(
-            path, algo=config["algo"], env_id=config["env_id"] or "custom", seed=config["settings"]["seed"]
+            path, algo=config.algo, env_id=config.env_id or "custom", seed=config.settings["seed"]
         )
-        session = cls(directory, {**config, **_describe_machine()})
-        write_json_atomically(directory.config_path, session.config)
-        return session
+        file = {**msgspec.structs.asdict(config), **_describe_machine()}
+        write_json_atomically(directory.config_path, file)
+        return cls(directory, config, file)
 
     @classmethod
     def resume(cls, path: Path) -> Session:
@@ -88,7 +112,7 @@ class Session:
         """
         directory = RunDirectory.open(path)
         try:
-            session = cls(directory, read_json(directory.config_path))
+            session = cls(directory, *read_config(directory.config_path))
             if list_checkpoints(directory.checkpoints):
                 session._continue_from(read_latest(directory.checkpoints))
             else:
@@ -100,21 +124,10 @@ class Session:
 
     def _continue_from(self, found: tuple[Checkpoint, list[str]]) -> None:
         self.checkpoint, skipped = found
-        with checked_content(self.checkpoint.path):
-            position = msgspec.convert(self.checkpoint.content, _Position)
-            self.metrics.load_state(position.metrics)
+        position, self.metrics = Position.parse(self.checkpoint)
         self.wall_time, self._progress_bytes = position.wall_time, position.progress_bytes
-        timesteps, path = int(self.checkpoint.path.name), self.directory.path
         kind = "exactly" if position.synchronized else "with new episodes (the save was not at a synchronization point)"
-        self.messages += [*skipped, f"resuming {path} at {timesteps:,} timesteps, {kind}"]
-
-    @property
-    def total_timesteps(self) -> int:
-        """The length of the run by its ``config.json``. Raises ``CheckpointError`` if there is none."""
-        total = self.config.get("total_timesteps")
-        if type(total) is not int:
-            raise CheckpointError(self.directory.config_path, f"total_timesteps is {total!r:.40}, not a whole number")
-        return total
+        self.messages += [*skipped, f"resuming {self.directory.path} at {position.timesteps:,} timesteps, {kind}"]
 
     def begin(self, total_timesteps: int, metrics: Sequence[str]) -> None:
         """Opens ``progress.csv``, from which the rows after the checkpoint are removed.
@@ -140,9 +153,8 @@ class Session:
             self._log = ProgressLog(path, (*RUN_METRICS, *metrics))
         else:
             self._log = ProgressLog.resume(path, self._progress_bytes)
-        if self.config.get("total_timesteps") != total_timesteps:
-            self.config["total_timesteps"] = total_timesteps
-            write_json_atomically(self.directory.config_path, self.config)
+        if self.config.total_timesteps != total_timesteps:
+            write_json_atomically(self.directory.config_path, {**self._config_file, "total_timesteps": total_timesteps})
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Writes a row of ``progress.csv``. Raises ``OSError``; the row is then written with the next one."""
@@ -163,7 +175,13 @@ class Session:
         """
         assert self._log is not None
         arrays, values = flatten(state)
-        position = _Position(synchronized, wall_time, self._log.byte_length, dict(self.metrics.state()))
+        position = Position(
+            timesteps=metadata.timesteps,
+            synchronized=synchronized,
+            wall_time=wall_time,
+            progress_bytes=self._log.byte_length,
+            metrics=dict(self.metrics.state()),
+        )
         described = metadata.as_json()
         content = {**described, "state": values, **msgspec.structs.asdict(position)}
         self._failed_save = None
@@ -201,6 +219,13 @@ class Session:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def read_config(path: Path) -> tuple[RunConfig, dict[str, Any]]:
+    """A ``config.json``, and all of its content. Raises ``CheckpointError``."""
+    file = read_json(path)
+    with checked_content(path):
+        return msgspec.convert(file, RunConfig), file
 
 
 def _describe_machine() -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Collector:
             )
 
     def collect_episodes(self, timesteps: int, update: int, min_rows: int, stepper: Stepper, seeds: list[int]) -> None:
-        """Collects whole episodes: every environment starts anew and runs until the batch is full and its episode ends.
+        """Resets every environment and steps it until the batch is full and its episode has ended.
 
         The batch is full when ``min_rows`` rows are valid. An environment that has finished is stepped on with the
         others, and its rows are not valid. T is as large as needed. The time limit counts as the end of the task.

@@ -13,24 +13,24 @@ from pgfast.metrics import MetricsSinceRow
 from pgfast.profiling import REPORTS
 from pgfast.reporting.progress import Reporter, make_reporter
 from pgfast.reporting.tensorboard import TensorBoardLog, open_events
-from pgfast.runs.session import Session
+from pgfast.runs.session import RunConfig, Session
 from pgfast.training.signals import SignalGuard
 from pgfast.training.trainer import Trainer
 
 __all__ = ["Callback", "create_session", "train"]
 
-Callback: TypeAlias = Callable[[Any, dict[str, Any]], bool | None]
+Callback: TypeAlias = Callable[[Any, dict[str, Any]], Any]
 
 
 def create_session(trainer: Trainer, path: Path | None, total_timesteps: int, preset: str | None) -> Session:
     """A new run directory for a training; see :meth:`pgfast.runs.session.Session.create`."""
-    config = {
-        "algo": trainer.name,
-        "env_id": trainer.env_id,
-        "preset": preset,
-        "settings": asdict(trainer.settings),
-        "total_timesteps": total_timesteps,
-    }
+    config = RunConfig(
+        algo=trainer.name,
+        env_id=trainer.env_id,
+        preset=preset,
+        settings=asdict(trainer.settings),
+        total_timesteps=total_timesteps,
+    )
     return Session.create(path, config)
 
 
@@ -129,9 +129,10 @@ class _Loop:
                 self.attempt("write a TensorBoard event", lambda: events.write(row))
             with suppress(OSError):  # reported when the save was first tried
                 if session.retry():
-                    self.reporter.message(f"saved the state of {session.saved_at:,} timesteps at last")
+                    self.reporter.message(f"saved the state at {session.saved_at:,} timesteps, which had failed before")
         self.reporter.update(trainer.timesteps, row)
-        return self.callback is None or self.callback(trainer, row) is not False
+        answer = None if self.callback is None else self.callback(trainer, row)
+        return answer is None or bool(answer)
 
     def save(self, *, synchronized: bool) -> None:
         """Saves the trainer unless this state is saved already."""
@@ -152,5 +153,5 @@ class _Loop:
         except OSError as error:
             self.reporter.message(
                 f"could not {what} at {self.trainer.timesteps:,} timesteps: {error}; "
-                "training continues, and tries again"
+                "training continues, and the write is retried at the next row"
             )

@@ -89,7 +89,7 @@ class Trainer:
         With ``on_nonfinite="skip"``, an update whose observations, rewards, loss or gradient are not finite is skipped:
         the environments restart, and ``message`` reports why. The tenth skipped update in a row ends the training.
 
-        Raises what collecting and updating raise. A failed update leaves nothing of itself.
+        Exceptions of the rollout and of the update propagate; a failed update changes nothing.
         """
         reduce = ALONE
         try:
