@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,43 @@ def test_resuming_at_a_synchronization_point_is_exact(tmp_path: Path, seed: int)
     part, complete = (without_times(tmp_path / name / "progress.csv") for name in ("part", "whole"))
     assert part == complete
     assert len(complete) == 1 + 14
+
+
+@pytest.mark.parametrize("further", [{"checkpoint_every": 30}, {"save_minutes": 1e-9}], ids=lambda f: next(iter(f)))
+def test_further_checkpoints_change_no_bit(tmp_path: Path, further: dict) -> None:
+    plain = agent(save_minutes=0.0).learn(700, run_dir=tmp_path / "plain")
+    saving = agent(**further, keep_checkpoints=100).learn(700, run_dir=tmp_path / "saving")
+    assert len(list_checkpoints(tmp_path / "plain" / "checkpoints")) == 3
+    assert len(list_checkpoints(tmp_path / "saving" / "checkpoints")) > 20
+    np.testing.assert_array_equal(saving.policy.parameters, plain.policy.parameters)
+    assert without_times(tmp_path / "saving" / "progress.csv") == without_times(tmp_path / "plain" / "progress.csv")
+
+
+def test_the_newest_checkpoint_of_a_synchronization_point_is_kept(tmp_path: Path) -> None:
+    agent(checkpoint_every=20, keep_checkpoints=2).learn(500, run_dir=tmp_path / "run")
+    names = [int(path.name) for path in list_checkpoints(tmp_path / "run" / "checkpoints")]
+    assert names == [400, 480, 500]
+    resume_to(tmp_path / "run", 560)  # which knows it, too
+    names = [int(path.name) for path in list_checkpoints(tmp_path / "run" / "checkpoints")]
+    assert names == [400, 540, 560]
+
+
+def test_an_exact_resume_goes_back_to_a_synchronization_point(tmp_path: Path) -> None:
+    whole = agent(checkpoint_every=60).learn(700, run_dir=tmp_path / "whole")
+    agent(checkpoint_every=60).learn(500, run_dir=tmp_path / "part")
+    resumed, session = resume(tmp_path / "part", exact=True)
+    with session:
+        assert session.messages[-1].endswith("at 400 timesteps, exactly")
+        train(resumed, 700, session=session)
+    np.testing.assert_array_equal(resumed.policy.parameters, whole.policy.parameters)
+    for run in ("part", "whole"):
+        assert [int(path.name) for path in list_checkpoints(tmp_path / run / "checkpoints")] == [600, 660, 700]
+    assert without_times(tmp_path / "part" / "progress.csv") == without_times(tmp_path / "whole" / "progress.csv")
+    agent(sync_every=10**6).learn(100, run_dir=tmp_path / "short")
+    for old in list_checkpoints(tmp_path / "short" / "checkpoints")[:-1]:
+        shutil.rmtree(old)
+    with pytest.raises(pgfast.CheckpointError, match="holds no checkpoint of a synchronization point"):
+        resume(tmp_path / "short", exact=True)
 
 
 def test_resuming_elsewhere_says_that_new_episodes_start(tmp_path: Path) -> None:

@@ -65,8 +65,6 @@ class RunOptions(Bounded):
     """Directory of the run, which must not exist. None: runs/ALGO-ENV-SEED."""
     num_threads: Count | None = None
     """Threads of the kernels and of the Atari emulators. None: one for each CPU."""
-    checkpoint_every: Count | None = None
-    """Timesteps between exact checkpoints: another name for sync-every."""
     profile: bool = False
     """Print a time profile at the end."""
 
@@ -157,8 +155,6 @@ def _annotated(kind: Any, *markers: object) -> Any:
 
 def train(algo: str, env_id: str, options: RunOptions, settings: dict[str, Any]) -> None:
     """Trains an agent in a new run directory."""
-    if options.checkpoint_every is not None:
-        settings["sync_every"] = options.checkpoint_every
     if options.num_threads is not None:
         pgfast.set_num_threads(options.num_threads)
     agent = ALGORITHMS[algo](env_id, preset=None, **settings)
@@ -208,18 +204,24 @@ def _run(agent: Agent, session: Session, total_timesteps: int, is_profiled: bool
 
 
 def resume(
-    run_dir: RunPath, /, total_timesteps: int | None = None, num_threads: int | None = None, profile: bool = False
+    run_dir: RunPath,
+    /,
+    total_timesteps: int | None = None,
+    exact: bool = False,
+    num_threads: int | None = None,
+    profile: bool = False,
 ) -> None:
     """Continue a run from its last checkpoint, with the settings it was started with.
 
     Args:
         total_timesteps: Length of the whole run in timesteps. None: the length it was started with.
+        exact: Go back to the last checkpoint of a synchronization point, which continues bit for bit.
         num_threads: Threads of the kernels and of the Atari emulators. None: one for each CPU.
         profile: Print a time profile at the end.
     """
     if num_threads is not None:
         pgfast.set_num_threads(num_threads)
-    agent, session = resume_run(run_dir)
+    agent, session = resume_run(run_dir, exact=exact)
     with session:
         _run(agent, session, session.config.total_timesteps if total_timesteps is None else total_timesteps, profile)
 
@@ -233,8 +235,8 @@ def _refuse_settings(flags: list[str]) -> None:
         if flag.startswith("--") and name in settings:
             raise UsageError(
                 f"resume continues with the settings that the run was started with, {name} included; it takes only "
-                "--total-timesteps, --num-threads and --profile. To train the model with other settings, start a new "
-                "run with --init-from RUN_DIR"
+                "--total-timesteps, --exact, --num-threads and --profile. To train the model with other settings, "
+                "start a new run with --init-from RUN_DIR"
             )
 
 

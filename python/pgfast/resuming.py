@@ -14,17 +14,17 @@ from pgfast.runs.session import Session
 __all__ = ["resume"]
 
 
-def resume(path: Path) -> tuple[Agent, Session]:
+def resume(path: Path, *, exact: bool = False) -> tuple[Agent, Session]:
     """The agent of a run at its newest whole checkpoint, or at its beginning, and the session that continues the run.
 
-    A checkpoint of a synchronization point continues bit for bit; after any other save the environments start new
-    episodes, and the session's ``messages`` say so.
+    A checkpoint of a synchronization point continues bit for bit, and ``exact`` goes back to the newest one; after any
+    other save the environments start new episodes. The session's ``messages`` say which.
 
     Raises:
         CheckpointError: if there is nothing to resume from.
         OSError: if it is not a run directory, or another process is writing it.
     """
-    session = Session.resume(path)
+    session = Session.resume(path, exact=exact)
     try:
         if session.config.env_id is None:
             raise CheckpointError(path, "the run was not started from an environment id, so it cannot be resumed")

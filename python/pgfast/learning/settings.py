@@ -126,6 +126,13 @@ class RunSettings(Bounded):
     sync_every: Count = 100_000
     """Timesteps between synchronization points: the environments restart, and a checkpoint that resumes bit for bit is
     saved."""
+    checkpoint_every: Count | None = None
+    """Timesteps between further checkpoints, which change no bit of the run; a run resumed from one starts new
+    episodes."""
+    save_minutes: NotNegative = 5.0
+    """Minutes of wall time between further checkpoints of the same kind; 0 for none."""
+    keep_checkpoints: Count = 3
+    """Checkpoints that are kept; the newest one of a synchronization point is kept besides."""
     report_every: Count = 10_000
     """Timesteps between rows of progress.csv."""
 

@@ -38,9 +38,14 @@ _REPLACED = re.compile(r"\.replaced-([0-9]{12})")
 
 
 def write_checkpoint(
-    parent: Path, timesteps: int, arrays: Mapping[str, Array], state: Mapping[str, Any], keep: int = 3
+    parent: Path,
+    timesteps: int,
+    arrays: Mapping[str, Array],
+    state: Mapping[str, Any],
+    keep: int = 3,
+    protected: Path | None = None,
 ) -> Path:
-    """Writes ``parent/<timesteps>``, then removes all but the last ``keep`` checkpoints up to it.
+    """Writes ``parent/<timesteps>``, then removes all but ``protected`` and the last ``keep`` checkpoints up to it.
 
     A checkpoint of the same name is replaced. Later checkpoints, which exist if a run fell back to an older one, are
     neither counted nor removed. After a crash at any moment the older checkpoints and leftovers of this one remain.
@@ -90,7 +95,8 @@ def write_checkpoint(
 
     up_to_this = [old for old in list_checkpoints(parent) if old.name <= path.name]
     for old in up_to_this[:-keep]:
-        _remove(old)
+        if old != protected:
+            _remove(old)
     return path
 
 
@@ -132,20 +138,31 @@ class Checkpoint(NamedTuple):
     content: dict[str, Any]
 
 
-def read_latest(parent: Path) -> tuple[Checkpoint, list[str]]:
+def read_latest(parent: Path, *, synchronized: bool = False) -> tuple[Checkpoint, list[str]]:
     """The latest whole checkpoint, and a message for the user about each later one that is broken.
 
-    Raises :class:`~pgfast.runs.files.CheckpointError` if no checkpoint is whole.
+    With ``synchronized`` only those of synchronization points count.
+
+    Raises :class:`~pgfast.runs.files.CheckpointError` if there is none.
     """
     broken: list[str] = []
     for path in reversed(list_checkpoints(parent)):
         try:
-            return Checkpoint(path, *read_checkpoint(path)), [f"skipped {parent / reason}" for reason in broken]
+            checkpoint = Checkpoint(path, *read_checkpoint(path))
         except CheckpointError as error:
             broken.append(f"{path.name}: {error.path.name}: {error.reason}")
-    raise CheckpointError(
-        parent, f"holds no whole checkpoint ({'; '.join(broken)})" if broken else "holds no checkpoint"
-    )
+            continue
+        if checkpoint.content.get("synchronized") is True or not synchronized:
+            return checkpoint, [f"skipped {parent / reason}" for reason in broken]
+    kind = "checkpoint of a synchronization point" if synchronized else "checkpoint"
+    raise CheckpointError(parent, f"holds no whole {kind} ({'; '.join(broken)})" if broken else f"holds no {kind}")
+
+
+def remove_later(parent: Path, timesteps: int) -> None:
+    """Removes the checkpoints after ``timesteps``, of a run that continues from there. Raises ``OSError``."""
+    for path in list_checkpoints(parent):
+        if int(path.name) > timesteps:
+            _remove(path)
 
 
 def clean_leftovers(parent: Path) -> None:

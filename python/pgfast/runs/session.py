@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from importlib import metadata
 from pathlib import Path
@@ -15,8 +16,8 @@ import msgspec
 from pgfast._native import native_info
 from pgfast._typing import Array
 from pgfast.metrics import RUN_METRICS, MetricsSinceRow
-from pgfast.runs.checkpoints import Checkpoint, list_checkpoints, read_latest, write_checkpoint
-from pgfast.runs.files import checked_content, read_json, write_json_atomically
+from pgfast.runs.checkpoints import Checkpoint, list_checkpoints, read_latest, remove_later, write_checkpoint
+from pgfast.runs.files import CheckpointError, checked_content, read_json, write_json_atomically
 from pgfast.runs.model_metadata import ModelMetadata, StoredCount
 from pgfast.runs.models import write_model
 from pgfast.runs.progress_log import ProgressLog
@@ -80,6 +81,8 @@ class Session:
         self.messages: list[str] = []
         self.saved_at: int | None = None
         self._progress_bytes: int | None = None
+        self._synchronized: Path | None = None  # the newest checkpoint of a synchronization point
+        self._keep = 3
         self._log: ProgressLog | None = None
         self._failed_save: _Save | None = None
 
@@ -103,8 +106,10 @@ class Session:
         return cls(directory, config, file)
 
     @classmethod
-    def resume(cls, path: Path) -> Session:
+    def resume(cls, path: Path, *, exact: bool = False) -> Session:
         """A run directory at its newest whole checkpoint, or at its beginning if no save was ever finished.
+
+        ``exact`` goes back to the newest checkpoint of a synchronization point.
 
         Raises:
             CheckpointError: if there is nothing to resume from.
@@ -114,7 +119,7 @@ class Session:
         try:
             session = cls(directory, *read_config(directory.config_path))
             if list_checkpoints(directory.checkpoints):
-                session._continue_from(read_latest(directory.checkpoints))
+                session._continue_from(read_latest(directory.checkpoints, synchronized=exact))
             else:
                 session.messages.append(f"resuming {path} at its beginning: nothing was saved yet")
         except BaseException:
@@ -126,15 +131,18 @@ class Session:
         self.checkpoint, skipped = found
         position, self.metrics = Position.parse(self.checkpoint)
         self.wall_time, self._progress_bytes = position.wall_time, position.progress_bytes
+        with suppress(CheckpointError):
+            self._synchronized = read_latest(self.directory.checkpoints, synchronized=True)[0].path
         kind = "exactly" if position.synchronized else "with new episodes (the save was not at a synchronization point)"
         self.messages += [*skipped, f"resuming {self.directory.path} at {position.timesteps:,} timesteps, {kind}"]
 
-    def begin(self, total_timesteps: int, metrics: Sequence[str]) -> None:
-        """Opens ``progress.csv``, from which the rows after the checkpoint are removed.
+    def begin(self, total_timesteps: int, metrics: Sequence[str], keep_checkpoints: int = 3) -> None:
+        """Opens ``progress.csv``. Rows and checkpoints after the one that is resumed are removed.
 
         Args:
             total_timesteps: the length of the run, beyond the checkpoint.
             metrics: the names of the algorithm's metrics.
+            keep_checkpoints: how many are kept, besides the newest of a synchronization point.
 
         Raises:
             ValueError: if the run is complete.
@@ -148,6 +156,8 @@ class Session:
                 f"{self.directory.path} is complete at {timesteps:,} timesteps; "
                 "to continue, give a larger total with --total-timesteps"
             )
+        self._keep = keep_checkpoints
+        remove_later(self.directory.checkpoints, timesteps)
         if self._progress_bytes is None:
             path.unlink(missing_ok=True)  # left by a run that ended before its first save
             self._log = ProgressLog(path, (*RUN_METRICS, *metrics))
@@ -204,7 +214,12 @@ class Session:
     ) -> None:
         assert self._log is not None
         self._log.sync()  # a checkpoint must not count rows that a power cut can take away
-        write_checkpoint(self.directory.checkpoints, metadata["timesteps"], arrays, content)
+        protected = None if content["synchronized"] else self._synchronized
+        written = write_checkpoint(
+            self.directory.checkpoints, metadata["timesteps"], arrays, content, self._keep, protected
+        )
+        if content["synchronized"]:
+            self._synchronized = written
         write_model(self.directory.model_path, model, metadata)
         self.saved_at = metadata["timesteps"]
 

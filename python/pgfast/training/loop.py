@@ -52,7 +52,7 @@ def train(
         if session is None:
             _Loop(trainer, total_timesteps, None, None, reporter, callback).run()
             return
-        session.begin(total_timesteps, trainer.learner.metrics)
+        session.begin(total_timesteps, trainer.learner.metrics, trainer.settings.keep_checkpoints)
         resumed_at = None if session.checkpoint is None else trainer.timesteps
         with open_events(session.directory.path, resumed_at) as events:
             _Loop(trainer, total_timesteps, session, events, reporter, callback).run()
@@ -75,7 +75,7 @@ class _Loop:
         self.metrics = MetricsSinceRow() if session is None else session.metrics
         now = time.perf_counter()
         self.began = now - (0.0 if session is None else session.wall_time)
-        self.row_time, self.row_timesteps = now, trainer.timesteps
+        self.row_time, self.row_timesteps, self.save_time = now, trainer.timesteps, now
 
     def run(self) -> None:
         trainer, s = self.trainer, self.trainer.settings
@@ -99,6 +99,8 @@ class _Loop:
                     if trainer.timesteps // s.sync_every > before // s.sync_every:
                         trainer.start_environments()
                         self.save(synchronized=True)
+                    elif self.is_save_due(before):
+                        self.save(synchronized=False)
             except BaseException as error:
                 trainer.close()  # perhaps in the middle of a rollout: the next call starts new episodes
                 if isinstance(error, Exception):  # not for an impatient second Ctrl-C
@@ -134,11 +136,19 @@ class _Loop:
         answer = None if self.callback is None else self.callback(trainer, row)
         return answer is None or bool(answer)
 
+    def is_save_due(self, before: int) -> bool:
+        """Whether the update that began at ``before`` timesteps ends where a further checkpoint is asked for."""
+        s = self.trainer.settings
+        if s.checkpoint_every and self.trainer.timesteps // s.checkpoint_every > before // s.checkpoint_every:
+            return True
+        return bool(s.save_minutes) and time.perf_counter() - self.save_time > 60.0 * s.save_minutes
+
     def save(self, *, synchronized: bool) -> None:
         """Saves the trainer unless this state is saved already."""
         trainer, session = self.trainer, self.session
         if session is None or session.saved_at == trainer.timesteps:
             return
+        self.save_time = time.perf_counter()
         with REPORTS:
             state, model, metadata = trainer.state(), trainer.learner.model(), trainer.metadata()
             wall_time = time.perf_counter() - self.began
