@@ -215,6 +215,45 @@ def test_a_checkpoint_under_another_name_is_found_by_verify_and_resume(tmp_path:
             read(tmp_path / "run")
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_run_directory_that_is_moved_or_deleted_ends_the_training(tmp_path: Path, deleted: bool) -> None:
+    path, moved = tmp_path / "run", tmp_path / "moved"
+
+    def lose(trained: Agent, row: dict) -> None:
+        if row["timesteps"] == 300:
+            shutil.rmtree(path) if deleted else path.rename(moved)
+
+    with pytest.raises(RuntimeError, match=r"the run directory .*run was moved or deleted, so the training ends"):
+        agent().learn(2000, run_dir=path, callback=lose)
+    assert not path.exists()  # no second half
+    if not deleted:
+        assert verify(moved).timesteps == 200
+        assert resume_to(moved, 500)[0].timesteps == 500
+
+
+def test_a_lost_progress_file_does_not_make_checkpoints_useless(tmp_path: Path) -> None:
+    agent().learn(400, run_dir=tmp_path / "run")
+    (tmp_path / "run" / "progress.csv").unlink()
+    with pytest.raises(pgfast.CheckpointError, match=r"progress\.csv: cannot be read"):
+        verify(tmp_path / "run")
+    resumed, messages = resume_to(tmp_path / "run", 600)
+    assert "progress.csv is lost: a new one begins" in messages[-1]
+    assert resumed.timesteps == 600
+    assert read_progress(tmp_path / "run" / "progress.csv")["timesteps"].tolist() == [420, 480, 540, 600]
+
+
+def test_verify_calls_a_run_directory_without_its_config_what_it_is(tmp_path: Path) -> None:
+    agent().learn(200, run_dir=tmp_path / "run")
+    (tmp_path / "run" / "config.json").unlink()
+    with pytest.raises(pgfast.CheckpointError, match=r"is not a whole run directory: it has no config\.json"):
+        verify(tmp_path / "run")
+
+
+def test_an_empty_directory_may_exist(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert agent().learn(20, run_dir=tmp_path / "run").timesteps == 20
+
+
 def test_save_and_load(tmp_path: Path) -> None:
     trained = agent().learn(400)
     trained.save(tmp_path / "model.safetensors")

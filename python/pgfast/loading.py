@@ -10,7 +10,7 @@ from pgfast.agent import ALGORITHMS, Agent
 from pgfast.envs.make import env_spec
 from pgfast.envs.source import EnvironmentLike, EnvironmentSource
 from pgfast.runs.checkpoints import Checkpoint, list_checkpoints, read_checkpoint
-from pgfast.runs.files import checked_content
+from pgfast.runs.files import CheckpointError, checked_content
 from pgfast.runs.model_metadata import ModelMetadata, checked_settings
 from pgfast.runs.progress_log import read_progress, read_recorded
 from pgfast.runs.saved import read_saved
@@ -80,6 +80,8 @@ def verify(path: Path) -> Agent:
     """
     agent = load(path)
     if not (path / "config.json").exists():
+        if (path / "checkpoints").is_dir() or (path / "progress.csv").exists():
+            raise CheckpointError(path, "is not a whole run directory: it has no config.json")
         return agent
     config, _ = read_config(path / "config.json")
     with checked_content(path / "config.json"):

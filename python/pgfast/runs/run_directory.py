@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import weakref
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TextIO
@@ -13,7 +14,11 @@ from typing import TextIO
 from pgfast.runs.checkpoints import clean_leftovers
 from pgfast.runs.files import fsync_directory, remove_temporaries
 
-__all__ = ["RunDirectory"]
+__all__ = ["LostRunDirectoryError", "RunDirectory"]
+
+
+class LostRunDirectoryError(RuntimeError):
+    """The run directory was moved or deleted while a training was writing it."""
 
 
 class RunDirectory:
@@ -32,10 +37,13 @@ class RunDirectory:
     def create(cls, path: Path | None, *, algo: str, env_id: str, seed: int, root: Path = Path("runs")) -> RunDirectory:
         """A new directory: ``path``, or with None the first free one of ``root/<algo>-<env_id>-<seed>[-k]``, k >= 2.
 
-        Characters of the name other than letters, digits and ``_ . -`` become ``_``. Parents are created as needed.
+        Characters of the name other than letters, digits and ``_ . -`` become ``_``. Parents are created as needed. An
+        empty directory ``path`` may exist.
 
         Raises ``FileExistsError`` if ``path`` exists, another ``OSError`` if the directory cannot be created.
         """
+        if path is not None and path.is_dir() and not any(path.iterdir()):
+            return cls(path)
         name = re.sub(r"[^\w.-]", "_", f"{algo}-{env_id}-{seed}", flags=re.ASCII)
         numbered = (root / (name if k == 1 else f"{name}-{k}") for k in count(1))
         for made in numbered if path is None else [path]:
@@ -64,6 +72,15 @@ class RunDirectory:
         clean_leftovers(run.checkpoints)
         remove_temporaries(path)
         return run
+
+    def require_in_place(self) -> None:
+        """Raises :class:`LostRunDirectoryError` if the path no longer leads to the directory that is locked."""
+        with suppress(OSError):
+            if os.path.samestat((self.path / ".lock").stat(), os.fstat(self._lock.fileno())):
+                return
+        raise LostRunDirectoryError(
+            f"the run directory {self.path} was moved or deleted, so the training ends; its saves are where it is now"
+        )
 
     def close(self) -> None:
         """Releases the lock. A second call does nothing."""

@@ -158,6 +158,9 @@ class Session:
             )
         self._keep = keep_checkpoints
         remove_later(self.directory.checkpoints, timesteps)
+        if self._progress_bytes is not None and not path.exists():
+            self.messages.append(f"{path} is lost: a new one begins")
+            self._progress_bytes = None
         if self._progress_bytes is None:
             path.unlink(missing_ok=True)  # left by a run that ended before its first save
             self._log = ProgressLog(path, (*RUN_METRICS, *metrics))
@@ -167,14 +170,21 @@ class Session:
             write_json_atomically(self.directory.config_path, {**self._config_file, "total_timesteps": total_timesteps})
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Writes a row of ``progress.csv``. Raises ``OSError``; the row is then written with the next one."""
+        """Writes a row of ``progress.csv``. Raises ``OSError``; the row is then written with the next one.
+
+        Raises :class:`~pgfast.runs.run_directory.LostRunDirectoryError` as :meth:`save` does.
+        """
         assert self._log is not None
+        self.directory.require_in_place()
         self._log.write(row)
 
     def save(
         self, state: Tree, model: dict[str, Array], metadata: ModelMetadata, *, synchronized: bool, wall_time: float
     ) -> None:
-        """Writes a checkpoint and the model file. Raises ``OSError``.
+        """Writes a checkpoint and the model file.
+
+        Raises ``OSError``, and :class:`~pgfast.runs.run_directory.LostRunDirectoryError` if the directory was moved or
+        deleted.
 
         Args:
             state: everything that the rest of the training depends on.
@@ -213,6 +223,7 @@ class Session:
         self, arrays: dict[str, Array], content: dict[str, Any], model: dict[str, Array], metadata: dict[str, Any]
     ) -> None:
         assert self._log is not None
+        self.directory.require_in_place()
         self._log.sync()  # a checkpoint must not count rows that a power cut can take away
         protected = None if content["synchronized"] else self._synchronized
         written = write_checkpoint(

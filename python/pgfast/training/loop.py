@@ -13,6 +13,7 @@ from pgfast.metrics import MetricsSinceRow
 from pgfast.profiling import REPORTS
 from pgfast.reporting.progress import Reporter, make_reporter
 from pgfast.reporting.tensorboard import TensorBoardLog, open_events
+from pgfast.runs.run_directory import LostRunDirectoryError
 from pgfast.runs.session import RunConfig, Session
 from pgfast.training.signals import SignalGuard
 from pgfast.training.trainer import Trainer
@@ -103,7 +104,8 @@ class _Loop:
                         self.save(synchronized=False)
             except BaseException as error:
                 trainer.close()  # perhaps in the middle of a rollout: the next call starts new episodes
-                if isinstance(error, Exception):  # not for an impatient second Ctrl-C
+                # Not for an impatient second Ctrl-C, nor without a place to save to.
+                if isinstance(error, Exception) and not isinstance(error, LostRunDirectoryError):
                     self.save(synchronized=False)
                 raise
             if trainer.timesteps >= self.total_timesteps and trainer.timesteps != self.row_timesteps:
