@@ -213,8 +213,32 @@ def test_words_of_other_libraries_are_answered_with_ours() -> None:
         pgfast.VPG("CartPole-v1", vf_coef=1)
 
 
+@pytest.mark.parametrize("kind", ["function", "vector"])
+def test_the_same_task_has_the_same_preset_however_it_is_given(kind: str) -> None:
+    by_id = pgfast.A2C("CartPole-v1")
+    env = (
+        (lambda: gymnasium.make("CartPole-v1"))
+        if kind == "function"
+        else SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * by_id.settings.num_envs)
+    )
+    agent = pgfast.A2C(env)
+    assert (agent.settings, agent.preset) == (by_id.settings, "default")
+    assert repr(agent) == "A2C(CartPole-v1, preset='default', timesteps=0)"
+    assert pgfast.NPG(env, preset=None, num_envs=16).settings == pgfast.NPG("CartPole-v1", preset=None).settings
+
+
+def test_a_wrapped_environment_is_another_task() -> None:
+    def make() -> gymnasium.Env[Any, Any]:
+        return gymnasium.wrappers.TransformReward(gymnasium.make("CartPole-v1"), lambda reward: 2 * reward)
+
+    agent = pgfast.A2C(make)
+    assert (agent.settings, agent.preset) == (pgfast.A2C("CartPole-v1", preset=None).settings, None)
+
+
 def test_a_preset_needs_an_environment_id() -> None:
-    with pytest.raises(ValueError, match='there is no preset "linear": presets are for environment ids'):
+    with pytest.raises(
+        ValueError, match='there is no preset "linear": presets are for environments with a registered id'
+    ):
         pgfast.VPG(lambda: Match(SPACES["box"]), preset="linear")
 
 

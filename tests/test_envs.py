@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -256,3 +257,11 @@ def test_actions_start_where_the_space_starts() -> None:
     agent.learn(8)
     assert {5, 6, 7} >= set(env.envs[0].actions)
     assert agent.predict(np.zeros(2, np.float32)) in (5, 6, 7)
+
+
+@pytest.mark.skipif(find_spec("Box2D") is not None, reason="Box2D is installed")
+def test_a_missing_package_is_named_with_its_cure() -> None:
+    text = r'^LunarLander-v3 needs a package that is missing: .*pip install "pgfast\[box2d\]"$'
+    for make in (lambda: pgfast.make_vec("LunarLander-v3", 1, seed=0), lambda: pgfast.A2C("LunarLander-v3")):
+        with pytest.raises(ImportError, match=text):
+            make()

@@ -49,7 +49,8 @@ class Agent(Trainer):
     Args:
         env: an environment id, a ``gymnasium.vector.VectorEnv``, or a function that makes one environment. Actions are
             Discrete, MultiDiscrete, MultiBinary or a Box.
-        preset: name of the tuned settings to start from if ``env`` is an id; None for the algorithm's defaults alone.
+        preset: name of the tuned settings to start from, for the id of the environment or of those that a function or
+            a vector environment makes; None for the algorithm's defaults alone.
         settings: any field of the algorithm's settings.
 
     Raises:
@@ -65,12 +66,13 @@ class Agent(Trainer):
             settings["init_from"] = str(settings["init_from"])
         if source.num_envs is not None and settings.setdefault("num_envs", source.num_envs) != source.num_envs:
             raise ValueError(f"num_envs is {settings['num_envs']}, the vector environment has {source.num_envs}")
-        if source.env_id is None and preset not in ("default", None):
-            raise ValueError(f'there is no preset "{preset}": presets are for environment ids')
-        resolved = resolve_settings(self.learner_type.settings_type, self.name, source.env_id, preset, settings)
+        space = SpaceInfo.of(*source.spaces())
+        if source.task_id is None and preset not in ("default", None):
+            raise ValueError(f'there is no preset "{preset}": presets are for environments with a registered id')
+        resolved = resolve_settings(self.learner_type.settings_type, self.name, source.task_id, preset, settings)
         source.require(resolved.vectorization, resolved.max_env_restarts)
-        self._build(source, resolved, SpaceInfo.of(*source.spaces()))
-        self.preset = preset if source.env_id is not None else None
+        self._build(source, resolved, space)
+        self.preset = preset if source.task_id is not None else None
         if resolved.init_from is not None:
             arrays, content = read_saved(Path(resolved.init_from))
             try:
@@ -79,6 +81,10 @@ class Agent(Trainer):
                     self.learner.start_from(arrays)
             except CheckpointError as error:
                 raise ValueError(f"init_from {resolved.init_from} does not fit this agent: {error.reason}") from None
+
+    def __repr__(self) -> str:
+        env = "no environment" if self.source is None else self.source.env_id or self.source.task_id or "an environment"
+        return f"{type(self).__name__}({env}, preset={self.preset!r}, timesteps={self.timesteps:,})"
 
     @classmethod
     def restore(

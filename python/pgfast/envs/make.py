@@ -116,7 +116,7 @@ def make_from_id(env_id: str, num_envs: int, options: EnvironmentOptions) -> Any
     # Gymnasium's JAX environments, phys2d/ and tabular/, need jax; users can pass them as a VectorEnv.
     has_native = spec.vector_entry_point is not None and not spec.id.startswith(("phys2d/", "tabular/"))
     mode = "vector_entry_point" if has_native and options.vectorization == "auto" else "sync"
-    with _older_versions_welcome():
+    with _older_versions_welcome(), _missing_packages_named(env_id):
         return gymnasium.make_vec(env_id, num_envs=num_envs, vectorization_mode=mode)
 
 
@@ -147,6 +147,17 @@ def reset_with_seeds(env: AnyVectorEnv, seeds: list[int], **options: Any) -> tup
 def _make_one(env_id: str) -> gymnasium.Env[Any, Any]:
     with _older_versions_welcome():
         return gymnasium.make(env_id)
+
+
+@contextmanager
+def _missing_packages_named(env_id: str) -> Iterator[None]:
+    """Raises ``ImportError`` in one sentence if an environment needs a package that is not installed."""
+    try:
+        yield
+    except gymnasium.error.DependencyNotInstalled as error:
+        reason = str(error).rstrip(".")
+        hint = ' or pip install "pgfast[box2d]"' if "box2d" in reason.lower() else ""
+        raise ImportError(f"{env_id} needs a package that is missing: {reason}{hint}") from error
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
+from pgfast.envs.atari import is_atari
 from pgfast.envs.make import AnyVectorEnv, make_from_factory, make_from_id, require_vectorization
 from pgfast.envs.options import EnvironmentOptions, Vectorization
 from pgfast.envs.watchdog import Watchdog
@@ -24,10 +25,12 @@ class EnvironmentSource:
     """Makes an agent's environments. Raises ``TypeError`` for any other kind of ``env``.
 
     ``env_id`` is the id, ``num_envs`` the size of a vector environment; each is None if another kind was given.
+    ``task_id`` is the id that the environments are registered with, unless a wrapper changes the task.
     """
 
     def __init__(self, env: EnvironmentLike) -> None:
         self.env_id: str | None = None
+        self.task_id: str | None = None
         self.num_envs: int | None = None
         self._vector: AnyVectorEnv | None = None
         self._factory: Callable[[], gymnasium.Env[Any, Any]] | None = None
@@ -53,11 +56,13 @@ class EnvironmentSource:
         return self
 
     def spaces(self) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
-        """(observation space, action space) of one environment."""
+        """(observation space, action space) of one environment, by which ``task_id`` becomes known."""
         if self._vector is not None:
+            self.task_id = _task_id(self._vector)
             return self._vector.single_observation_space, self._vector.single_action_space
         env = self.make(1, EnvironmentOptions(num_threads=1))
         found = env.single_observation_space, env.single_action_space
+        self.task_id = self.env_id or _task_id(env)
         env.close()
         return found
 
@@ -86,3 +91,10 @@ class EnvironmentSource:
         """Closes environments that :meth:`make` made, but not a vector environment that was given."""
         if env is not self._vector:
             env.close()
+
+
+def _task_id(env: AnyVectorEnv) -> str | None:
+    """The id of an environment without further wrappers; None for Atari, whose vector environment is the task."""
+    single = getattr(env, "envs", [env])[0]
+    spec = single.spec
+    return None if spec is None or spec.additional_wrappers or is_atari(spec) else spec.id
