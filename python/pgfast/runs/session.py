@@ -83,6 +83,7 @@ class Session:
         self._progress_bytes: int | None = None
         self._synchronized: Path | None = None  # the newest checkpoint of a synchronization point
         self._keep = 3
+        self._goes_back = False  # the user has given up the checkpoints after the one that is resumed
         self._log: ProgressLog | None = None
         self._failed_save: _Save | None = None
 
@@ -119,6 +120,7 @@ class Session:
         try:
             session = cls(directory, *read_config(directory.config_path))
             if list_checkpoints(directory.checkpoints):
+                session._goes_back = exact
                 session._continue_from(read_latest(directory.checkpoints, synchronized=exact))
             else:
                 session.messages.append(f"resuming {path} at its beginning: nothing was saved yet")
@@ -137,7 +139,9 @@ class Session:
         self.messages += [*skipped, f"resuming {self.directory.path} at {position.timesteps:,} timesteps, {kind}"]
 
     def begin(self, total_timesteps: int, metrics: Sequence[str], keep_checkpoints: int = 3) -> None:
-        """Opens ``progress.csv``. Rows and checkpoints after the one that is resumed are removed.
+        """Opens ``progress.csv``, from which the rows after the checkpoint are removed.
+
+        An exact resume removes later checkpoints, too. Others leave them: whatever made them unreadable may pass.
 
         Args:
             total_timesteps: the length of the run, beyond the checkpoint.
@@ -157,7 +161,8 @@ class Session:
                 "to continue, give a larger total with --total-timesteps"
             )
         self._keep = keep_checkpoints
-        remove_later(self.directory.checkpoints, timesteps)
+        if self._goes_back:
+            remove_later(self.directory.checkpoints, timesteps)
         if self._progress_bytes is not None and not path.exists():
             self.messages.append(f"{path} is lost: a new one begins")
             self._progress_bytes = None
