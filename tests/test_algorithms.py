@@ -204,6 +204,38 @@ def test_a_run_of_a_trained_agent_can_be_resumed_from_its_beginning(tmp_path: Pa
     assert "with new episodes" in messages[-1]
 
 
+@pytest.mark.parametrize("name", ["vpg", "a2c"])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_learning_rate_follows_its_schedule(name: str, schedule: str) -> None:
+    chosen: dict[str, Any] = {**SMALL, "schedule_timesteps": 400, "report_every": 40}
+    agent = ALGORITHMS[name]("CartPole-v1", **chosen, learning_rate_schedule=schedule)
+    rates: list[float] = []
+    agent.learn(480, callback=lambda _, row: rates.append(row["learning_rate"]))
+    fall = pgfast.optim.linear_schedule if schedule == "linear" else pgfast.optim.cosine_schedule
+    assert rates == [fall(agent.settings.learning_rate, 40 * update, 400) for update in range(12)]
+
+
+@pytest.mark.parametrize("name", ["vpg", "a2c"])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_an_entropy_bonus_that_has_faded_has_no_part_in_the_gradient(name: str, schedule: str) -> None:
+    def second_update(**chosen: Any) -> np.ndarray:
+        agent = ALGORITHMS[name]("CartPole-v1", **SMALL, optimizer="sgd", **chosen)
+        start = agent.policy.parameters.copy()
+        agent.learn(40)
+        agent.policy.parameters[:] = start
+        return agent.learn(40).policy.parameters
+
+    faded = second_update(entropy_coef=0.1, entropy_coef_schedule=schedule, schedule_timesteps=40)
+    np.testing.assert_array_equal(faded, second_update(entropy_coef=0.0))
+    assert not np.array_equal(faded, second_update(entropy_coef=0.1))
+
+
+def test_a_falling_schedule_needs_its_end() -> None:
+    for name in ("learning_rate_schedule", "entropy_coef_schedule"):
+        with pytest.raises(ValueError, match=f'{name} "cosine" needs schedule_timesteps'):
+            pgfast.A2C("CartPole-v1", preset=None, **{name: "cosine"})
+
+
 def test_words_of_other_libraries_are_answered_with_ours() -> None:
     words = {"gamma": "discount", "lr": "learning_rate", "net_arch": "hidden_sizes", "vf_coef": "value_coef"}
     for theirs, ours in words.items():

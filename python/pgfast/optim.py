@@ -13,7 +13,7 @@ from pgfast._typing import FloatArray
 from pgfast.profiling import OPTIMIZER
 from pgfast.state import require_same_shape
 
-__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "RmspropForm", "linear_schedule"]
+__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "RmspropForm", "cosine_schedule", "linear_schedule"]
 
 RmspropForm: TypeAlias = Literal["pytorch", "tensorflow"]
 
@@ -179,3 +179,23 @@ def linear_schedule(initial: float, timesteps: int, schedule_timesteps: int) -> 
     if schedule_timesteps < 1:
         raise ValueError(f"linear_schedule: schedule_timesteps must be at least 1, got {schedule_timesteps}")
     return initial * max(0.0, 1.0 - timesteps / schedule_timesteps)
+
+
+def cosine_schedule(initial: float, timesteps: int, schedule_timesteps: int) -> float:
+    """Returns the value at ``timesteps`` of a schedule that falls from ``initial`` to 0 along half a cosine wave.
+
+    initial (1 + cos(pi min(1, timesteps / schedule_timesteps))) / 2
+
+    Args:
+        initial: the value at timestep 0.
+        timesteps: at least 0.
+        schedule_timesteps: where the schedule reaches 0, at least 1.
+
+    Raises:
+        ValueError: if ``schedule_timesteps`` is below 1.
+
+    Source: Loshchilov and Hutter (2017), equation 5, with one period and the minimum 0.
+    """
+    if schedule_timesteps < 1:
+        raise ValueError(f"cosine_schedule: schedule_timesteps must be at least 1, got {schedule_timesteps}")
+    return initial * (1.0 + math.cos(math.pi * min(1.0, timesteps / schedule_timesteps))) / 2.0

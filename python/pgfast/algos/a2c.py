@@ -12,7 +12,7 @@ from pgfast._typing import FloatArray
 from pgfast.algos import advantages
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.bounds import NotNegative, Positive
-from pgfast.learning.construction import learning_rate_at, make_optimizer, make_policy
+from pgfast.learning.construction import entropy_coef_at, learning_rate_at, make_optimizer, make_policy
 from pgfast.learning.learner import Learner, require_finite_loss
 from pgfast.learning.settings import OptimizerSettings
 from pgfast.metrics import Metrics
@@ -72,7 +72,7 @@ class A2CLearner(Learner):
             entropy,
             batch.returns,
             batch.values,
-            s.entropy_coef,
+            entropy_coef_at(s, rollout.timesteps),
             s.value_coef,
             batch.valid,
             count=count,

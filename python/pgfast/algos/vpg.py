@@ -12,7 +12,13 @@ from pgfast.algos import advantages
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.kernels import clip_by_global_norm
 from pgfast.learning.bounds import NotNegative, Positive
-from pgfast.learning.construction import learning_rate_at, make_optimizer, make_policy, make_value_function
+from pgfast.learning.construction import (
+    entropy_coef_at,
+    learning_rate_at,
+    make_optimizer,
+    make_policy,
+    make_value_function,
+)
 from pgfast.learning.learner import Learner, require_finite_loss
 from pgfast.learning.settings import BaselineSettings, OptimizerSettings
 from pgfast.metrics import Metrics
@@ -62,8 +68,9 @@ class VPGLearner(Learner):
         # -mean(A grad log pi)
         distribution = policy.distribution(batch.observations)
         log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
+        entropy_coef = entropy_coef_at(s, rollout.timesteps)
         loss, rows = losses.policy_gradient_gradient(
-            log_prob, batch.advantages, batch.valid, entropy=entropy, entropy_coef=s.entropy_coef, count=count
+            log_prob, batch.advantages, batch.valid, entropy=entropy, entropy_coef=entropy_coef, count=count
         )
         loss = reduce.sum(loss)
         require_finite_loss(loss, rollout)

@@ -6,11 +6,14 @@ import math
 
 from pgfast import nn, optim
 from pgfast.envs.spaces import SpaceInfo
-from pgfast.learning.settings import BaselineSettings, OptimizerSettings, Settings
+from pgfast.learning.settings import BaselineSettings, OptimizerSettings, Schedule, Settings
 from pgfast.policies import Policy, family_of
 from pgfast.value_functions import LinearValues, MLPValues, TimeValues, ValueFunction, ZeroValues
 
-__all__ = ["count_parameters", "learning_rate_at", "make_optimizer", "make_policy", "make_value_function"]
+__all__ = [
+    *("count_parameters", "make_optimizer", "make_policy", "make_value_function"),
+    *("entropy_coef_at", "learning_rate_at"),
+]
 
 _VALUE_NETWORK_SEEDS = 2**63  # added to the run's seed: two networks of one shape start with different weights
 
@@ -59,11 +62,20 @@ def make_optimizer(settings: OptimizerSettings) -> optim.Optimizer:
 
 def learning_rate_at(settings: OptimizerSettings, timesteps: int) -> float:
     """Returns the learning rate of an update whose rollout began at ``timesteps`` of the run."""
-    s = settings
-    if s.learning_rate_schedule == "constant":
-        return s.learning_rate
-    assert s.schedule_timesteps is not None
-    return optim.linear_schedule(s.learning_rate, timesteps, s.schedule_timesteps)
+    return _scheduled(settings.learning_rate, settings.learning_rate_schedule, timesteps, settings)
+
+
+def entropy_coef_at(settings: OptimizerSettings, timesteps: int) -> float:
+    """Returns the weight of the entropy bonus of an update whose rollout began at ``timesteps`` of the run."""
+    return _scheduled(settings.entropy_coef, settings.entropy_coef_schedule, timesteps, settings)
+
+
+def _scheduled(initial: float, schedule: Schedule, timesteps: int, settings: OptimizerSettings) -> float:
+    if schedule == "constant":
+        return initial
+    assert settings.schedule_timesteps is not None
+    fall = optim.linear_schedule if schedule == "linear" else optim.cosine_schedule
+    return fall(initial, timesteps, settings.schedule_timesteps)
 
 
 def _make_network(settings: Settings, observation_shape: tuple[int, ...], outputs: int, seed: int) -> nn.Network:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, fields
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
 from pgfast.learning.bounds import Bounded, Count, Fraction, NotNegative, Positive
+
+Schedule: TypeAlias = Literal["constant", "linear", "cosine"]
 
 __all__ = [
     "BaselineSettings",
@@ -17,6 +19,7 @@ __all__ = [
     "OptimizerSettings",
     "RolloutSettings",
     "RunSettings",
+    "Schedule",
     "SecondOrderSettings",
     "Settings",
     "UpdateSettings",
@@ -157,19 +160,22 @@ class OptimizerSettings(Settings):
 
     learning_rate: NotNegative = 1e-3
     """Step size of the optimizer."""
-    learning_rate_schedule: Literal["constant", "linear"] = "constant"
-    """"linear" lowers the learning rate to 0 at schedule_timesteps."""
+    learning_rate_schedule: Schedule = "constant"
+    """"linear" and "cosine" lower the learning rate to 0 at schedule_timesteps."""
     schedule_timesteps: Count | None = None
-    """Timesteps at which a linear schedule ends; required with "linear", unchanged by resume."""
+    """Timesteps at which falling schedules end; required with one, unchanged by resume."""
     optimizer: Literal["sgd", "adam", "rmsprop"] = "adam"
     """Update rule: "adam" with epsilon 1e-5; "rmsprop" in PyTorch's form with decay 0.99 and epsilon 1e-5."""
     entropy_coef: NotNegative = 0.0
     """Weight of the entropy bonus."""
+    entropy_coef_schedule: Schedule = "constant"
+    """"linear" and "cosine" lower the weight of the entropy bonus to 0 at schedule_timesteps."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.learning_rate_schedule == "linear" and self.schedule_timesteps is None:
-            raise ValueError('learning_rate_schedule "linear" needs schedule_timesteps')
+        for name in ("learning_rate_schedule", "entropy_coef_schedule"):
+            if getattr(self, name) != "constant" and self.schedule_timesteps is None:
+                raise ValueError(f'{name} "{getattr(self, name)}" needs schedule_timesteps')
 
     def remarks(self, total_timesteps: int) -> list[str]:
         end = self.schedule_timesteps
