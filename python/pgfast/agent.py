@@ -190,40 +190,57 @@ class Agent(Trainer):
         return self.value_function.values(rows, np.zeros(len(rows), np.int64) if time is None else time)
 
     def evaluate(
-        self, episodes: int, *, deterministic: bool = False, seed: int = 0, env: EnvironmentLike | None = None
+        self,
+        episodes: int,
+        *,
+        deterministic: bool = False,
+        seed: int = 0,
+        env: EnvironmentLike | None = None,
+        max_episode_steps: int = 200_000,
     ) -> EvaluationResult:
         """Runs whole episodes and returns their raw returns and lengths.
 
-        Up to 16 environments run side by side, each a fixed number of episodes. The normalizers stay as they are.
+        Up to 16 environments run side by side, each a fixed number of episodes, vectorized as in training. The
+        normalizers stay as they are.
 
         Args:
             episodes: at least 1.
             deterministic: take the most probable actions instead of sampling.
             seed: of the episodes and of the sampled actions.
             env: an environment other than the agent's. A vector environment that was given to the agent is reset.
+            max_episode_steps: cuts longer episodes; the result's ``cut`` counts them.
 
         Raises:
-            ValueError: if episodes is less than 1, there is no environment, or its spaces are not the agent's.
+            ValueError: if episodes or max_episode_steps is less than 1, there is no environment, or its spaces are not
+                the agent's.
         """
         if episodes < 1:
             raise ValueError(f"evaluate: episodes must be at least 1, got {episodes}")
+        if max_episode_steps < 1:
+            raise ValueError(f"evaluate: max_episode_steps must be at least 1, got {max_episode_steps}")
         source = EnvironmentSource(env) if env is not None else self.source
         if source is None:
             raise ValueError("evaluate: this agent was loaded without an environment; give one as env=")
-        vector = source.make(evaluation_envs(episodes), EnvironmentOptions())
+        s = self.settings
+        options = EnvironmentOptions(vectorization=s.vectorization, env_timeout=s.env_timeout)
+        vector = source.make(evaluation_envs(episodes), options if env is None else EnvironmentOptions())
         if vector is self.sampler.env:
             self.sampler.env = None  # the next learn() starts new episodes
         try:
             require_spaces("evaluate", vector, self.space)
-            seeds = environment_seeds(seed, vector.num_envs, stream=EVALUATION_SEEDS)
-            stepper = Stepper(vector)
-            rng = Rng.internal(seed, EVALUATION_ACTIONS)
+            stepper, rng = Stepper(vector), Rng.internal(seed, EVALUATION_ACTIONS)
+
+            def reset(number: int) -> Array:
+                seeds = environment_seeds(seed, vector.num_envs, generation=number, stream=EVALUATION_SEEDS)
+                return stepper.reset(seeds)
+
             return run_episodes(
                 stepper,
-                stepper.reset(seeds),
+                reset,
                 lambda obs: self.choose(obs, rng, deterministic),
                 episodes,
                 deterministic=deterministic,
+                max_episode_steps=max_episode_steps,
             )
         finally:
             source.close(vector)

@@ -258,6 +258,8 @@ def evaluate(path: SavedPath, /, episodes: int = 30, deterministic: Switch = Fal
         f" (min {result.returns.min():.1f}, median {np.median(result.returns):.1f}, max {result.returns.max():.1f}),"
         f" length {result.lengths.mean():.0f}"
     )
+    if result.cut:
+        print(f"{result.cut} of them did not end, and were cut off at {result.lengths.max():,} steps")
 
 
 def video(path: SavedPath, /, out: Path | None = None, deterministic: Switch = False, seed: int = 0) -> None:

@@ -32,6 +32,11 @@ class OpenEpisodes:
             self._returns[over] = self._lengths[over] = 0
         return ended
 
+    def longer_than(self, steps: int, environments: BoolArray) -> list[tuple[int, float, int]]:
+        """(environment, return, length) so far of the open episodes of ``environments`` with ``steps`` or more."""
+        (found,) = (environments & (self._lengths >= steps)).nonzero()
+        return [(int(n), float(self._returns[n]), int(self._lengths[n])) for n in found]
+
     def drop(self, environments: BoolArray) -> int:
         """Drops the episodes of these environments, and returns how many were open."""
         count = int(np.count_nonzero(self._lengths[environments]))
