@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -11,6 +12,10 @@ import pytest
 from gymnasium import spaces
 
 import pgfast
+from pgfast.loading import verify
+from pgfast.runs.models import read_model
+from pgfast.runs.progress_log import read_progress
+from test_training import resume_to, without_times
 
 SMALL: dict[str, Any] = {"num_envs": 2, "n_steps": 5, "hidden_sizes": (8,)}
 
@@ -84,3 +89,58 @@ def test_evaluation_uses_the_worker_processes_of_training() -> None:
     assert agent.evaluate(4).lengths.size == 4
     plain = pgfast.VPG(type("Plain", (Lasting,), {"lengths": (3, 40)}), **SMALL)
     np.testing.assert_array_equal(agent.evaluate(6).lengths, plain.evaluate(6).lengths)
+
+
+EVALUATING: dict[str, Any] = {"eval_every": 60, "eval_episodes": 4}
+CARTPOLE: dict[str, Any] = {"num_envs": 4, "n_steps": 5, "hidden_sizes": (8,), "report_every": 60, "sync_every": 200}
+
+
+def test_evaluating_during_a_training_changes_no_bit_of_it(tmp_path: Path) -> None:
+    normalized = {"normalize_observations": True, "normalize_rewards": True}
+    plain = pgfast.A2C("CartPole-v1", **CARTPOLE, **normalized).learn(600, run_dir=tmp_path / "plain")
+    agent = pgfast.A2C("CartPole-v1", **CARTPOLE, **normalized, **EVALUATING)
+    agent.learn(600, run_dir=tmp_path / "evaluated")
+    np.testing.assert_array_equal(agent.policy.parameters, plain.policy.parameters)
+    rows = [without_times(tmp_path / run / "progress.csv") for run in ("plain", "evaluated")]
+    assert rows[0] == rows[1]
+    evaluations = read_progress(tmp_path / "evaluated" / "evaluations.csv")
+    assert evaluations["timesteps"].tolist() == list(range(60, 601, 60))
+    assert (evaluations["episodes"] == 4).all()
+    assert (evaluations["return_min"] <= evaluations["return_mean"]).all()
+    best = pgfast.load(tmp_path / "evaluated" / "best_model.safetensors")
+    assert best.timesteps == evaluations["timesteps"][np.argmax(evaluations["return_mean"])]
+    assert best.evaluate(4, seed=agent.settings.seed).return_mean == evaluations["return_mean"].max()
+    assert verify(tmp_path / "evaluated").timesteps == 600
+
+
+def test_evaluations_are_resumed_exactly(tmp_path: Path) -> None:
+    for run, timesteps in (("whole", 800), ("part", 400)):
+        pgfast.A2C("CartPole-v1", **CARTPOLE, **EVALUATING).learn(timesteps, run_dir=tmp_path / run)
+    resume_to(tmp_path / "part", 800)
+    rows = [without_times(tmp_path / run / "evaluations.csv") for run in ("whole", "part")]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 1 + 13
+    models = [read_model(tmp_path / run / "best_model.safetensors") for run in ("whole", "part")]
+    np.testing.assert_array_equal(models[0][0]["policy.parameters"], models[1][0]["policy.parameters"])
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"eval_every": 100, "eval_episodes": 2}, {}], ids=["evaluations", "last 100 episodes"]
+)
+def test_a_training_ends_at_a_return(
+    chosen: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent = pgfast.A2C("CartPole-v1", **CARTPOLE, **chosen, stop_at_return=5.0)
+    agent.learn(100_000, run_dir=tmp_path / "run", progress_bar=True)
+    assert "the mean return reached 5 at" in capsys.readouterr().out
+    if chosen:
+        assert agent.timesteps == 100
+    else:
+        assert 100 <= agent.sampler.statistics.episodes < 200
+    assert verify(tmp_path / "run").timesteps == agent.timesteps
+
+
+def test_a_given_vector_environment_cannot_be_evaluated_during_its_training() -> None:
+    env = gymnasium.vector.SyncVectorEnv([Endless] * 2)
+    with pytest.raises(ValueError, match="eval_every needs further environments, but a vector environment was given"):
+        pgfast.VPG(env, **SMALL, eval_every=10)

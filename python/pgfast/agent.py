@@ -71,6 +71,8 @@ class Agent(Trainer):
             raise ValueError(f'there is no preset "{preset}": presets are for environments with a registered id')
         resolved = resolve_settings(self.learner_type.settings_type, self.name, source.task_id, preset, settings)
         source.require(resolved.vectorization, resolved.max_env_restarts)
+        if resolved.eval_every is not None and source.num_envs is not None:
+            raise ValueError("eval_every needs further environments, but a vector environment was given")
         self._build(source, resolved, space)
         self.preset = preset if source.task_id is not None else None
         if resolved.init_from is not None:

@@ -91,7 +91,10 @@ def verify(path: Path) -> Agent:
     for name in list_checkpoints(path / "checkpoints"):
         checkpoint = Checkpoint(name, *read_checkpoint(name))
         restore(*checkpoint, env=None)
-        read_recorded(progress, Position.parse(checkpoint)[0].progress_bytes)
+        position, _ = Position.parse(checkpoint)
+        read_recorded(progress, position.progress_bytes)
+        if position.evaluations_bytes is not None:
+            read_recorded(path / "evaluations.csv", position.evaluations_bytes)
     if progress.exists():
         read_progress(progress)
     return agent

@@ -136,6 +136,13 @@ class RunSettings(Bounded):
     """Minutes of wall time between further checkpoints of the same kind; 0 for none."""
     keep_checkpoints: Count = 3
     """Checkpoints that are kept; the newest one of a synchronization point is kept besides."""
+    eval_every: Count | None = None
+    """Timesteps between evaluations, which have environments of their own and change no bit of the run. The best model
+    is kept in best_model.safetensors."""
+    eval_episodes: Count = 10
+    """Episodes of an evaluation."""
+    stop_at_return: float | None = None
+    """Mean return at which the training ends: of an evaluation, or without evaluations of the last 100 episodes."""
     report_every: Count = 10_000
     """Timesteps between rows of progress.csv."""
 

@@ -30,6 +30,8 @@ class RunDirectory:
         self.progress_path = path / "progress.csv"
         self.checkpoints = path / "checkpoints"
         self.model_path = path / "model.safetensors"
+        self.evaluations_path = path / "evaluations.csv"
+        self.best_model_path = path / "best_model.safetensors"
         self._lock = _acquire_lock(path)
         _open_directories.add(self)
 

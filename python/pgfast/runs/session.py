@@ -48,6 +48,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     wall_time: float
     progress_bytes: Annotated[int, msgspec.Meta(ge=1)]
     metrics: dict[str, Any]
+    evaluations_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    best_return: float | None = None
 
     @classmethod
     def parse(cls, checkpoint: Checkpoint) -> tuple[Position, MetricsSinceRow]:
@@ -84,7 +86,10 @@ class Session:
         self._synchronized: Path | None = None  # the newest checkpoint of a synchronization point
         self._keep = 3
         self._goes_back = False  # the user has given up the checkpoints after the one that is resumed
+        self.best_return: float | None = None  # mean return of the best evaluation
         self._log: ProgressLog | None = None
+        self._evaluations: ProgressLog | None = None
+        self._evaluations_bytes: int | None = None
         self._failed_save: _Save | None = None
 
     @classmethod
@@ -133,6 +138,7 @@ class Session:
         self.checkpoint, skipped = found
         position, self.metrics = Position.parse(self.checkpoint)
         self.wall_time, self._progress_bytes = position.wall_time, position.progress_bytes
+        self.best_return, self._evaluations_bytes = position.best_return, position.evaluations_bytes
         with suppress(CheckpointError):
             self._synchronized = read_latest(self.directory.checkpoints, synchronized=True)[0].path
         kind = "exactly" if position.synchronized else "with new episodes (the save was not at a synchronization point)"
@@ -171,6 +177,11 @@ class Session:
             self._log = ProgressLog(path, (*RUN_METRICS, *metrics))
         else:
             self._log = ProgressLog.resume(path, self._progress_bytes)
+        path = self.directory.evaluations_path
+        if self._evaluations_bytes is None:
+            path.unlink(missing_ok=True)
+        elif path.exists():
+            self._evaluations = ProgressLog.resume(path, self._evaluations_bytes)
         if self.config.total_timesteps != total_timesteps:
             write_json_atomically(self.directory.config_path, {**self._config_file, "total_timesteps": total_timesteps})
 
@@ -182,6 +193,21 @@ class Session:
         assert self._log is not None
         self.directory.require_in_place()
         self._log.write(row)
+
+    def write_evaluation(self, row: Mapping[str, Any], model: dict[str, Array], metadata: ModelMetadata) -> bool:
+        """Writes a row of ``evaluations.csv``, and the model if it is the best so far; returns whether it is.
+
+        Raises as :meth:`write` does.
+        """
+        self.directory.require_in_place()
+        is_best = self.best_return is None or row["return_mean"] > self.best_return
+        if is_best:
+            self.best_return = row["return_mean"]
+            write_model(self.directory.best_model_path, model, metadata.as_json())
+        if self._evaluations is None:
+            self._evaluations = ProgressLog(self.directory.evaluations_path, tuple(row))
+        self._evaluations.write(row)
+        return is_best
 
     def save(
         self, state: Tree, model: dict[str, Array], metadata: ModelMetadata, *, synchronized: bool, wall_time: float
@@ -206,6 +232,8 @@ class Session:
             wall_time=wall_time,
             progress_bytes=self._log.byte_length,
             metrics=dict(self.metrics.state()),
+            evaluations_bytes=None if self._evaluations is None else self._evaluations.byte_length,
+            best_return=self.best_return,
         )
         described = metadata.as_json()
         content = {**described, "state": values, **msgspec.structs.asdict(position)}
@@ -229,7 +257,9 @@ class Session:
     ) -> None:
         assert self._log is not None
         self.directory.require_in_place()
-        self._log.sync()  # a checkpoint must not count rows that a power cut can take away
+        for log in (self._log, self._evaluations):
+            if log is not None:
+                log.sync()  # a checkpoint must not count rows that a power cut can take away
         protected = None if content["synchronized"] else self._synchronized
         written = write_checkpoint(
             self.directory.checkpoints, metadata["timesteps"], arrays, content, self._keep, protected
@@ -241,8 +271,9 @@ class Session:
 
     def close(self) -> None:
         """Closes the files and releases the lock. A second call does nothing."""
-        if self._log is not None:
-            self._log.close()
+        for log in (self._log, self._evaluations):
+            if log is not None:
+                log.close()
         self.directory.close()
 
     def __enter__(self) -> Self:

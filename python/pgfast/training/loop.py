@@ -97,6 +97,8 @@ class _Loop:
                             wanted = self.report()
                         else:
                             self.reporter.update(trainer.timesteps, None)
+                    if s.eval_every and trainer.timesteps // s.eval_every > before // s.eval_every:
+                        wanted = self.evaluate() and wanted
                     if trainer.timesteps // s.sync_every > before // s.sync_every:
                         trainer.start_environments()
                         self.save(synchronized=True)
@@ -136,7 +138,41 @@ class _Loop:
                     self.reporter.message(f"saved the state at {session.saved_at:,} timesteps, which had failed before")
         self.reporter.update(trainer.timesteps, row)
         answer = None if self.callback is None else self.callback(trainer, row)
-        return answer is None or bool(answer)
+        if answer is not None and not answer:
+            return False
+        s, returns = trainer.settings, trainer.sampler.statistics.returns
+        return not (s.eval_every is None and len(returns) == returns.maxlen and self.is_reached(row["return_mean"]))
+
+    def evaluate(self) -> bool:
+        """Evaluates the policy, and returns whether to continue."""
+        trainer, session, s = self.trainer, self.session, self.trainer.settings
+        with REPORTS:
+            result = trainer.evaluate(s.eval_episodes, seed=s.seed)
+        text = f"return {result.return_mean:.1f} +- {result.return_std:.1f} over {s.eval_episodes} episodes"
+        self.reporter.message(f"evaluation at {trainer.timesteps:,} timesteps: {text}")
+        if session is not None:
+            row = {
+                "timesteps": trainer.timesteps,
+                "episodes": s.eval_episodes,
+                "episodes_cut": result.cut,
+                "return_mean": result.return_mean,
+                "return_std": result.return_std,
+                "return_min": float(result.returns.min()),
+                "return_max": float(result.returns.max()),
+                "length_mean": float(result.lengths.mean()),
+                "wall_time": time.perf_counter() - self.began,
+            }
+            model, metadata = trainer.learner.model(), trainer.metadata()
+            self.attempt("write an evaluation", lambda: session.write_evaluation(row, model, metadata))
+        return not self.is_reached(result.return_mean)
+
+    def is_reached(self, return_mean: float) -> bool:
+        """Whether the training ends because of its return, and a message if it does."""
+        goal = self.trainer.settings.stop_at_return
+        if goal is None or return_mean < goal:
+            return False
+        self.reporter.message(f"the mean return reached {goal:g} at {self.trainer.timesteps:,} timesteps")
+        return True
 
     def is_save_due(self, before: int) -> bool:
         """Whether the update that began at ``before`` timesteps ends where a further checkpoint is asked for."""
@@ -158,7 +194,7 @@ class _Loop:
                 "save", lambda: session.save(state, model, metadata, synchronized=synchronized, wall_time=wall_time)
             )
 
-    def attempt(self, what: str, write: Callable[[], None]) -> None:
+    def attempt(self, what: str, write: Callable[[], object]) -> None:
         """Writes, or reports that the disk failed."""
         try:
             write()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from pgfast.policies import Policy
 from pgfast.profiling import START
 from pgfast.reduce import ALONE, Reduce
 from pgfast.runs.model_metadata import ModelMetadata
+from pgfast.sampling.evaluation import EvaluationResult
 from pgfast.sampling.sampler import Sampler
 from pgfast.state import Tree, require_count
 from pgfast.value_functions import ValueFunction
@@ -26,7 +28,7 @@ __all__ = ["Trainer"]
 _MOST_SKIPS_IN_A_ROW = 10
 
 
-class Trainer:
+class Trainer(ABC):
     """The part of an agent that the loop trains and a checkpoint holds.
 
     ``timesteps`` and ``updates`` count those of the run, skipped updates included; ``updates_skipped`` counts the
@@ -115,6 +117,10 @@ class Trainer:
     def _count(self, reduce: Reduce) -> None:
         self.timesteps += reduce.sum(self.sampler.rollout.rows)
         self.updates += 1
+
+    @abstractmethod
+    def evaluate(self, episodes: int, *, seed: int) -> EvaluationResult:
+        """Runs whole episodes with the current policy."""
 
     def close(self) -> None:
         """Closes the environments that the agent made."""
