@@ -9,10 +9,11 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 import pgfast
 from pgfast.agent import ALGORITHMS, Agent
+from pgfast.envs.workers import WorkerVectorEnv
 from pgfast.losses import RowGradients
 from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint
 from pgfast.runs.progress_log import read_progress
@@ -245,23 +246,33 @@ def test_words_of_other_libraries_are_answered_with_ours() -> None:
         pgfast.VPG("CartPole-v1", vf_coef=1)
 
 
-@pytest.mark.parametrize("kind", ["function", "vector"])
+def cartpole() -> gymnasium.Env[Any, Any]:
+    return gymnasium.make("CartPole-v1")
+
+
+@pytest.mark.parametrize("kind", ["function", "workers", "sync", "async", "native"])
 def test_the_same_task_has_the_same_preset_however_it_is_given(kind: str) -> None:
     by_id = pgfast.A2C("CartPole-v1")
-    env = (
-        (lambda: gymnasium.make("CartPole-v1"))
-        if kind == "function"
-        else SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * by_id.settings.num_envs)
-    )
+    count = by_id.settings.num_envs
+    env: Any = {
+        "function": lambda: cartpole,
+        "workers": lambda: WorkerVectorEnv(cartpole, count),
+        "sync": lambda: SyncVectorEnv([cartpole] * count),
+        "async": lambda: AsyncVectorEnv([cartpole] * count),
+        "native": lambda: pgfast.make_vec("CartPole-v1", count, seed=0),
+    }[kind]()
     agent = pgfast.A2C(env)
     assert (agent.settings, agent.preset) == (by_id.settings, "default")
     assert repr(agent) == "A2C(CartPole-v1, preset='default', timesteps=0)"
-    assert pgfast.NPG(env, preset=None, num_envs=16).settings == pgfast.NPG("CartPole-v1", preset=None).settings
+    plain = pgfast.NPG(env, preset=None, num_envs=count)
+    assert plain.settings == pgfast.NPG("CartPole-v1", preset=None, num_envs=count).settings
+    if kind != "function":
+        env.close()
 
 
 def test_a_wrapped_environment_is_another_task() -> None:
     def make() -> gymnasium.Env[Any, Any]:
-        return gymnasium.wrappers.TransformReward(gymnasium.make("CartPole-v1"), lambda reward: 2 * reward)
+        return gymnasium.wrappers.TransformReward(cartpole(), lambda reward: 2 * reward)
 
     agent = pgfast.A2C(make)
     assert (agent.settings, agent.preset) == (pgfast.A2C("CartPole-v1", preset=None).settings, None)

@@ -10,9 +10,9 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
-from pgfast.envs.atari import is_atari
 from pgfast.envs.make import AnyVectorEnv, make_from_factory, make_from_id, require_vectorization
 from pgfast.envs.options import EnvironmentOptions, Vectorization
+from pgfast.envs.task import task_id
 from pgfast.envs.watchdog import Watchdog
 from pgfast.envs.workers import START_SECONDS
 
@@ -58,11 +58,11 @@ class EnvironmentSource:
     def spaces(self) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
         """(observation space, action space) of one environment, by which ``task_id`` becomes known."""
         if self._vector is not None:
-            self.task_id = _task_id(self._vector)
+            self.task_id = task_id(self._vector)
             return self._vector.single_observation_space, self._vector.single_action_space
         env = self.make(1, EnvironmentOptions(num_threads=1))
         found = env.single_observation_space, env.single_action_space
-        self.task_id = self.env_id or _task_id(env)
+        self.task_id = self.env_id or task_id(env)
         env.close()
         return found
 
@@ -91,10 +91,3 @@ class EnvironmentSource:
         """Closes environments that :meth:`make` made, but not a vector environment that was given."""
         if env is not self._vector:
             env.close()
-
-
-def _task_id(env: AnyVectorEnv) -> str | None:
-    """The id of an environment without further wrappers; None for Atari, whose vector environment is the task."""
-    single = getattr(env, "envs", [env])[0]
-    spec = single.spec
-    return None if spec is None or spec.additional_wrappers or is_atari(spec) else spec.id

@@ -14,6 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper, batch_space
 
@@ -65,7 +66,7 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         except BaseException:
             self.close()
             raise
-        self.single_observation_space, self.single_action_space, self.render_mode = found[0]
+        self.single_observation_space, self.single_action_space, self.render_mode, self.single_spec = found[0]
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
@@ -196,7 +197,7 @@ def _work(factory: CloudpickleWrapper, pipe: Connection) -> None:
     env: gymnasium.Env[Any, Any] | None = None
     try:
         env = factory.fn()
-        pipe.send((True, (env.observation_space, env.action_space, env.render_mode)))
+        pipe.send((True, (env.observation_space, env.action_space, env.render_mode, _portable(env.spec))))
         # Forked workers hold copies of the pipe's other end, so it stays open when the parent ends. The parent's
         # sentinel reports the end: to the last worker at once, to each other one when those after it have ended.
         while pipe in wait([pipe, parent.sentinel]):
@@ -212,6 +213,13 @@ def _work(factory: CloudpickleWrapper, pipe: Connection) -> None:
     finally:
         if env is not None:
             env.close()
+
+
+def _portable(spec: EnvSpec | None) -> EnvSpec | None:
+    """The registered definition without what may not survive the pipe, such as the arguments of wrappers."""
+    if spec is None or spec.additional_wrappers:
+        return None
+    return EnvSpec(spec.id, entry_point=spec.entry_point if isinstance(spec.entry_point, str) else None)
 
 
 def _obey(env: gymnasium.Env[Any, Any], command: str, argument: Any) -> Any:

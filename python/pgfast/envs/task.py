@@ -1,0 +1,37 @@
+"""The registered task of an environment, by which its preset is found however it is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+
+from pgfast.envs.atari import is_atari
+from pgfast.envs.workers import WorkerVectorEnv
+
+__all__ = ["task_id"]
+
+
+def task_id(env: VectorEnv[Any, Any, Any]) -> str | None:
+    """The id of the environments in a vector environment.
+
+    None if they are not registered, or a wrapper changes the task; and for Atari, whose task is its native vector
+    environment.
+    """
+    return _id_of(_spec(env)) if env is env.unwrapped else None
+
+
+def _spec(env: VectorEnv[Any, Any, Any]) -> EnvSpec | None:
+    spec: EnvSpec | None = env.spec
+    if isinstance(env, SyncVectorEnv):
+        spec = env.envs[0].spec
+    elif isinstance(env, WorkerVectorEnv):
+        spec = env.single_spec
+    elif isinstance(env, AsyncVectorEnv):
+        (spec, *_) = env.get_attr("spec")
+    return spec
+
+
+def _id_of(spec: EnvSpec | None) -> str | None:
+    return None if spec is None or spec.additional_wrappers or is_atari(spec) else spec.id
