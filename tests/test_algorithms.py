@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 import pgfast
 from pgfast.agent import ALGORITHMS, Agent
@@ -274,8 +274,12 @@ def test_a_wrapped_environment_is_another_task() -> None:
     def make() -> gymnasium.Env[Any, Any]:
         return gymnasium.wrappers.TransformReward(cartpole(), lambda reward: 2 * reward)
 
-    agent = pgfast.A2C(make)
-    assert (agent.settings, agent.preset) == (pgfast.A2C("CartPole-v1", preset=None).settings, None)
+    for env in (make, SyncVectorEnv([make] * 16), AsyncVectorEnv([make] * 16), WorkerVectorEnv(make, 16)):
+        agent = pgfast.A2C(env)
+        assert (agent.settings, agent.preset) == (pgfast.A2C("CartPole-v1", preset=None).settings, None)
+        assert agent.learn(320).timesteps == 320
+        if isinstance(env, VectorEnv):
+            env.close()
 
 
 def test_a_preset_needs_an_environment_id() -> None:

@@ -29,7 +29,10 @@ def _spec(env: VectorEnv[Any, Any, Any]) -> EnvSpec | None:
     elif isinstance(env, WorkerVectorEnv):
         spec = env.single_spec
     elif isinstance(env, AsyncVectorEnv):
-        (spec, *_) = env.get_attr("spec")
+        # Made like Gymnasium makes its first. get_attr would end the workers if the definition cannot be pickled.
+        single = env.env_fns[0]()
+        spec = single.spec
+        single.close()
     return spec
 
 
