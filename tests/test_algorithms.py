@@ -9,11 +9,10 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+from gymnasium.vector import SyncVectorEnv
 
 import pgfast
 from pgfast.agent import ALGORITHMS, Agent
-from pgfast.envs.workers import WorkerVectorEnv
 from pgfast.losses import RowGradients
 from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint
 from pgfast.runs.progress_log import read_progress
@@ -205,38 +204,6 @@ def test_a_run_of_a_trained_agent_can_be_resumed_from_its_beginning(tmp_path: Pa
     assert "with new episodes" in messages[-1]
 
 
-@pytest.mark.parametrize("name", ["vpg", "a2c"])
-@pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_the_learning_rate_follows_its_schedule(name: str, schedule: str) -> None:
-    chosen: dict[str, Any] = {**SMALL, "schedule_timesteps": 400, "report_every": 40}
-    agent = ALGORITHMS[name]("CartPole-v1", **chosen, learning_rate_schedule=schedule)
-    rates: list[float] = []
-    agent.learn(480, callback=lambda _, row: rates.append(row["learning_rate"]))
-    fall = pgfast.optim.linear_schedule if schedule == "linear" else pgfast.optim.cosine_schedule
-    assert rates == [fall(agent.settings.learning_rate, 40 * update, 400) for update in range(12)]
-
-
-@pytest.mark.parametrize("name", ["vpg", "a2c"])
-@pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_an_entropy_bonus_that_has_faded_has_no_part_in_the_gradient(name: str, schedule: str) -> None:
-    def second_update(**chosen: Any) -> np.ndarray:
-        agent = ALGORITHMS[name]("CartPole-v1", **SMALL, optimizer="sgd", **chosen)
-        start = agent.policy.parameters.copy()
-        agent.learn(40)
-        agent.policy.parameters[:] = start
-        return agent.learn(40).policy.parameters
-
-    faded = second_update(entropy_coef=0.1, entropy_coef_schedule=schedule, schedule_timesteps=40)
-    np.testing.assert_array_equal(faded, second_update(entropy_coef=0.0))
-    assert not np.array_equal(faded, second_update(entropy_coef=0.1))
-
-
-def test_a_falling_schedule_needs_its_end() -> None:
-    for name in ("learning_rate_schedule", "entropy_coef_schedule"):
-        with pytest.raises(ValueError, match=f'{name} "cosine" needs schedule_timesteps'):
-            pgfast.A2C("CartPole-v1", preset=None, **{name: "cosine"})
-
-
 def test_words_of_other_libraries_are_answered_with_ours() -> None:
     words = {"gamma": "discount", "lr": "learning_rate", "net_arch": "hidden_sizes", "vf_coef": "value_coef"}
     for theirs, ours in words.items():
@@ -244,42 +211,6 @@ def test_words_of_other_libraries_are_answered_with_ours() -> None:
             pgfast.A2C("CartPole-v1", **{theirs: 1})
     with pytest.raises(TypeError, match=r"^vpg has no setting vf_coef; "):
         pgfast.VPG("CartPole-v1", vf_coef=1)
-
-
-def cartpole() -> gymnasium.Env[Any, Any]:
-    return gymnasium.make("CartPole-v1")
-
-
-@pytest.mark.parametrize("kind", ["function", "workers", "sync", "async", "native"])
-def test_the_same_task_has_the_same_preset_however_it_is_given(kind: str) -> None:
-    by_id = pgfast.A2C("CartPole-v1")
-    count = by_id.settings.num_envs
-    env: Any = {
-        "function": lambda: cartpole,
-        "workers": lambda: WorkerVectorEnv(cartpole, count),
-        "sync": lambda: SyncVectorEnv([cartpole] * count),
-        "async": lambda: AsyncVectorEnv([cartpole] * count),
-        "native": lambda: pgfast.make_vec("CartPole-v1", count, seed=0),
-    }[kind]()
-    agent = pgfast.A2C(env)
-    assert (agent.settings, agent.preset) == (by_id.settings, "default")
-    assert repr(agent) == "A2C(CartPole-v1, preset='default', timesteps=0)"
-    plain = pgfast.NPG(env, preset=None, num_envs=count)
-    assert plain.settings == pgfast.NPG("CartPole-v1", preset=None, num_envs=count).settings
-    if kind != "function":
-        env.close()
-
-
-def test_a_wrapped_environment_is_another_task() -> None:
-    def make() -> gymnasium.Env[Any, Any]:
-        return gymnasium.wrappers.TransformReward(cartpole(), lambda reward: 2 * reward)
-
-    for env in (make, SyncVectorEnv([make] * 16), AsyncVectorEnv([make] * 16), WorkerVectorEnv(make, 16)):
-        agent = pgfast.A2C(env)
-        assert (agent.settings, agent.preset) == (pgfast.A2C("CartPole-v1", preset=None).settings, None)
-        assert agent.learn(320).timesteps == 320
-        if isinstance(env, VectorEnv):
-            env.close()
 
 
 def test_a_preset_needs_an_environment_id() -> None:

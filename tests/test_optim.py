@@ -387,15 +387,3 @@ def test_the_overflow_check_does_not_change_a_step(make: Make, draw: Draw, dtype
         optimizer.step(parameters, gradient)
         checking.step(huge, np.append(gradient, dtype(0)))
     np.testing.assert_array_equal(huge[:-1], parameters)
-
-
-def test_the_cosine_schedule_falls_to_zero_and_stays_there() -> None:
-    values = [optim.cosine_schedule(0.5, t, 100) for t in (0, 25, 50, 75, 100, 150)]
-    half_wave = [0.5, 0.25 + 0.125 * 2**0.5, 0.25, 0.25 - 0.125 * 2**0.5, 0.0, 0.0]
-    np.testing.assert_allclose(values, half_wave, atol=1e-15)
-    with pytest.raises(ValueError, match=r"^cosine_schedule: schedule_timesteps must be at least 1, got 0$"):
-        optim.cosine_schedule(0.5, 0, 0)
-
-
-def test_the_linear_schedule_falls_to_zero_and_stays_there() -> None:
-    assert [optim.linear_schedule(0.5, t, 100) for t in (0, 25, 50, 100, 150)] == [0.5, 0.375, 0.25, 0.0, 0.0]

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 MAX_COUNT = 10**12 - 1
-"""Of a count in a file."""
+"""The largest count that a file may hold."""
 
 Tree: TypeAlias = Mapping[str, Any]
 

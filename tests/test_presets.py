@@ -1,0 +1,48 @@
+"""Presets: the same task has the same one, however its environments are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import pytest
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+
+import pgfast
+from pgfast.envs.workers import WorkerVectorEnv
+
+
+def cartpole() -> gymnasium.Env[Any, Any]:
+    return gymnasium.make("CartPole-v1")
+
+
+@pytest.mark.parametrize("kind", ["function", "workers", "sync", "async", "native"])
+def test_the_same_task_has_the_same_preset_however_it_is_given(kind: str) -> None:
+    by_id = pgfast.A2C("CartPole-v1")
+    count = by_id.settings.num_envs
+    env: Any = {
+        "function": lambda: cartpole,
+        "workers": lambda: WorkerVectorEnv(cartpole, count),
+        "sync": lambda: SyncVectorEnv([cartpole] * count),
+        "async": lambda: AsyncVectorEnv([cartpole] * count),
+        "native": lambda: pgfast.make_vec("CartPole-v1", count, seed=0),
+    }[kind]()
+    agent = pgfast.A2C(env)
+    assert (agent.settings, agent.preset) == (by_id.settings, "default")
+    assert repr(agent) == "A2C(CartPole-v1, preset='default', timesteps=0)"
+    plain = pgfast.NPG(env, preset=None, num_envs=count)
+    assert plain.settings == pgfast.NPG("CartPole-v1", preset=None, num_envs=count).settings
+    if kind != "function":
+        env.close()
+
+
+def test_a_wrapped_environment_is_another_task() -> None:
+    def make() -> gymnasium.Env[Any, Any]:
+        return gymnasium.wrappers.TransformReward(cartpole(), lambda reward: 2 * reward)
+
+    for env in (make, SyncVectorEnv([make] * 16), AsyncVectorEnv([make] * 16), WorkerVectorEnv(make, 16)):
+        agent = pgfast.A2C(env)
+        assert (agent.settings, agent.preset) == (pgfast.A2C("CartPole-v1", preset=None).settings, None)
+        assert agent.learn(320).timesteps == 320
+        if isinstance(env, VectorEnv):
+            env.close()

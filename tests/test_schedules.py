@@ -1,0 +1,58 @@
+"""Schedules of the learning rate and of the entropy bonus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pgfast
+from pgfast import optim
+from pgfast.agent import ALGORITHMS
+
+SMALL: dict[str, Any] = {"num_envs": 4, "n_steps": 10, "hidden_sizes": (8,), "preset": None, "seed": 5}
+
+
+@pytest.mark.parametrize("name", ["vpg", "a2c"])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_learning_rate_follows_its_schedule(name: str, schedule: str) -> None:
+    chosen: dict[str, Any] = {**SMALL, "schedule_timesteps": 400, "report_every": 40}
+    agent = ALGORITHMS[name]("CartPole-v1", **chosen, learning_rate_schedule=schedule)
+    rates: list[float] = []
+    agent.learn(480, callback=lambda _, row: rates.append(row["learning_rate"]))
+    fall = pgfast.optim.linear_schedule if schedule == "linear" else pgfast.optim.cosine_schedule
+    assert rates == [fall(agent.settings.learning_rate, 40 * update, 400) for update in range(12)]
+
+
+@pytest.mark.parametrize("name", ["vpg", "a2c"])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_an_entropy_bonus_that_has_faded_has_no_part_in_the_gradient(name: str, schedule: str) -> None:
+    def second_update(**chosen: Any) -> np.ndarray:
+        agent = ALGORITHMS[name]("CartPole-v1", **SMALL, optimizer="sgd", **chosen)
+        start = agent.policy.parameters.copy()
+        agent.learn(40)
+        agent.policy.parameters[:] = start
+        return agent.learn(40).policy.parameters
+
+    faded = second_update(entropy_coef=0.1, entropy_coef_schedule=schedule, schedule_timesteps=40)
+    np.testing.assert_array_equal(faded, second_update(entropy_coef=0.0))
+    assert not np.array_equal(faded, second_update(entropy_coef=0.1))
+
+
+def test_a_falling_schedule_needs_its_end() -> None:
+    for name in ("learning_rate_schedule", "entropy_coef_schedule"):
+        with pytest.raises(ValueError, match=f'{name} "cosine" needs schedule_timesteps'):
+            pgfast.A2C("CartPole-v1", preset=None, **{name: "cosine"})
+
+
+def test_the_cosine_schedule_falls_to_zero_and_stays_there() -> None:
+    values = [optim.cosine_schedule(0.5, t, 100) for t in (0, 25, 50, 75, 100, 150)]
+    half_wave = [0.5, 0.25 + 0.125 * 2**0.5, 0.25, 0.25 - 0.125 * 2**0.5, 0.0, 0.0]
+    np.testing.assert_allclose(values, half_wave, atol=1e-15)
+    with pytest.raises(ValueError, match=r"^cosine_schedule: schedule_timesteps must be at least 1, got 0$"):
+        optim.cosine_schedule(0.5, 0, 0)
+
+
+def test_the_linear_schedule_falls_to_zero_and_stays_there() -> None:
+    assert [optim.linear_schedule(0.5, t, 100) for t in (0, 25, 50, 100, 150)] == [0.5, 0.375, 0.25, 0.0, 0.0]
