@@ -11,7 +11,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from pgfast.agent import ALGORITHMS
+from pgfast.algorithms import ALGORITHMS
 from pgfast.learning.bounds import describe, documentation, field_types
 from pgfast.metrics import METRICS, RUN_METRICS
 

@@ -12,7 +12,8 @@ from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv
 
 import pgfast
-from pgfast.agent import ALGORITHMS, Agent
+from pgfast.agent import Agent
+from pgfast.algorithms import ALGORITHMS
 from pgfast.losses import RowGradients
 from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint
 from pgfast.runs.progress_log import read_progress

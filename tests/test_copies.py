@@ -15,7 +15,7 @@ import pytest
 import pgfast
 from counting_env import CountingEnv
 from pgfast import nn, policies
-from pgfast.agent import ALGORITHMS
+from pgfast.algorithms import ALGORITHMS
 from pgfast.state import flatten
 from states import assert_equal_states
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from pgfast import profiling, state
-from pgfast.agent import ALGORITHMS, Agent
+from pgfast.agent import Agent
+from pgfast.algorithms import ALGORITHMS
 from pgfast.algos import natural
 from pgfast.metrics import Metrics
 from pgfast.reduce import Reduce

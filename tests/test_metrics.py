@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pgfast.agent import ALGORITHMS
+from pgfast.algorithms import ALGORITHMS
 from pgfast.metrics import METRICS, RUN_METRICS, MetricsSinceRow
 
 

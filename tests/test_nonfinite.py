@@ -11,7 +11,7 @@ import pytest
 
 import pgfast
 from chaos_env import ChaosEnv
-from pgfast.agent import ALGORITHMS
+from pgfast.algorithms import ALGORITHMS
 from pgfast.loading import verify
 from pgfast.reduce import ALONE
 from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint

@@ -110,7 +110,7 @@ agent.learn(3200)
 def test_no_more_threads_run_than_planned(threads: int, run_python: RunPython) -> None:
     """Samples the running threads from outside, and compares them with the plan that `pgfast info` prints."""
     environment = {"OMP_NUM_THREADS": str(threads)}
-    plan = run_python("import pgfast.cli; pgfast.cli.info()", PGFAST_NUM_THREADS=None, **environment).stdout
+    plan = run_python("from pgfast.commands import info; info()", PGFAST_NUM_THREADS=None, **environment).stdout
     assert f"threads of the kernels: {threads} " in plan
     assert f"threads of an Atari emulator: {threads}, which run while those of the kernels wait" in plan
     variables = {key: value for key, value in {**os.environ, **environment}.items() if key != "PGFAST_NUM_THREADS"}

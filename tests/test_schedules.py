@@ -9,7 +9,7 @@ import pytest
 
 import pgfast
 from pgfast import optim
-from pgfast.agent import ALGORITHMS
+from pgfast.algorithms import ALGORITHMS
 
 SMALL: dict[str, Any] = {"num_envs": 4, "n_steps": 10, "hidden_sizes": (8,), "preset": None, "seed": 5}
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin
 import numpy as np
 import pytest
 
-from pgfast.agent import ALGORITHMS
+from pgfast.algorithms import ALGORITHMS
 from pgfast.learning.bounds import bounds, describe, documentation, field_types
 from pgfast.learning.settings import Settings, setting_groups
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pgfast import kernels, losses, nn
-from pgfast.agent import ALGORITHMS, Agent
+from pgfast.agent import Agent
+from pgfast.algorithms import ALGORITHMS
 from pgfast.algos import advantages, natural
 from pgfast.metrics import Metrics
 from pgfast.policies import Policy, family_of

@@ -15,7 +15,7 @@ from pgfast.random import Rng
 
 if _TYPE_CHECKING:
     from pgfast import policies, value_functions
-    from pgfast.agent import A2C, NPG, TRPO, VPG
+    from pgfast.algorithms import A2C, NPG, TRPO, VPG
     from pgfast.envs import make_vec
     from pgfast.loading import load
     from pgfast.runs.files import CheckpointError
@@ -55,7 +55,7 @@ _gymnasium.register(
 
 # Imported on first access, so that programs that only call kernels do not load the training code.
 _LAZY = {
-    **dict.fromkeys(("A2C", "NPG", "TRPO", "VPG"), "pgfast.agent"),
+    **dict.fromkeys(("A2C", "NPG", "TRPO", "VPG"), "pgfast.algorithms"),
     "CheckpointError": "pgfast.runs.files",
     "load": "pgfast.loading",
     "make_vec": "pgfast.envs",

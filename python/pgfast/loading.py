@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pgfast._typing import Array
-from pgfast.agent import ALGORITHMS, Agent
+from pgfast.agent import Agent
+from pgfast.algorithms import ALGORITHMS
 from pgfast.envs.make import env_spec
 from pgfast.envs.source import EnvironmentLike, EnvironmentSource
 from pgfast.runs.checkpoints import Checkpoint, list_checkpoints, read_checkpoint

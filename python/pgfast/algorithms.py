@@ -1,0 +1,97 @@
+"""One class of agents for each algorithm."""
+
+from __future__ import annotations
+
+from pgfast.agent import Agent
+from pgfast.algos import (
+    A2CLearner,
+    A2CSettings,
+    NPGLearner,
+    NPGSettings,
+    TRPOLearner,
+    TRPOSettings,
+    VPGLearner,
+    VPGSettings,
+)
+
+__all__ = ["A2C", "ALGORITHMS", "NPG", "TRPO", "VPG"]
+
+
+class VPG(Agent):
+    """Vanilla policy gradient.
+
+    Every update follows a rollout of the current policy:
+
+    1. advantages and returns, by generalized advantage estimation with the baseline's values;
+    2. loss = -mean(log pi(a|s) A + entropy_coef H) over the valid rows;
+    3. one step of the optimizer along its gradient, clipped or scaled to norm 1 as the settings say;
+    4. a fit of the baseline to the returns.
+
+    See :class:`Agent` for the arguments.
+    """
+
+    name = "vpg"
+    learner_type = VPGLearner
+    settings: VPGSettings
+
+
+class NPG(Agent):
+    """Natural policy gradient.
+
+    Every update follows a rollout of the current policy:
+
+    1. g = mean(A grad log pi), by generalized advantage estimation;
+    2. x with (F + damping I) x = g: F = mean(s s') of the scores s = grad log pi of the sampled actions, or, with the
+       solver "cg", of all actions in expectation;
+    3. theta <- theta + sqrt(2 max_kl / x'Fx) x, the step whose KL divergence is ``max_kl`` to second order; the exact
+       divergence is reported;
+    4. a fit of the baseline to the returns.
+
+    The parameters are restored if F + damping I is not positive definite, x'Fx is not positive, or the new policy has a
+    number that is not finite. See :class:`Agent` for the arguments.
+    """
+
+    name = "npg"
+    learner_type = NPGLearner
+    settings: NPGSettings
+
+
+class TRPO(Agent):
+    """Trust region policy optimization.
+
+    Every update follows a rollout of the current policy:
+
+    1. g = gradient of the surrogate mean(ratio A), by generalized advantage estimation;
+    2. x with (F + damping I) x = g, by conjugate gradients on exact products with the Fisher matrix;
+    3. the longest step along x that the quadratic model of the KL divergence allows, sqrt(2 max_kl / x'Fx) x;
+    4. a line search, which shortens the step by ``backtrack_ratio`` until the surrogate improves and the exact KL
+       divergence is at most ``max_kl``; the parameters are restored if no candidate does both;
+    5. a fit of the baseline to the returns.
+
+    See :class:`Agent` for the arguments.
+    """
+
+    name = "trpo"
+    learner_type = TRPOLearner
+    settings: TRPOSettings
+
+
+class A2C(Agent):
+    """Synchronous advantage actor-critic.
+
+    One network has a head for the policy and one for the value. Every update follows a rollout of ``n_steps`` steps:
+
+    1. advantages and returns, by generalized advantage estimation with the values of the rollout;
+    2. loss = -mean(log pi(a|s) A + entropy_coef H) + value_coef mean((R - V)^2) over the valid rows;
+    3. its gradient, through the forward passes kept from the rollout;
+    4. one clipped step of the optimizer.
+
+    See :class:`Agent` for the arguments.
+    """
+
+    name = "a2c"
+    learner_type = A2CLearner
+    settings: A2CSettings
+
+
+ALGORITHMS: dict[str, type[Agent]] = {algorithm.name: algorithm for algorithm in (VPG, NPG, TRPO, A2C)}
