@@ -11,7 +11,7 @@ import pytest
 import pgfast
 from pgfast.envs import AtariVecEnv
 from pgfast.envs.atari import atari_game
-from pgfast.envs.make import env_spec
+from pgfast.envs.registration import env_spec
 from pgfast.envs.stepper import Stepper
 from pgfast.metrics import Metrics
 from pgfast.reduce import Reduce

@@ -14,8 +14,8 @@ from gymnasium.vector.utils import batch_space
 import pgfast
 from counting_env import BrokenEnv, CountingEnv
 from pgfast.envs.failures import EnvironmentFailure
-from pgfast.envs.make import env_spec
 from pgfast.envs.options import EnvironmentOptions
+from pgfast.envs.registration import env_spec
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.source import EnvironmentSource
 from pgfast.envs.stepper import REPORTS, Stepper

@@ -46,3 +46,14 @@ def test_a_wrapped_environment_is_another_task() -> None:
         assert agent.learn(320).timesteps == 320
         if isinstance(env, VectorEnv):
             env.close()
+
+
+def test_learn_shows_the_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    for env, preset, text in (
+        ("CartPole-v1", "default", "a2c on CartPole-v1, preset default\n"),
+        (cartpole, "default", "a2c on CartPole-v1, preset default\n"),
+        ("CartPole-v1", None, "a2c on CartPole-v1, the algorithm's defaults\n"),
+        ("Acrobot-v1", "default", "a2c on Acrobot-v1, the algorithm's defaults\n"),
+    ):
+        pgfast.A2C(env, preset=preset).learn(1, progress_bar=True)
+        assert capsys.readouterr().out.startswith(text)

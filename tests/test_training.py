@@ -14,7 +14,7 @@ from counting_env import CountingEnv
 from pgfast.agent import Agent
 from pgfast.loading import verify
 from pgfast.metrics import RUN_METRICS
-from pgfast.resuming import resume
+from pgfast.resuming import open_run
 from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint, write_checkpoint
 from pgfast.runs.models import read_model, write_model
 from pgfast.runs.progress_log import read_progress
@@ -29,7 +29,7 @@ def agent(seed: int = 0, **settings: object) -> pgfast.A2C:
 
 def resume_to(path: Path, total_timesteps: int | None = None) -> tuple[Agent, list[str]]:
     """Resumes a run and trains to its end; returns the agent and the messages to the user."""
-    resumed, session = resume(path)
+    resumed, session = open_run(path)
     with session:
         train(resumed, total_timesteps or session.config.total_timesteps, session=session)
     return resumed, session.messages
@@ -98,7 +98,7 @@ def test_the_newest_checkpoint_of_a_synchronization_point_is_kept(tmp_path: Path
 def test_an_exact_resume_goes_back_to_a_synchronization_point(tmp_path: Path) -> None:
     whole = agent(checkpoint_every=60).learn(700, run_dir=tmp_path / "whole")
     agent(checkpoint_every=60).learn(500, run_dir=tmp_path / "part")
-    resumed, session = resume(tmp_path / "part", exact=True)
+    resumed, session = open_run(tmp_path / "part", exact=True)
     with session:
         assert session.messages[-1].endswith("at 400 timesteps, exactly")
         train(resumed, 700, session=session)
@@ -110,7 +110,7 @@ def test_an_exact_resume_goes_back_to_a_synchronization_point(tmp_path: Path) ->
     for old in list_checkpoints(tmp_path / "short" / "checkpoints")[:-1]:
         shutil.rmtree(old)
     with pytest.raises(pgfast.CheckpointError, match="holds no checkpoint of a synchronization point"):
-        resume(tmp_path / "short", exact=True)
+        open_run(tmp_path / "short", exact=True)
 
 
 def test_resuming_elsewhere_says_that_new_episodes_start(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_broken_config_is_named(tmp_path: Path) -> None:
     (tmp_path / "run" / "config.json").write_text("{")
     for _ in range(2):  # the lock was released
         with pytest.raises(pgfast.CheckpointError, match=r"config\.json: content is not valid JSON"):
-            resume(tmp_path / "run")
+            open_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_wrong_config_is_explained_by_verify_and_resume(tmp_path: Path, change
         trained.save(tmp_path / "run" / "model.safetensors")  # killed before its first checkpoint
     config = tmp_path / "run" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
-    for read in (resume, verify):
+    for read in (open_run, verify):
         with pytest.raises(pgfast.CheckpointError, match=text) as caught:
             read(tmp_path / "run")
         assert caught.value.path == config
@@ -210,7 +210,7 @@ def test_a_checkpoint_under_another_name_is_found_by_verify_and_resume(tmp_path:
     agent().learn(200, run_dir=tmp_path / "run")
     checkpoint = list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
     checkpoint.rename(checkpoint.with_name("000000009999"))
-    for read in (resume, verify):
+    for read in (open_run, verify):
         with pytest.raises(pgfast.CheckpointError, match="has the name 000000009999, but was saved at 200"):
             read(tmp_path / "run")
 
@@ -293,7 +293,6 @@ def test_a_model_without_an_id(tmp_path: Path) -> None:
     ("change", "text"),
     [
         ({"env_id": "os:CartPole-v1"}, "not an environment id"),
-        ({"env_id": "Nothing-v0"}, "not a registered environment"),
         ({"env_id": 5}, r"Expected `str \| null`, got `int` - at `\$.env_id`"),
         ({"algo": "sarsa"}, "algorithm 'sarsa' is not one of"),
         ({"format": 99}, r"was written in format 99 by pgfast \S+; pgfast \S+ reads format 3"),

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from pgfast import A2C, make_vec
 from pgfast.envs.atari import AtariVecEnv, atari_game
 from pgfast.envs.failures import EnvironmentFailure
-from pgfast.envs.make import env_spec
 from pgfast.envs.playback import AtariPlayback, open_playback
+from pgfast.envs.registration import env_spec
 from pgfast.envs.source import EnvironmentSource
 from pgfast.reporting import video
 from pgfast.reporting.video import record_video

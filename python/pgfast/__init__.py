@@ -18,6 +18,7 @@ if _TYPE_CHECKING:
     from pgfast.algorithms import A2C, NPG, TRPO, VPG
     from pgfast.envs import make_vec
     from pgfast.loading import load
+    from pgfast.resuming import resume
     from pgfast.runs.files import CheckpointError
 
     __version__: str
@@ -40,6 +41,7 @@ __all__ = [
     "nn",
     "optim",
     "policies",
+    "resume",
     "set_num_threads",
     "value_functions",
 ]
@@ -59,6 +61,7 @@ _LAZY = {
     "CheckpointError": "pgfast.runs.files",
     "load": "pgfast.loading",
     "make_vec": "pgfast.envs",
+    "resume": "pgfast.resuming",
 }
 
 

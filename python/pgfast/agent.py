@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -17,16 +18,18 @@ from pgfast.envs.source import EnvironmentLike, EnvironmentSource
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.envs.stepper import Stepper
 from pgfast.learning.construction import count_parameters
-from pgfast.learning.presets import resolve_settings
+from pgfast.learning.presets import preset_names, resolve_settings
 from pgfast.learning.settings import NetworkSettings, Settings
 from pgfast.random import Rng
 from pgfast.runs.files import CheckpointError, checked_content
 from pgfast.runs.model_metadata import ModelMetadata
 from pgfast.runs.models import write_model
 from pgfast.runs.saved import read_saved
+from pgfast.runs.session import Session
 from pgfast.sampling.evaluation import EvaluationResult, evaluation_envs, run_episodes
 from pgfast.sampling.sampler import require_spaces
 from pgfast.state import flatten, unflatten
+from pgfast.training.continuing import continue_session
 from pgfast.training.loop import Callback, create_session, train
 from pgfast.training.trainer import Trainer
 
@@ -48,7 +51,7 @@ class Agent(Trainer):
         TypeError: for an unknown setting, or one of another type.
     """
 
-    preset: str | None  # the preset of the settings, if it is known
+    preset: str | None  # the preset of the settings; None for the algorithm's defaults, or if it is not known
 
     def __init__(self, env: EnvironmentLike, *, preset: str | None = "default", **settings: Any) -> None:
         source = EnvironmentSource(env)
@@ -56,15 +59,16 @@ class Agent(Trainer):
             settings["init_from"] = str(settings["init_from"])
         if source.num_envs is not None and settings.setdefault("num_envs", source.num_envs) != source.num_envs:
             raise ValueError(f"num_envs is {settings['num_envs']}, the vector environment has {source.num_envs}")
-        space = SpaceInfo.of(*source.spaces())
         if source.task_id is None and preset not in ("default", None):
             raise ValueError(f'there is no preset "{preset}": presets are for environments with a registered id')
         resolved = resolve_settings(self.learner_type.settings_type, self.name, source.task_id, preset, settings)
+        source.env_kwargs = resolved.env_kwargs or {}
         source.require(resolved.vectorization, resolved.max_env_restarts)
         if resolved.eval_every is not None and source.num_envs is not None:
             raise ValueError("eval_every needs further environments, but a vector environment was given")
-        self._build(source, resolved, space)
-        self.preset = preset if source.task_id is not None else None
+        self._build(source, resolved, SpaceInfo.of(*source.spaces()))
+        is_tuned = source.task_id is not None and preset in preset_names(self.name, source.task_id)
+        self.preset = preset if is_tuned else None
         if resolved.init_from is not None:
             arrays, content = read_saved(Path(resolved.init_from))
             try:
@@ -77,6 +81,11 @@ class Agent(Trainer):
     def __repr__(self) -> str:
         env = "no environment" if self.source is None else self.source.env_id or self.source.task_id or "an environment"
         return f"{type(self).__name__}({env}, preset={self.preset!r}, timesteps={self.timesteps:,})"
+
+    def describe(self) -> str:
+        """The algorithm, the environment and the preset, in one line."""
+        env = self.env_id or (None if self.source is None else self.source.task_id) or "an environment of your own"
+        return f"{self.name} on {env}, " + (f"preset {self.preset}" if self.preset else "the algorithm's defaults")
 
     @classmethod
     def restore(
@@ -103,6 +112,7 @@ class Agent(Trainer):
     def _build(self, source: EnvironmentSource | None, settings: Settings, space: SpaceInfo) -> None:
         super()._build(source, settings, space)
         self.preset = None
+        self._resumed: tuple[Path, bool] | None = None  # the run that learn() continues, and whether exactly
         self._prediction_rng = Rng.internal(settings.seed, PREDICTION)
 
     def learn(
@@ -112,38 +122,65 @@ class Agent(Trainer):
         callback: Callback | None = None,
         progress_bar: bool = False,
         run_dir: str | Path | None = None,
+        resume: Literal["auto"] | None = None,
     ) -> Self:
         """Trains for ``total_timesteps`` more steps, to the end of the update that reaches them.
 
         On SIGINT, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 the update is finished and saved; then KeyboardInterrupt (SIGINT)
-        or SystemExit is raised. If the
-        training fails, the state after the last whole update is saved first.
+        or SystemExit is raised. If the training fails, the state after the last whole update is saved first.
 
         Args:
             total_timesteps: at least 1; a step of one environment counts as one.
             callback: called with (agent, row) for every row of progress; a false answer other than None ends the
                 training.
             progress_bar: shows progress on the terminal, or as plain lines if there is none.
-            run_dir: a new directory for config, progress, checkpoints and model; None writes nothing.
+            run_dir: a new directory for config, progress, checkpoints and model. None writes nothing, or goes on
+                writing the directory that :func:`pgfast.resume` has read.
+            resume: "auto" continues the run in ``run_dir`` if there is one, to ``total_timesteps`` in all: the same
+                script can be started again until the run is complete. The agent must be new.
 
         Returns:
             The agent.
 
         Raises:
-            ValueError: if total_timesteps is less than 1, or the agent has no environment.
-            FileExistsError: if run_dir exists.
+            ValueError: if total_timesteps is less than 1, the agent has no environment, or the run to continue has
+                other settings.
+            FileExistsError: if run_dir exists and is not to be resumed.
+            CheckpointError: if the run to continue has no whole checkpoint.
             FloatingPointError: for a number that is not finite, named at its source; the parameters stay finite.
             RuntimeError: if an environment fails, or its episodes do not end although whole episodes are required.
         """
         if total_timesteps < 1:
             raise ValueError(f"learn: total_timesteps must be at least 1, got {total_timesteps}")
         target = self.timesteps + total_timesteps
-        if run_dir is None:
-            train(self, target, callback=callback, progress_bar=progress_bar)
-        else:
-            with create_session(self, Path(run_dir), target, self.preset) as session:
-                train(self, target, session=session, callback=callback, progress_bar=progress_bar)
+        with self._session(None if run_dir is None else Path(run_dir), resume, target) or nullcontext() as session:
+            if self.timesteps < target:
+                messages = [self.describe()]
+                train(self, target, session=session, callback=callback, progress_bar=progress_bar, messages=messages)
         return self
+
+    def continue_in(self, run_dir: Path, *, exact: bool = False) -> None:
+        """Lets :meth:`learn` go on writing a run directory whose newest checkpoint, or exact one, is this agent."""
+        self._resumed = run_dir, exact
+
+    def _session(self, run_dir: Path | None, resume: Literal["auto"] | None, target: int) -> Session | None:
+        """The session of a training to ``target`` timesteps; None if it writes nothing."""
+        if resume not in (None, "auto"):
+            raise ValueError(f'learn: resume must be "auto" or None, got {resume!r:.40}')
+        if resume is not None and run_dir is None:
+            raise ValueError('learn: resume="auto" needs the run_dir to continue')
+        if run_dir is None and self._resumed is not None:
+            path, exact = self._resumed
+            session = continue_session(self, path, exact=exact, at=self.timesteps)
+            self.continue_in(path)
+            return session
+        if run_dir is None:
+            return None
+        if resume is None or not (run_dir / "config.json").exists():
+            return create_session(self, run_dir, target, self.preset)
+        if self.timesteps:
+            raise ValueError(f"learn: resume needs a new agent, this one has learned for {self.timesteps:,} timesteps")
+        return continue_session(self, run_dir)
 
     def predict(self, obs: Array, deterministic: bool = False) -> Any:
         """Actions for one observation or a batch of them, of the action space's dtype and shape.

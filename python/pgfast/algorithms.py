@@ -27,7 +27,7 @@ class VPG(Agent):
     3. one step of the optimizer along its gradient, clipped or scaled to norm 1 as the settings say;
     4. a fit of the baseline to the returns.
 
-    See :class:`Agent` for the arguments.
+    See :class:`~pgfast.agent.Agent` for the arguments.
     """
 
     name = "vpg"
@@ -48,7 +48,7 @@ class NPG(Agent):
     4. a fit of the baseline to the returns.
 
     The parameters are restored if F + damping I is not positive definite, x'Fx is not positive, or the new policy has a
-    number that is not finite. See :class:`Agent` for the arguments.
+    number that is not finite. See :class:`~pgfast.agent.Agent` for the arguments.
     """
 
     name = "npg"
@@ -68,7 +68,7 @@ class TRPO(Agent):
        divergence is at most ``max_kl``; the parameters are restored if no candidate does both;
     5. a fit of the baseline to the returns.
 
-    See :class:`Agent` for the arguments.
+    See :class:`~pgfast.agent.Agent` for the arguments.
     """
 
     name = "trpo"
@@ -86,7 +86,7 @@ class A2C(Agent):
     3. its gradient, through the forward passes kept from the rollout;
     4. one clipped step of the optimizer.
 
-    See :class:`Agent` for the arguments.
+    See :class:`~pgfast.agent.Agent` for the arguments.
     """
 
     name = "a2c"

@@ -14,6 +14,7 @@ from tyro.extras import SubcommandApp
 import pgfast
 from pgfast.algorithms import ALGORITHMS
 from pgfast.commands import COMMANDS, EnvId, RunOptions, UsageError, train
+from pgfast.flags import KEYWORDS, Imports, import_typed, typed_id
 from pgfast.learning.bounds import Bounded, bounds, documentation, field_types
 from pgfast.learning.presets import preset_timesteps, resolve_settings
 from pgfast.learning.settings import RunSettings, Settings, setting_groups
@@ -63,13 +64,17 @@ def _train_command(algo: str, args: list[str]) -> Callable[..., None]:
     found: Any = tyro.cli(first_pass, prog=f"pgfast train {algo}", args=known, add_help=False, return_unknown_args=True)
     env_id, preset = found[0].env, found[0].flags.run.preset
     if env_id:
+        import_typed(found[0].flags.run.modules)
+        env_id, _ = typed_id(env_id)
         settings = resolve_settings(type(settings), algo, env_id, preset, {})
         options = RunOptions(total_timesteps=preset_timesteps(algo, env_id, preset))
 
     def command(env: str, flags: Any) -> None:
         values = {name: value for group in vars(flags).values() for name, value in vars(group).items()}
+        env_id, modules = typed_id(env)
+        values["modules"] += modules
         options = RunOptions(**{field.name: values.pop(field.name) for field in fields(RunOptions)})
-        train(algo, env, options, values)
+        train(algo, env_id, options, values)
 
     command.__annotations__ = {"env": EnvId, "flags": _flags(settings, options)}
     return command
@@ -95,8 +100,11 @@ def _group(values: Bounded, names: list[str]) -> list[tuple[str, Any, Any]]:
         def hint(default: str) -> str:
             return f"({range_}; default: {default})" if range_ else f"(default: {default})"
 
+        if name == "modules":
+            return name, Imports, field(default=())
         argument = tyro.conf.arg(help=documented[name], help_behavior_hint=hint)
-        return name, _annotated(kinds[name], argument), field(default=getattr(values, name))
+        markers = [KEYWORDS] if name == "env_kwargs" else []
+        return name, _annotated(kinds[name], argument, *markers), field(default=getattr(values, name))
 
     return [flag(name) for name in names]
 
@@ -115,8 +123,8 @@ def _refuse_settings(flags: list[str]) -> None:
         if flag.startswith("--") and name in settings:
             raise UsageError(
                 f"resume continues with the settings that the run was started with, {name} included; it takes only "
-                "--total-timesteps, --exact, --num-threads and --profile. To train the model with other settings, "
-                "start a new run with --init-from RUN_DIR"
+                "--total-timesteps, --exact, --num-threads, --profile and --import. To train the model with other "
+                "settings, start a new run with --init-from RUN_DIR"
             )
 
 

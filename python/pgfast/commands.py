@@ -17,6 +17,7 @@ import tyro
 import pgfast
 from pgfast.agent import Agent
 from pgfast.algorithms import ALGORITHMS
+from pgfast.flags import Imports, import_typed
 from pgfast.learning.bounds import Bounded, Count
 from pgfast.learning.presets import preset_names, presets
 from pgfast.learning.settings import setting_groups
@@ -26,8 +27,10 @@ from pgfast.profiling import Profile
 from pgfast.reporting.plots import plot_runs
 from pgfast.reporting.progress import print_line
 from pgfast.reporting.video import record_video
-from pgfast.resuming import resume as resume_run
+from pgfast.resuming import open_run
+from pgfast.runs.run_directory import RunDirectory
 from pgfast.runs.session import Session
+from pgfast.training.continuing import continue_session
 from pgfast.training.loop import create_session
 from pgfast.training.loop import train as run_training
 
@@ -61,6 +64,10 @@ class RunOptions(Bounded):
     """Tuned settings to start from: the defaults shown here. "pgfast list" names them."""
     run_dir: Path | None = None
     """Directory of the run, which must not exist. None: runs/ALGO-ENV-SEED."""
+    resume_if_exists: bool = False
+    """Continue the run in the directory if there is one, with the same settings: for jobs that are started again."""
+    modules: tuple[str, ...] = ()
+    """Module to import first, for the environments that it registers. May be repeated."""
     num_threads: Count | None = None
     """Threads of the kernels and of the Atari emulators. None: one for each CPU."""
     profile: bool = False
@@ -68,18 +75,30 @@ class RunOptions(Bounded):
 
 
 def train(algo: str, env_id: str, options: RunOptions, settings: dict[str, Any]) -> None:
-    """Trains an agent in a new run directory."""
+    """Trains an agent in a new run directory, or continues the run there if it may."""
     if options.num_threads is not None:
         pgfast.set_num_threads(options.num_threads)
     agent = ALGORITHMS[algo](env_id, preset=None, **settings)
-    agent.preset = options.preset
-    with create_session(agent, options.run_dir, options.total_timesteps, options.preset) as session:
-        is_tuned = options.preset in preset_names(algo, env_id)
-        head = [f"{algo} on {env_id}, " + (f"preset {options.preset}" if is_tuned else "no preset: the defaults")]
+    agent.preset = options.preset if options.preset in preset_names(algo, env_id) else None
+    with _open_session(agent, options) as session:
+        if agent.timesteps >= options.total_timesteps:
+            print_line(f"{session.directory.path} is complete at {agent.timesteps:,} timesteps")
+            return
+        head = [agent.describe()]
         for group, names in setting_groups(type(agent.settings)).items():
             head.append(_show_settings(group, {name: getattr(agent.settings, name) for name in names}))
         print_line("\n".join([*head, f"run directory: {session.directory.path}"]))
-        _run(agent, session, options.total_timesteps, options.profile)
+        _run(agent, session, options.total_timesteps, options.profile, options.modules)
+
+
+def _open_session(agent: Agent, options: RunOptions) -> Session:
+    path = options.run_dir
+    if options.resume_if_exists:
+        if path is None:
+            path = RunDirectory.default_path(algo=agent.name, env_id=agent.env_id, seed=agent.settings.seed)
+        if (path / "config.json").exists():
+            return continue_session(agent, path)
+    return create_session(agent, path, options.total_timesteps, agent.preset)
 
 
 def _show_settings(group: str, values: dict[str, Any]) -> str:
@@ -96,9 +115,12 @@ def _show_settings(group: str, values: dict[str, Any]) -> str:
     )
 
 
-def _run(agent: Agent, session: Session, total_timesteps: int, is_profiled: bool) -> None:
+def _run(
+    agent: Agent, session: Session, total_timesteps: int, is_profiled: bool, modules: tuple[str, ...] = ()
+) -> None:
     """Trains, then reports where the run stands: at its end, or where a signal stopped it."""
-    path, profile = session.directory.path, Profile()
+    profile, words = Profile(), [str(session.directory.path), *(f"--import {module}" for module in modules)]
+    path = " ".join(words)
     try:
         with profile if is_profiled else nullcontext():
             run_training(agent, total_timesteps, session=session)
@@ -124,6 +146,7 @@ def resume(
     exact: bool = False,
     num_threads: int | None = None,
     profile: bool = False,
+    modules: Imports = (),
 ) -> None:
     """Continue a run from its last checkpoint, with the settings it was started with.
 
@@ -135,12 +158,16 @@ def resume(
     """
     if num_threads is not None:
         pgfast.set_num_threads(num_threads)
-    agent, session = resume_run(run_dir, exact=exact)
+    import_typed(modules)
+    agent, session = open_run(run_dir, exact=exact)
+    total_timesteps = session.config.total_timesteps if total_timesteps is None else total_timesteps
     with session:
-        _run(agent, session, session.config.total_timesteps if total_timesteps is None else total_timesteps, profile)
+        _run(agent, session, total_timesteps, profile, modules)
 
 
-def evaluate(path: SavedPath, /, episodes: int = 30, deterministic: Switch = False, seed: int = 0) -> None:
+def evaluate(
+    path: SavedPath, /, episodes: int = 30, deterministic: Switch = False, seed: int = 0, modules: Imports = ()
+) -> None:
     """Run whole episodes with a trained agent and report their raw returns.
 
     Args:
@@ -148,6 +175,7 @@ def evaluate(path: SavedPath, /, episodes: int = 30, deterministic: Switch = Fal
         deterministic: Take the most probable action instead of sampling.
         seed: Seed of the episodes and of the sampled actions.
     """
+    import_typed(modules)
     agent = load(path)
     result = agent.evaluate(episodes, deterministic=deterministic, seed=seed)
     kind = "deterministic" if deterministic else "stochastic"
@@ -162,7 +190,9 @@ def evaluate(path: SavedPath, /, episodes: int = 30, deterministic: Switch = Fal
         print(f"{result.cut} of them did not end, and were cut off at {result.lengths.max():,} steps")
 
 
-def video(path: SavedPath, /, out: Path | None = None, deterministic: Switch = False, seed: int = 0) -> None:
+def video(
+    path: SavedPath, /, out: Path | None = None, deterministic: Switch = False, seed: int = 0, modules: Imports = ()
+) -> None:
     """Record one episode of a trained agent as an MP4.
 
     Args:
@@ -171,6 +201,7 @@ def video(path: SavedPath, /, out: Path | None = None, deterministic: Switch = F
         seed: Seed of the episode and of the sampled actions.
     """
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame needs no screen to draw, and complains if there is none
+    import_typed(modules)
     agent = load(path)
     if out is None:
         name = f"{str(agent.env_id).replace('/', '_')}-{seed}.mp4"

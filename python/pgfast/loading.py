@@ -8,7 +8,6 @@ from typing import Any
 from pgfast._typing import Array
 from pgfast.agent import Agent
 from pgfast.algorithms import ALGORITHMS
-from pgfast.envs.make import env_spec
 from pgfast.envs.source import EnvironmentLike, EnvironmentSource
 from pgfast.runs.checkpoints import Checkpoint, list_checkpoints, read_checkpoint
 from pgfast.runs.files import CheckpointError, checked_content
@@ -27,14 +26,13 @@ def load(path: str | Path, *, env: EnvironmentLike | None = None) -> Agent:
     Args:
         path: a model file; a checkpoint, which also has the optimizer's state; or a run directory, whose newest model
             is loaded.
-        env: replaces the environment that the file names. An agent without an environment can only predict.
+        env: replaces the environment that the file names, which must be registered for everything but predictions.
 
     Returns:
         The agent, of the algorithm's class.
 
     Raises:
-        CheckpointError: for a file that is missing or broken, does not fit this version, or names an environment that
-            is not registered.
+        CheckpointError: for a file that is missing or broken, or does not fit this version.
     """
     path = Path(path)
     return restore(path, *read_saved(path), env=env)
@@ -51,11 +49,13 @@ def restore(path: Path, arrays: dict[str, Array], content: dict[str, Any], *, en
         settings = checked_settings(
             algorithm.learner_type.settings_type, metadata.settings, metadata.algo, metadata.pgfast
         )
-        if env is None and metadata.env_id is not None:
-            env_spec(metadata.env_id)
-            env = metadata.env_id
+        source = None
+        if env is not None:
+            source = EnvironmentSource(env, settings.env_kwargs or {} if isinstance(env, str) else {})
+        elif metadata.env_id is not None:
+            source = EnvironmentSource.of_file(metadata.env_id, settings.env_kwargs or {})
         try:
-            agent = algorithm.restore(None if env is None else EnvironmentSource(env), settings, metadata.space, arrays)
+            agent = algorithm.restore(source, settings, metadata.space, arrays)
         except KeyError as error:
             raise ValueError(f"has no array {error}") from None
         agent.timesteps, agent.updates = metadata.timesteps, metadata.updates

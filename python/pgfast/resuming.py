@@ -6,41 +6,62 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pgfast.agent import Agent
+from pgfast.envs.registration import require_id
+from pgfast.envs.source import EnvironmentLike
 from pgfast.loading import algorithm_named, restore
 from pgfast.runs.files import CheckpointError, checked_content
 from pgfast.runs.model_metadata import checked_settings
 from pgfast.runs.session import Session
 
-__all__ = ["resume"]
+__all__ = ["open_run", "resume"]
 
 
-def resume(path: Path, *, exact: bool = False) -> tuple[Agent, Session]:
-    """The agent of a run at its newest whole checkpoint, or at its beginning, and the session that continues the run.
+def resume(run_dir: str | Path, *, env: EnvironmentLike | None = None, exact: bool = False) -> Agent:
+    """The agent of a run at its newest whole checkpoint; its ``learn`` goes on writing the run directory.
 
-    A checkpoint of a synchronization point continues bit for bit, and ``exact`` goes back to the newest one; after any
-    other save the environments start new episodes. The session's ``messages`` say which.
+    Args:
+        run_dir: the run directory.
+        env: the environment of a run that was not started from an id; else it replaces the id.
+        exact: go back to the newest checkpoint of a synchronization point, which continues bit for bit. After any other
+            save the environments start new episodes.
+
+    Returns:
+        The agent, of the algorithm's class.
 
     Raises:
         CheckpointError: if there is nothing to resume from.
         OSError: if it is not a run directory, or another process is writing it.
     """
+    agent, session = open_run(Path(run_dir), env=env, exact=exact)
+    session.close()
+    agent.continue_in(session.directory.path, exact=exact)
+    return agent
+
+
+def open_run(path: Path, *, env: EnvironmentLike | None = None, exact: bool = False) -> tuple[Agent, Session]:
+    """The agent of :func:`resume`, and the session that continues its run, whose ``messages`` say from where."""
     session = Session.resume(path, exact=exact)
     try:
-        if session.config.env_id is None:
-            raise CheckpointError(path, "the run was not started from an environment id, so it cannot be resumed")
-        return (
-            _at_beginning(session) if session.checkpoint is None else restore(*session.checkpoint, env=None)
-        ), session
+        if session.config.env_id is None and env is None:
+            raise CheckpointError(
+                path, "the run was not started from an environment id; give its environment, pgfast.resume(..., env=)"
+            )
+        if session.checkpoint is None:
+            return _at_beginning(session, env), session
+        return restore(*session.checkpoint, env=env), session
     except BaseException:
         session.close()
         raise
 
 
-def _at_beginning(session: Session) -> Agent:
+def _at_beginning(session: Session, env: EnvironmentLike | None) -> Agent:
     config = session.config
     with checked_content(session.directory.config_path):
         algorithm = algorithm_named(config.algo)
         settings_type, written_by = algorithm.learner_type.settings_type, str(config.packages.get("pgfast"))
         settings = checked_settings(settings_type, config.settings, config.algo, written_by)
-        assert config.env_id is not None
-        return algorithm(config.env_id, preset=None, **asdict(settings))
+        if env is None:
+            assert config.env_id is not None
+            require_id(config.env_id)
+            env = config.env_id
+        return algorithm(env, preset=None, **asdict(settings))

@@ -7,7 +7,9 @@ presses it. Rewards are clipped to their sign for learning; returns are reported
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium
@@ -76,13 +78,18 @@ class AtariGame:
         return height, width
 
 
-def atari_game(spec: EnvSpec) -> AtariGame:
-    """Returns the game of a registered id.
+def atari_game(spec: EnvSpec, env_kwargs: Mapping[str, Any] = MappingProxyType({})) -> AtariGame:
+    """Returns the game of a registered id, with other arguments than it is registered with.
 
     Raises:
-        ValueError: for an id that the vector environment cannot represent: a random frame skip, or RAM observations.
+        ValueError: for what the vector environment cannot represent: a random frame skip, RAM observations, or other
+            arguments than those of :class:`AtariGame`.
     """
-    kwargs = spec.kwargs
+    known = [field.name for field in fields(AtariGame)[1:]]
+    unknown = sorted(env_kwargs.keys() - set(known))
+    if unknown:
+        raise ValueError(f"{spec.id} takes the env_kwargs {', '.join(known)}, got {', '.join(unknown)}")
+    kwargs = {**spec.kwargs, **env_kwargs}
     if kwargs.get("frameskip") not in (1, 4):
         raise ValueError(
             f"{spec.id} skips {kwargs.get('frameskip')} frames at random; use the id with NoFrameskip (4 frames per "

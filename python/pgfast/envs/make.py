@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
 import gymnasium
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from pgfast._native import core
-from pgfast.envs.atari import AtariVecEnv, atari_game, is_atari, register_atari
+from pgfast.envs.atari import AtariVecEnv, atari_game, is_atari
 from pgfast.envs.options import EnvironmentOptions, Vectorization
 from pgfast.envs.point import PointVectorEnv
+from pgfast.envs.registration import env_spec, registered_id
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.workers import WorkerVectorEnv
 
 __all__ = [
     "AnyVectorEnv",
-    "env_spec",
     "make_from_factory",
     "make_from_id",
     "make_vec",
@@ -31,22 +29,9 @@ __all__ = [
 ]
 
 AnyVectorEnv: TypeAlias = VectorEnv[Any, Any, Any]
-
-
-def env_spec(env_id: str) -> EnvSpec:
-    """Returns the registered definition of an id.
-
-    Raises ``ValueError`` for an unknown id, and for the form ``module:Env-v0``, which would import the module.
-    """
-    if not re.fullmatch(r"[\w/.-]+", env_id):
-        raise ValueError(f'"{env_id}" is not an environment id: letters, digits, "_", "/", "." and "-" only')
-    has_atari = register_atari()
-    try:
-        return gymnasium.spec(env_id)
-    except gymnasium.error.Error as error:
-        hint = "" if has_atari else ' Atari games need the extra: pip install "pgfast[atari]".'
-        reason = str(error).rstrip(".")
-        raise ValueError(f"{env_id} is not a registered environment: {reason}.{hint}") from None
+# What gymnasium.make_vec would not pass on to the environment.
+_RESERVED = {"id", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers"}
+Wrapper: TypeAlias = Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]
 
 
 def require_vectorization(env_id: str, vectorization: Vectorization) -> None:
@@ -64,6 +49,8 @@ def make_vec(
     vectorization: Vectorization = "auto",
     env_timeout: float | None = None,
     max_env_restarts: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+    wrappers: Sequence[Wrapper] = (),
     generation: int = 0,
 ) -> AnyVectorEnv:
     """Makes a Gymnasium vector environment of ``num_envs`` copies, whose first ``reset()`` is seeded.
@@ -73,22 +60,27 @@ def make_vec(
     :class:`~pgfast.envs.workers.WorkerVectorEnv`, one process per environment.
 
     Args:
-        env_id: a registered id, such as "CartPole-v1" or "BreakoutNoFrameskip-v4".
+        env_id: a registered id, such as "CartPole-v1" or "BreakoutNoFrameskip-v4"; or "module:id", which first imports
+            the module that registers it.
         num_envs: at least 1.
         seed: one seed per environment is hashed from it; the first ``reset()`` uses these unless it is given others.
         num_threads: threads of an Atari emulator; None for as many as the kernels use.
         env_timeout, max_env_restarts: for "async", the seconds that a step or a reset may take, and how many workers
             may be replaced.
+        env_kwargs: arguments of the environment beside those that it is registered with.
+        wrappers: applied to each environment in turn, which makes it run on its own and not in a native vector
+            environment.
         generation: distinguishes the sets of environments that one run makes.
 
     Raises:
-        ValueError: for an unknown id, an id that cannot be represented, or a number out of range.
+        ValueError: for an unknown id, an id or arguments that cannot be represented, or a number out of range.
+        ImportError: if a module or a package that the environment needs is missing.
     """
     options = EnvironmentOptions(
         num_threads=num_threads, vectorization=vectorization, env_timeout=env_timeout, max_env_restarts=max_env_restarts
     )
     seeds = environment_seeds(seed, num_envs, generation=generation)
-    env = make_from_id(env_id, num_envs, options)
+    env = make_from_id(registered_id(env_id), num_envs, options, env_kwargs or {}, wrappers)
 
     def first_reset(*, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         del env.reset  # restores the method of the class
@@ -100,24 +92,35 @@ def make_vec(
     return env
 
 
-def make_from_id(env_id: str, num_envs: int, options: EnvironmentOptions) -> AnyVectorEnv:
+def make_from_id(
+    env_id: str,
+    num_envs: int,
+    options: EnvironmentOptions,
+    env_kwargs: Mapping[str, Any],
+    wrappers: Sequence[Wrapper] = (),
+) -> AnyVectorEnv:
     """Makes the environments of :func:`make_vec`, to be reset with seeds. Raises as it does."""
     num_threads = options.num_threads
     if num_envs < 1:
         raise ValueError(f"make_vec: num_envs must be at least 1, got {num_envs}")
     if num_threads is not None and num_threads < 1:
         raise ValueError(f"make_vec: num_threads must be at least 1, got {num_threads}")
+    reserved = sorted(env_kwargs.keys() & _RESERVED)
+    if reserved:
+        raise ValueError(f"env_kwargs are for the environment itself, which takes no {', '.join(reserved)}")
     spec = env_spec(env_id)
     require_vectorization(env_id, options.vectorization)
     if is_atari(spec):
-        return AtariVecEnv(atari_game(spec), num_envs, num_threads=num_threads or core.num_threads())
-    if options.vectorization == "async":
-        return make_from_factory(partial(_make_one, env_id), num_envs, options)
+        if wrappers:
+            raise ValueError(f"{env_id} runs on its native vector environment, which takes no wrappers")
+        return AtariVecEnv(atari_game(spec, env_kwargs), num_envs, num_threads=num_threads or core.num_threads())
+    if options.vectorization == "async" or wrappers:
+        return make_from_factory(partial(_make_one, env_id, env_kwargs, wrappers), num_envs, options)
     # Gymnasium's JAX environments, phys2d/ and tabular/, need jax; users can pass them as a VectorEnv.
     has_native = spec.vector_entry_point is not None and not spec.id.startswith(("phys2d/", "tabular/"))
     mode = "vector_entry_point" if has_native and options.vectorization == "auto" else "sync"
-    with _older_versions_welcome(), _missing_packages_named(env_id):
-        return gymnasium.make_vec(env_id, num_envs=num_envs, vectorization_mode=mode)
+    with _older_versions_welcome(), _failures_named(env_id, env_kwargs):
+        return gymnasium.make_vec(env_id, num_envs, vectorization_mode=mode, **env_kwargs)
 
 
 def make_from_factory(
@@ -144,20 +147,27 @@ def reset_with_seeds(env: AnyVectorEnv, seeds: list[int], **options: Any) -> tup
         return env.reset(seed=seeds, **options)  # type: ignore[arg-type]
 
 
-def _make_one(env_id: str) -> gymnasium.Env[Any, Any]:
-    with _older_versions_welcome():
-        return gymnasium.make(env_id)
+def _make_one(env_id: str, env_kwargs: Mapping[str, Any], wrappers: Sequence[Wrapper]) -> gymnasium.Env[Any, Any]:
+    with _older_versions_welcome(), _failures_named(env_id, env_kwargs):
+        env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, **env_kwargs)
+    for wrapper in wrappers:
+        env = wrapper(env)
+    return env
 
 
 @contextmanager
-def _missing_packages_named(env_id: str) -> Iterator[None]:
-    """Raises ``ImportError`` in one sentence if an environment needs a package that is not installed."""
+def _failures_named(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[None]:
+    """Raises in one sentence if an environment needs a package that is missing or refuses its arguments."""
     try:
         yield
     except gymnasium.error.DependencyNotInstalled as error:
         reason = str(error).rstrip(".")
         hint = ' or pip install "pgfast[box2d]"' if "box2d" in reason.lower() else ""
         raise ImportError(f"{env_id} needs a package that is missing: {reason}{hint}") from error
+    except TypeError as error:
+        if not env_kwargs:
+            raise
+        raise ValueError(f"{env_id} cannot be made with env_kwargs {dict(env_kwargs)}: {error}") from error
 
 
 @contextmanager

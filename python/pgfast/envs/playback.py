@@ -13,8 +13,9 @@ from gymnasium.vector import SyncVectorEnv
 
 from pgfast._typing import Array
 from pgfast.envs.atari import AtariGame, AtariVecEnv, atari_game, is_atari
-from pgfast.envs.make import AnyVectorEnv, env_spec
+from pgfast.envs.make import AnyVectorEnv
 from pgfast.envs.options import EnvironmentOptions
+from pgfast.envs.registration import env_spec
 from pgfast.envs.source import EnvironmentSource
 from pgfast.envs.stepper import Stepper
 
@@ -60,8 +61,10 @@ def open_playback(source: EnvironmentSource) -> Playback:
     ``ImportError`` if it draws with a package that is missing.
     """
     if source.env_id is not None:
-        spec = env_spec(source.env_id)
-        return AtariPlayback(atari_game(spec)) if is_atari(spec) else RenderedPlayback(_make_rendered(spec), spec.id)
+        spec, kwargs = env_spec(source.env_id), source.env_kwargs
+        if is_atari(spec):
+            return AtariPlayback(atari_game(spec, kwargs))
+        return RenderedPlayback(_make_rendered(spec, {**kwargs, "render_mode": "rgb_array"}), spec.id)
     if source.num_envs is not None:
         raise ValueError(
             "a vector environment cannot be drawn; save the agent and load it with an environment id or a function "
@@ -116,7 +119,7 @@ class RenderedPlayback(Playback):
         return frame
 
 
-def _make_rendered(spec: EnvSpec) -> AnyVectorEnv:
+def _make_rendered(spec: EnvSpec, kwargs: dict[str, Any]) -> AnyVectorEnv:
     try:
         plain = gymnasium.make(spec)
         modes = plain.metadata.get("render_modes") or []
@@ -124,7 +127,7 @@ def _make_rendered(spec: EnvSpec) -> AnyVectorEnv:
         # For a mode that an environment lacks, gymnasium.make only warns, or fails with an unrelated message.
         if "rgb_array" not in modes:
             raise ValueError(f'{spec.id} cannot be drawn: its render modes are {list(modes)}, without "rgb_array"')
-        return SyncVectorEnv([lambda: gymnasium.make(spec, render_mode="rgb_array")])
+        return SyncVectorEnv([lambda: gymnasium.make(spec, **kwargs)])
     except gymnasium.error.DependencyNotInstalled as error:
         raise ImportError(f"{spec.id} cannot be drawn: {error}") from error
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import NoneType
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, NoneType
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from pgfast.envs.make import AnyVectorEnv, make_from_factory, make_from_id, require_vectorization
 from pgfast.envs.options import EnvironmentOptions, Vectorization
+from pgfast.envs.registration import registered_id, require_id
 from pgfast.envs.task import task_id
 from pgfast.envs.watchdog import Watchdog
 from pgfast.envs.workers import START_SECONDS
@@ -25,17 +26,19 @@ class EnvironmentSource:
     """Makes an agent's environments. Raises ``TypeError`` for any other kind of ``env``.
 
     ``env_id`` is the id, ``num_envs`` the size of a vector environment; each is None if another kind was given.
-    ``task_id`` is the id that the environments are registered with, unless a wrapper changes the task.
+    ``env_kwargs`` are the arguments of environments made from the id.
     """
 
-    def __init__(self, env: EnvironmentLike) -> None:
+    def __init__(self, env: EnvironmentLike, env_kwargs: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.env_id: str | None = None
-        self.task_id: str | None = None
+        self.env_kwargs = dict(env_kwargs)
         self.num_envs: int | None = None
+        self._task_id: str | None = None
+        self._spaces: tuple[spaces.Space[Any], spaces.Space[Any]] | None = None
         self._vector: AnyVectorEnv | None = None
         self._factory: Callable[[], gymnasium.Env[Any, Any]] | None = None
         if isinstance(env, str):
-            self.env_id = env
+            self.env_id = registered_id(env)
         elif isinstance(env, VectorEnv):
             self._vector, self.num_envs = env, env.num_envs
         elif isinstance(env, gymnasium.Env):
@@ -48,23 +51,40 @@ class EnvironmentSource:
                 f"environment, got {type(env).__name__}"
             )
 
+    @classmethod
+    def of_file(cls, env_id: str, env_kwargs: Mapping[str, Any]) -> EnvironmentSource:
+        """The environments that a file names, which need not be registered before one is made.
+
+        Raises ``ValueError`` unless the id has the form of one, without a module to import.
+        """
+        require_id(env_id)
+        return cls(env_id, env_kwargs)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle: a vector environment stays behind, and the source becomes None."""
-        return (EnvironmentSource, (self.env_id or self._factory,)) if self._vector is None else (NoneType, ())
+        if self._vector is not None:
+            return NoneType, ()
+        return EnvironmentSource, (self.env_id or self._factory, self.env_kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EnvironmentSource:
         return self
 
+    @property
+    def task_id(self) -> str | None:
+        """The id that the environments are registered with; None if there is none, or a wrapper changes the task."""
+        if self.env_id is not None:
+            return self.env_id
+        self.spaces()
+        return self._task_id
+
     def spaces(self) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
-        """(observation space, action space) of one environment, by which ``task_id`` becomes known."""
-        if self._vector is not None:
-            self.task_id = task_id(self._vector)
-            return self._vector.single_observation_space, self._vector.single_action_space
-        env = self.make(1, EnvironmentOptions(num_threads=1))
-        found = env.single_observation_space, env.single_action_space
-        self.task_id = self.env_id or task_id(env)
-        env.close()
-        return found
+        """(observation space, action space) of one environment"""
+        if self._spaces is None:
+            env = self.make(1, EnvironmentOptions(num_threads=1))
+            self._spaces = env.single_observation_space, env.single_action_space
+            self._task_id = task_id(env)
+            self.close(env)
+        return self._spaces
 
     def require(self, vectorization: Vectorization, max_env_restarts: int) -> None:
         """Raises ``ValueError`` for options that :meth:`make` would refuse."""
@@ -74,6 +94,8 @@ class EnvironmentSource:
             raise ValueError(
                 "max_env_restarts is for worker processes that pgfast makes; a vector environment was given"
             )
+        if self.env_kwargs and self.env_id is None:
+            raise ValueError("env_kwargs are for an environment id; set the arguments where the environment is made")
 
     def make(self, num_envs: int, options: EnvironmentOptions) -> AnyVectorEnv:
         """Returns new environments, to be reset with seeds, or the vector environment that was given."""
@@ -83,7 +105,7 @@ class EnvironmentSource:
         seconds, in_workers = options.env_timeout, options.vectorization == "async"
         with Watchdog(None if seconds is None or in_workers else max(seconds, START_SECONDS)):
             if self.env_id is not None:
-                return make_from_id(self.env_id, num_envs, options)
+                return make_from_id(self.env_id, num_envs, options, self.env_kwargs)
             assert self._factory is not None
             return make_from_factory(self._factory, num_envs, options)
 

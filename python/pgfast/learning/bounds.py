@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import math
 import textwrap
 from collections.abc import Hashable
@@ -57,6 +58,11 @@ def check(name: str, value: Any, kind: Any) -> Any:
             raise ValueError(f"{name} is too large, got {value!r:.40}") from None
         raised = TypeError if ", got `" in str(error) else ValueError
         raise raised(f"{name} must be {describe(kind)}, got {value!r:.40}") from None
+    if isinstance(converted, dict):
+        try:
+            return json.loads(json.dumps(converted, allow_nan=False, default=np.generic.item))
+        except (TypeError, ValueError):
+            raise TypeError(f"{name} must be {describe(kind)}, got {value!r:.80}") from None
     if isinstance(converted, float) and not math.isfinite(converted):
         raise ValueError(f"{name} must be finite, got {converted}")
     return converted
@@ -100,6 +106,8 @@ def describe(kind: Any) -> str:
         text = "one of " + ", ".join(f'"{choice}"' for choice in get_args(kind))
     elif get_origin(kind) is tuple:
         text = f"a tuple, each entry {describe(get_args(kind)[0])}"
+    elif get_origin(kind) is dict:
+        text = "a dict of JSON values"
     else:
         name, range_ = getattr(kind, "__origin__", kind).__name__, bounds(kind)
         text = f"{'an' if name == 'int' else 'a'} {name}{' of' if range_.startswith('at ') else ''} {range_}".rstrip()

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any, TypeVar
 
 from pgfast.envs.atari import is_atari
-from pgfast.envs.make import env_spec
+from pgfast.envs.registration import env_spec
 from pgfast.learning.settings import Settings
 
 __all__ = ["preset_names", "preset_timesteps", "presets", "resolve_settings"]

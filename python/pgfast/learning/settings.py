@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, fields
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
@@ -35,6 +35,8 @@ class EnvironmentSettings(Bounded):
 
     num_envs: Annotated[int, Meta(ge=1, le=2**16)] = 16
     """Environments that are stepped together."""
+    env_kwargs: dict[str, Any] | None = None
+    """Arguments of an environment that is made from an id, beside those that it is registered with."""
     vectorization: Literal["auto", "sync", "async"] = "auto"
     """How single environments become a vector environment: "sync" steps them in this process, "async" in one worker
     process each, and "auto" takes a native vector environment if the id has one."""

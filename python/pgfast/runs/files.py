@@ -88,11 +88,16 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp-{os.getpid()}")
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file has a name of :func:`temporary_name`, of any process."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def remove_temporaries(directory: Path) -> None:
     """Removes the temporary files that killed processes left in a directory. Raises ``OSError``."""
     if directory.is_dir():
         for path in list(directory.iterdir()):
-            if _TEMPORARY.fullmatch(path.name) and not path.is_dir():
+            if is_temporary(path.name) and not path.is_dir():
                 path.unlink()
 
 

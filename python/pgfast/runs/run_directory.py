@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pgfast.runs.checkpoints import clean_leftovers
-from pgfast.runs.files import fsync_directory, remove_temporaries
+from pgfast.runs.files import fsync_directory, is_temporary, remove_temporaries
 
 __all__ = ["LostRunDirectoryError", "RunDirectory"]
 
@@ -35,19 +35,26 @@ class RunDirectory:
         self._lock = _acquire_lock(path)
         _open_directories.add(self)
 
-    @classmethod
-    def create(cls, path: Path | None, *, algo: str, env_id: str, seed: int, root: Path = Path("runs")) -> RunDirectory:
-        """A new directory: ``path``, or with None the first free one of ``root/<algo>-<env_id>-<seed>[-k]``, k >= 2.
+    @staticmethod
+    def default_path(*, algo: str, env_id: str | None, seed: int, root: Path = Path("runs")) -> Path:
+        """``root/<algo>-<env_id>-<seed>``; characters other than letters, digits and ``_ . -`` become ``_``."""
+        return root / re.sub(r"[^\w.-]", "_", f"{algo}-{env_id or 'custom'}-{seed}", flags=re.ASCII)
 
-        Characters of the name other than letters, digits and ``_ . -`` become ``_``. Parents are created as needed. An
-        empty directory ``path`` may exist.
+    @classmethod
+    def create(
+        cls, path: Path | None, *, algo: str, env_id: str | None, seed: int, root: Path = Path("runs")
+    ) -> RunDirectory:
+        """A new directory: ``path``, or with None the first free one of :meth:`default_path`, else ``-2``, ``-3``, ...
+
+        Parents are created as needed. A directory ``path`` may exist if it is empty, or if a process was killed before
+        it had described its run there.
 
         Raises ``FileExistsError`` if ``path`` exists, another ``OSError`` if the directory cannot be created.
         """
-        if path is not None and path.is_dir() and not any(path.iterdir()):
+        if path is not None and path.is_dir() and all(_is_left_behind(entry.name) for entry in path.iterdir()):
             return cls(path)
-        name = re.sub(r"[^\w.-]", "_", f"{algo}-{env_id}-{seed}", flags=re.ASCII)
-        numbered = (root / (name if k == 1 else f"{name}-{k}") for k in count(1))
+        first = cls.default_path(algo=algo, env_id=env_id, seed=seed, root=root)
+        numbered = (first if k == 1 else first.with_name(f"{first.name}-{k}") for k in count(1))
         for made in numbered if path is None else [path]:
             try:
                 made.mkdir(parents=True)
@@ -89,6 +96,10 @@ class RunDirectory:
         if not self._lock.closed:
             fcntl.flock(self._lock, fcntl.LOCK_UN)  # for every copy of the descriptor, before this one is closed
             self._lock.close()
+
+
+def _is_left_behind(name: str) -> bool:
+    return name == ".lock" or is_temporary(name)
 
 
 def _acquire_lock(path: Path) -> TextIO:

@@ -104,9 +104,7 @@ class Session:
             FileExistsError: if ``path`` exists.
             OSError: if the directory cannot be made.
         """
-        directory = RunDirectory.create(
-            path, algo=config.algo, env_id=config.env_id or "custom", seed=config.settings["seed"]
-        )
+        directory = RunDirectory.create(path, algo=config.algo, env_id=config.env_id, seed=config.settings["seed"])
         file = {**msgspec.structs.asdict(config), **_describe_machine()}
         write_json_atomically(directory.config_path, file)
         return cls(directory, config, file)

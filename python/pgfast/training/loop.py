@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -42,14 +42,17 @@ def train(
     session: Session | None = None,
     callback: Callback | None = None,
     progress_bar: bool = True,
+    messages: Sequence[str] = (),
 ) -> None:
     """Trains until the first whole update at or past ``total_timesteps`` of the run.
 
     Progress, checkpoints and the model go to ``session``; without one nothing is written. A signal ends the training
     after the update, saved. An error of an environment or a number that is not finite ends it too, with the state after
-    the last whole update saved.
+    the last whole update saved. ``messages`` are shown first.
     """
     with closing(make_reporter(total_timesteps, trainer.timesteps, enabled=progress_bar)) as reporter:
+        for text in messages:
+            reporter.message(text)
         if session is None:
             _Loop(trainer, total_timesteps, None, None, reporter, callback).run()
             return
