@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,3 +57,46 @@ def test_the_cosine_schedule_falls_to_zero_and_stays_there() -> None:
 
 def test_the_linear_schedule_falls_to_zero_and_stays_there() -> None:
     assert [optim.linear_schedule(0.5, t, 100) for t in (0, 25, 50, 100, 150)] == [0.5, 0.375, 0.25, 0.0, 0.0]
+
+
+def test_a_tabulated_schedule_is_straight_between_its_factors() -> None:
+    values = [optim.tabulated_schedule(0.5, (1.0, 0.5, 2.0), t, 100) for t in (0, 25, 50, 75, 100, 150)]
+    assert values == [0.5, 0.375, 0.25, 0.625, 1.0, 1.0]
+    assert optim.tabulated_schedule(0.5, (0.5,), 30, 100) == 0.25
+    with pytest.raises(ValueError, match="factors must have at least one value, got none"):
+        optim.tabulated_schedule(0.5, (), 0, 100)
+
+
+@pytest.mark.parametrize("name", ["vpg", "a2c"])
+def test_a_function_is_a_schedule(name: str, tmp_path: Path) -> None:
+    chosen: dict[str, Any] = {**SMALL, "schedule_timesteps": 400, "report_every": 40, "sync_every": 200}
+
+    def warm_up(done: float) -> float:
+        return min(1.0, 4.0 * done)
+
+    agent = ALGORITHMS[name]("CartPole-v1", **chosen, learning_rate_schedule=warm_up, entropy_coef_schedule=warm_up)
+    rates: list[float] = []
+    agent.learn(480, callback=lambda _, row: rates.append(row["learning_rate"]), run_dir=tmp_path)
+    expected = [agent.settings.learning_rate * warm_up(40 * update / 400) for update in range(12)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-12)
+    resumed = pgfast.resume(tmp_path, exact=True)  # the file has its values
+    assert resumed.settings == agent.settings
+    resumed.learn(480 - resumed.timesteps)
+    np.testing.assert_array_equal(resumed.policy.parameters, agent.policy.parameters)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "error", "text"),
+    [
+        (lambda done: -done, ValueError, "learning_rate_schedule must be one of .* or a tuple, each entry a float"),
+        (lambda done: 1.0 / (1.0 - done) if done < 1.0 else float("inf"), ValueError, "must be finite, got inf"),
+        (lambda done: None, TypeError, "learning_rate_schedule must return a number, got None"),
+        ((), ValueError, "learning_rate_schedule must have at least one value"),
+        ("square", ValueError, 'learning_rate_schedule must be one of "constant", "linear", "cosine" or a tuple'),
+    ],
+)
+def test_schedules_that_are_refused(schedule: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        pgfast.A2C("CartPole-v1", learning_rate_schedule=schedule, schedule_timesteps=100)
+    with pytest.raises(ValueError, match="the function of learning_rate_schedule needs schedule_timesteps"):
+        pgfast.A2C("CartPole-v1", learning_rate_schedule=lambda done: 1.0)

@@ -14,7 +14,7 @@ from tyro.extras import SubcommandApp
 import pgfast
 from pgfast.algorithms import ALGORITHMS
 from pgfast.commands import COMMANDS, EnvId, RunOptions, UsageError, train
-from pgfast.flags import KEYWORDS, Imports, import_typed, typed_id
+from pgfast.flags import KEYWORDS, Imports, flag_type, import_typed, typed_id
 from pgfast.learning.bounds import Bounded, bounds, documentation, field_types
 from pgfast.learning.presets import preset_timesteps, resolve_settings
 from pgfast.learning.settings import RunSettings, Settings, setting_groups
@@ -104,7 +104,7 @@ def _group(values: Bounded, names: list[str]) -> list[tuple[str, Any, Any]]:
             return name, Imports, field(default=())
         argument = tyro.conf.arg(help=documented[name], help_behavior_hint=hint)
         markers = [KEYWORDS] if name == "env_kwargs" else []
-        return name, _annotated(kinds[name], argument, *markers), field(default=getattr(values, name))
+        return name, _annotated(flag_type(kinds[name]), argument, *markers), field(default=getattr(values, name))
 
     return [flag(name) for name in names]
 

@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 import tyro
 
 from pgfast.envs.registration import import_registering, registered_id
 
-__all__ = ["KEYWORDS", "Imports", "import_typed", "typed_id"]
+__all__ = ["KEYWORDS", "Imports", "flag_type", "import_typed", "typed_id"]
 
 _WORDS = {"True": True, "False": False, "None": None}
 
@@ -57,6 +57,12 @@ KEYWORDS = tyro.constructors.PrimitiveConstructorSpec[dict[str, Any] | None](
     is_instance=lambda value: value is None or isinstance(value, dict),
     str_from_instance=lambda value: [json.dumps(value, separators=(",", ":"))] if value else ["None"],
 )
+
+
+def flag_type(kind: Any) -> Any:
+    """The type of a setting as a flag: of names or a table of values, which Python code computes, only the names."""
+    parts = {get_origin(part): part for part in get_args(kind)}
+    return parts[Literal] if {Literal, tuple} <= parts.keys() else kind
 
 
 def import_typed(modules: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,7 +13,10 @@ from pgfast._typing import FloatArray
 from pgfast.profiling import OPTIMIZER
 from pgfast.state import require_same_shape
 
-__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "RmspropForm", "cosine_schedule", "linear_schedule"]
+__all__ = [
+    *("SGD", "Adam", "Optimizer", "RMSprop", "RmspropForm"),
+    *("cosine_schedule", "linear_schedule", "tabulated_schedule"),
+]
 
 RmspropForm: TypeAlias = Literal["pytorch", "tensorflow"]
 
@@ -199,3 +202,28 @@ def cosine_schedule(initial: float, timesteps: int, schedule_timesteps: int) -> 
     if schedule_timesteps < 1:
         raise ValueError(f"cosine_schedule: schedule_timesteps must be at least 1, got {schedule_timesteps}")
     return initial * (1.0 + math.cos(math.pi * min(1.0, timesteps / schedule_timesteps))) / 2.0
+
+
+def tabulated_schedule(initial: float, factors: Sequence[float], timesteps: int, schedule_timesteps: int) -> float:
+    """Returns the value at ``timesteps`` of a schedule given by factors of ``initial``.
+
+    The factors lie at equal distances from 0 to ``schedule_timesteps``, with straight lines between them; the last one
+    holds from there on.
+
+    Args:
+        initial: the value of a factor of 1.
+        factors: at least one.
+        timesteps: at least 0.
+        schedule_timesteps: where the last factor is reached, at least 1.
+
+    Raises:
+        ValueError: if ``schedule_timesteps`` is below 1, or there is no factor.
+    """
+    if schedule_timesteps < 1:
+        raise ValueError(f"tabulated_schedule: schedule_timesteps must be at least 1, got {schedule_timesteps}")
+    if not factors:
+        raise ValueError("tabulated_schedule: factors must have at least one value, got none")
+    position = min(1.0, timesteps / schedule_timesteps) * (len(factors) - 1)
+    before = min(int(position), len(factors) - 1)
+    after = min(before + 1, len(factors) - 1)
+    return initial * (factors[before] + (position - before) * (factors[after] - factors[before]))

@@ -10,8 +10,8 @@ import textwrap
 from collections.abc import Hashable
 from dataclasses import dataclass, fields
 from functools import cache
-from types import NoneType
-from typing import Annotated, Any, Literal, TypeAlias, cast, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -63,8 +63,9 @@ def check(name: str, value: Any, kind: Any) -> Any:
             return json.loads(json.dumps(converted, allow_nan=False, default=np.generic.item))
         except (TypeError, ValueError):
             raise TypeError(f"{name} must be {describe(kind)}, got {value!r:.80}") from None
-    if isinstance(converted, float) and not math.isfinite(converted):
-        raise ValueError(f"{name} must be finite, got {converted}")
+    for number in converted if isinstance(converted, tuple) else (converted,):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ValueError(f"{name} must be finite, got {number}")
     return converted
 
 
@@ -102,7 +103,9 @@ def bounds(kind: Any) -> str:
 def describe(kind: Any) -> str:
     """The values that an annotation allows, such as "an int of at least 1"."""
     kind, is_optional = _split_optional(kind)
-    if get_origin(kind) is Literal:
+    if get_origin(kind) is UnionType or get_origin(kind) is Union:
+        text = " or ".join(map(describe, get_args(kind)))
+    elif get_origin(kind) is Literal:
         text = "one of " + ", ".join(f'"{choice}"' for choice in get_args(kind))
     elif get_origin(kind) is tuple:
         text = f"a tuple, each entry {describe(get_args(kind)[0])}"

@@ -74,6 +74,8 @@ def _scheduled(initial: float, schedule: Schedule, timesteps: int, settings: Opt
     if schedule == "constant":
         return initial
     assert settings.schedule_timesteps is not None
+    if isinstance(schedule, tuple):
+        return optim.tabulated_schedule(initial, schedule, timesteps, settings.schedule_timesteps)
     fall = optim.linear_schedule if schedule == "linear" else optim.cosine_schedule
     return fall(initial, timesteps, settings.schedule_timesteps)
 

@@ -10,7 +10,8 @@ from msgspec import Meta
 
 from pgfast.learning.bounds import Bounded, Count, Fraction, NotNegative, Positive
 
-Schedule: TypeAlias = Literal["constant", "linear", "cosine"]
+Schedule: TypeAlias = Literal["constant", "linear", "cosine"] | tuple[NotNegative, ...]
+_SCHEDULE_POINTS = 1001  # values that are stored of a function
 
 __all__ = [
     "BaselineSettings",
@@ -170,25 +171,35 @@ class OptimizerSettings(Settings):
     learning_rate: NotNegative = 1e-3
     """Step size of the optimizer."""
     learning_rate_schedule: Schedule = "constant"
-    """"linear" and "cosine" lower the learning rate to 0 at schedule_timesteps."""
+    """"linear" and "cosine" lower the learning rate to 0 at schedule_timesteps. A function takes the fraction of these
+    that is done and returns a factor of the learning rate; it is stored as values, with straight lines between them."""
     schedule_timesteps: Count | None = None
-    """Timesteps at which falling schedules end; required with one, unchanged by resume."""
+    """Timesteps at which schedules end; required unless they are constant, unchanged by resume."""
     optimizer: Literal["sgd", "adam", "rmsprop"] = "adam"
     """Update rule: "adam" with epsilon 1e-5; "rmsprop" in PyTorch's form with decay 0.99 and epsilon 1e-5."""
     entropy_coef: NotNegative = 0.0
     """Weight of the entropy bonus."""
     entropy_coef_schedule: Schedule = "constant"
-    """"linear" and "cosine" lower the weight of the entropy bonus to 0 at schedule_timesteps."""
+    """"linear" and "cosine" lower the weight of the entropy bonus to 0 at schedule_timesteps; or a function, as for the
+    learning rate."""
 
     def __post_init__(self) -> None:
+        names = ("learning_rate_schedule", "entropy_coef_schedule")
+        for name in names:
+            object.__setattr__(self, name, _tabulated(name, getattr(self, name)))
         super().__post_init__()
-        for name in ("learning_rate_schedule", "entropy_coef_schedule"):
-            if getattr(self, name) != "constant" and self.schedule_timesteps is None:
-                raise ValueError(f'{name} "{getattr(self, name)}" needs schedule_timesteps')
+        for name in names:
+            schedule = getattr(self, name)
+            if schedule == ():
+                raise ValueError(f"{name} must have at least one value, got none")
+            if schedule != "constant" and self.schedule_timesteps is None:
+                shown = f'{name} "{schedule}"' if isinstance(schedule, str) else f"the function of {name}"
+                raise ValueError(f"{shown} needs schedule_timesteps")
 
     def remarks(self, total_timesteps: int) -> list[str]:
-        end = self.schedule_timesteps
-        if self.learning_rate_schedule == "constant" or end is None or total_timesteps <= end:
+        end, schedule = self.schedule_timesteps, self.learning_rate_schedule
+        falls_to_zero = schedule in ("linear", "cosine") or schedule[-1] == 0.0
+        if not falls_to_zero or end is None or total_timesteps <= end:
             return []
         return [f"the learning rate is 0 from {end:,} timesteps on: the policy no longer changes there"]
 
@@ -230,6 +241,17 @@ class SecondOrderSettings(BaselineSettings):
     """Maximum number of iterations of conjugate gradient."""
     fisher_subsample: Count = 1
     """Estimate the Fisher matrix from one row in this many, drawn at random; 1 takes all rows."""
+
+
+def _tabulated(name: str, schedule: Any) -> Any:
+    """The values of a function at equal distances from 0 to 1; anything else as it is."""
+    if not callable(schedule):
+        return schedule
+    values = [schedule(point / (_SCHEDULE_POINTS - 1)) for point in range(_SCHEDULE_POINTS)]
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must return a number, got {values[0]!r:.40}") from None
 
 
 def setting_groups(settings_type: type[Settings]) -> dict[str, list[str]]:

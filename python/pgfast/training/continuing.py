@@ -56,6 +56,6 @@ def _require_same_run(trainer: Trainer, session: Session) -> None:
         )
     names = [field.name for field in fields(settings)]
     pairs = [(name, getattr(settings, name), getattr(trainer.settings, name)) for name in names]
-    different = [f"{name} {theirs!r}, now {ours!r}" for name, theirs, ours in pairs if theirs != ours]
+    different = [f"{name} {theirs!r:.80}, now {ours!r:.80}" for name, theirs, ours in pairs if theirs != ours]
     if different:
         raise ValueError(f"{path} was started with other settings: {'; '.join(different)}")
