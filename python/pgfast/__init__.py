@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module as _import_module
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import gymnasium as _gymnasium
+import gymnasium
 
 from pgfast import distributions, kernels, losses, nn, optim
-from pgfast._native import core as _core
-from pgfast._native import native_info, set_num_threads
+from pgfast._native import core, native_info, set_num_threads
 from pgfast.random import Rng
 
-if _TYPE_CHECKING:
+if TYPE_CHECKING:
     from pgfast import policies, value_functions
     from pgfast.algorithms import A2C, NPG, TRPO, VPG
     from pgfast.envs import make_vec
@@ -46,9 +44,9 @@ __all__ = [
     "value_functions",
 ]
 
-NonFiniteError = _core.NonFiniteError
+NonFiniteError = core.NonFiniteError
 
-_gymnasium.register(
+gymnasium.register(
     "pgfast/Point-v0",
     entry_point="pgfast.envs.point:PointEnv",
     vector_entry_point="pgfast.envs.point:PointVectorEnv",
@@ -65,18 +63,20 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> _Any:
-    if name == "__version__":
-        value = _import_module("importlib.metadata").version("pgfast")
-    elif name in ("policies", "value_functions"):
-        value = _import_module(f"pgfast.{name}")
-    elif name in _LAZY:
-        value = getattr(_import_module(_LAZY[name]), name)
-    else:
-        raise AttributeError(f"module 'pgfast' has no attribute '{name}'")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # for which every name would exist, misspelled ones too
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            value = import_module("importlib.metadata").version("pgfast")
+        elif name in ("policies", "value_functions"):
+            value = import_module(f"pgfast.{name}")
+        elif name in _LAZY:
+            value = getattr(import_module(_LAZY[name]), name)
+        else:
+            raise AttributeError(f"module 'pgfast' has no attribute '{name}'")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__

@@ -25,6 +25,11 @@ __all__ = [
     "natural_step_size",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 LinearOperator: TypeAlias = core.LinearOperator
 LinearMap: TypeAlias = Callable[[FloatArray], FloatArray] | LinearOperator
 

@@ -28,6 +28,11 @@ __all__ = [
     "trpo_surrogate_gradient",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Actions = TypeVar("Actions", bound=Array)
 
 

@@ -15,6 +15,11 @@ from pgfast._typing import Array, FloatArray
 
 __all__ = ["Activation", "Layer", "Network", "ParameterBlock", "Tape", "mlp", "nature_cnn", "origin_cnn"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Activation: TypeAlias = Literal["tanh", "relu"]
 
 

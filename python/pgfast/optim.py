@@ -18,6 +18,11 @@ __all__ = [
     *("cosine_schedule", "linear_schedule", "tabulated_schedule"),
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 RmspropForm: TypeAlias = Literal["pytorch", "tensorflow"]
 
 

@@ -33,6 +33,11 @@ __all__ = [
     "ZeroValues",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _MAX_LINEAR_SIZE = 2000  # of an observation: each update solves a system of 4004 equations
 
 

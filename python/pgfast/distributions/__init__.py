@@ -14,3 +14,7 @@ from pgfast.distributions.diag_gaussian import DiagGaussian
 from pgfast.distributions.distribution import Distribution
 
 __all__ = ["Categorical", "DiagGaussian", "Distribution", "MultiCategorical"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,3 +7,7 @@ from pgfast.policies.policy import ActorCritic, CategoricalPolicy, GaussianPolic
 from pgfast.policies.tape import PolicyTape
 
 __all__ = ["ActorCritic", "CategoricalPolicy", "Family", "GaussianPolicy", "Policy", "PolicyTape", "family_of"]
+
+
+def __dir__() -> list[str]:
+    return __all__
