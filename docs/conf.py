@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from importlib.metadata import version as _version
@@ -16,6 +17,8 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon import Config, GoogleDocstring
 from sphinx.writers.html5 import HTML5Translator
+
+from pgfast.learning.help import ListsSettings
 
 project = "pgfast"
 author = "the pgfast authors"
@@ -44,7 +47,7 @@ python_maximum_signature_line_length = 100
 toc_object_entries_show_parents = "hide"
 
 # Type aliases are shown by name; docs/reference/index.md defines them.
-_ARRAYS = ("Array", "FloatArray", "BoolArray", "IntArray", "NDArray", "DTypeLike")
+_ARRAYS = ("Array", "ArrayLike", "FloatArray", "BoolArray", "IntArray", "NDArray", "DTypeLike")
 _CHOICES = ("Activation", "RmspropForm", "Vectorization")
 _KINDS = ("Actions", "AnyVectorEnv", "Callback", "EnvironmentLike", "Key", "LinearMap", "LinearOperator", "T", "Tree")
 autodoc_type_aliases = {name: name for name in (*_ARRAYS, *_CHOICES, *_KINDS)}
@@ -68,8 +71,11 @@ _SENTENCE = re.compile(r"[.:;]$")
 
 def format_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Renders paragraphs that are equations alone as literal blocks, and sections such as ``Args:`` by Napoleon."""
+    text = lines
+    if isinstance(obj, ListsSettings):  # without the settings, which have a page
+        text = inspect.cleandoc(vars(obj)["__doc__"]).splitlines()
     result: list[str] = []
-    for has_text, group in groupby(lines, lambda line: bool(line.strip())):
+    for has_text, group in groupby(text, lambda line: bool(line.strip())):
         paragraph = list(group)
         if has_text and _is_equations(paragraph):
             paragraph = [".. code-block:: none", "", *(f"    {line}" for line in paragraph)]
@@ -96,9 +102,11 @@ def skip_member(app: Sphinx, what: str, name: str, obj: object, skip: bool, opti
 def format_signature(
     app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """Shows an alias in a union by its name, and settings without a signature: it would list every inherited field."""
+    """Shows an alias in a union by its name, and no signature that would list every setting."""
     if what == "class" and name.endswith("Settings"):
         return "", None
+    if isinstance(obj, ListsSettings):
+        return "(env: EnvironmentLike, *, preset: str | None = 'default', **settings)", None
     shown = [None if text is None else _ALIAS_IN_UNION.sub(r"\1", text) for text in (signature, returned)]
     return shown[0], shown[1]
 

@@ -32,7 +32,7 @@ PYTHON_FLOORS = {
     11: [{"runs"}],
     12: [{"reporting"}],
     13: [{"training"}],
-    14: [{"agent", "algorithms", "loading", "resuming"}],
+    14: [{"agent", "algorithms", "arguments", "loading", "resuming"}],
     15: [{"cli", "commands", "flags", "__main__", "__init__"}],
 }
 GROUPS = {name: (floor, group) for floor, groups in PYTHON_FLOORS.items() for group in groups for name in group}

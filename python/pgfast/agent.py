@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pgfast._streams import EVALUATION_ACTIONS, EVALUATION_SEEDS, PREDICTION
 from pgfast._typing import Array, FloatArray, IntArray
@@ -18,6 +19,7 @@ from pgfast.envs.source import EnvironmentLike, EnvironmentSource
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.envs.stepper import Stepper
 from pgfast.learning.construction import count_parameters
+from pgfast.learning.help import ListsSettings
 from pgfast.learning.presets import preset_names, resolve_settings
 from pgfast.learning.settings import NetworkSettings, Settings
 from pgfast.random import Rng
@@ -36,7 +38,7 @@ from pgfast.training.trainer import Trainer
 __all__ = ["Agent"]
 
 
-class Agent(Trainer):
+class Agent(Trainer, metaclass=ListsSettings):
     """A policy, the environments in which it acts, and the algorithm that trains it.
 
     Args:
@@ -182,7 +184,7 @@ class Agent(Trainer):
             raise ValueError(f"learn: resume needs a new agent, this one has learned for {self.timesteps:,} timesteps")
         return continue_session(self, run_dir)
 
-    def predict(self, obs: Array, deterministic: bool = False) -> Any:
+    def predict(self, obs: ArrayLike, deterministic: bool = False) -> Any:
         """Actions for one observation or a batch of them, of the action space's dtype and shape.
 
         Args:
@@ -199,14 +201,14 @@ class Agent(Trainer):
         clipped = self.space.action.to_environment(actions)
         return clipped[0] if single else clipped
 
-    def distribution(self, obs: Array) -> Distribution[Any]:
+    def distribution(self, obs: ArrayLike) -> Distribution[Any]:
         """The distribution that :meth:`predict` samples from, a row for each raw observation.
 
         Its actions are the policy's, before they are clipped for the environment. Raises as :meth:`predict` does.
         """
         return self.policy.distribution(self._normalized("distribution", obs)[0])
 
-    def values(self, obs: Array, time: IntArray | None = None) -> FloatArray:
+    def values(self, obs: ArrayLike, time: IntArray | None = None) -> FloatArray:
         """V ``[B]`` of raw observations: the return that the agent expects, of rewards as it learns from them.
 
         Args:
@@ -288,7 +290,7 @@ class Agent(Trainer):
         actions: Array = distribution.mode() if deterministic else distribution.sample(rng)
         return actions
 
-    def _normalized(self, caller: str, obs: Array) -> tuple[Array, bool]:
+    def _normalized(self, caller: str, obs: ArrayLike) -> tuple[Array, bool]:
         """(the policy's inputs ``[B, ...]``, whether ``obs`` is a single observation)"""
         obs, shape = np.asarray(obs), self.space.observation_shape
         single = obs.shape == shape

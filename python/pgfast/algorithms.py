@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from pgfast.agent import Agent
 from pgfast.algos import (
     A2CLearner,
@@ -13,6 +15,8 @@ from pgfast.algos import (
     VPGLearner,
     VPGSettings,
 )
+from pgfast.arguments import A2CArguments, NPGArguments, TRPOArguments, VPGArguments
+from pgfast.envs.source import EnvironmentLike
 
 __all__ = ["A2C", "ALGORITHMS", "NPG", "TRPO", "VPG"]
 
@@ -33,6 +37,11 @@ class VPG(Agent):
     name = "vpg"
     learner_type = VPGLearner
     settings: VPGSettings
+
+    def __init__(
+        self, env: EnvironmentLike, *, preset: str | None = "default", **settings: Unpack[VPGArguments]
+    ) -> None:
+        super().__init__(env, preset=preset, **settings)
 
 
 class NPG(Agent):
@@ -55,6 +64,11 @@ class NPG(Agent):
     learner_type = NPGLearner
     settings: NPGSettings
 
+    def __init__(
+        self, env: EnvironmentLike, *, preset: str | None = "default", **settings: Unpack[NPGArguments]
+    ) -> None:
+        super().__init__(env, preset=preset, **settings)
+
 
 class TRPO(Agent):
     """Trust region policy optimization.
@@ -75,6 +89,11 @@ class TRPO(Agent):
     learner_type = TRPOLearner
     settings: TRPOSettings
 
+    def __init__(
+        self, env: EnvironmentLike, *, preset: str | None = "default", **settings: Unpack[TRPOArguments]
+    ) -> None:
+        super().__init__(env, preset=preset, **settings)
+
 
 class A2C(Agent):
     """Synchronous advantage actor-critic.
@@ -92,6 +111,11 @@ class A2C(Agent):
     name = "a2c"
     learner_type = A2CLearner
     settings: A2CSettings
+
+    def __init__(
+        self, env: EnvironmentLike, *, preset: str | None = "default", **settings: Unpack[A2CArguments]
+    ) -> None:
+        super().__init__(env, preset=preset, **settings)
 
 
 ALGORITHMS: dict[str, type[Agent]] = {algorithm.name: algorithm for algorithm in (VPG, NPG, TRPO, A2C)}

@@ -27,7 +27,7 @@ def _train_app(args: list[str]) -> SubcommandApp:
     """``pgfast train``, with a subcommand for each algorithm."""
     app = SubcommandApp()
     for algo, algorithm in ALGORITHMS.items():
-        summary = (algorithm.__doc__ or "").splitlines()[0]
+        summary = (vars(algorithm)["__doc__"] or "").splitlines()[0]  # algorithm.__doc__ takes time to make
         is_chosen = args[:2] == ["train", algo]
         app.command(name=algo, help=summary)(_train_command(algo, args[2:]) if is_chosen else _not_chosen)
     return app

@@ -1,0 +1,106 @@
+"""The settings as keyword arguments of the agents, for type checkers and the completion of editors.
+
+Each class mirrors a dataclass of settings: the bases, the names and the types, without bounds and with all types that
+the agent converts. A new setting is one more line here; ``tests/test_setting_arguments.py`` says which.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from pgfast.learning.settings import Schedule
+
+__all__ = ["A2CArguments", "NPGArguments", "TRPOArguments", "VPGArguments"]
+
+
+class EnvironmentArguments(TypedDict, total=False):
+    num_envs: int
+    vectorization: Literal["auto", "sync", "async"]
+    normalize_observations: bool
+    normalize_rewards: bool
+    max_env_restarts: int
+    env_timeout: float | None
+
+
+class RolloutArguments(TypedDict, total=False):
+    n_steps: int
+
+
+class WholeEpisodeArguments(RolloutArguments, total=False):
+    whole_episodes: bool | None
+
+
+class NetworkArguments(TypedDict, total=False):
+    network: Literal["mlp", "origin_cnn", "nature_cnn"]
+    hidden_sizes: tuple[int, ...] | list[int]
+    activation: Literal["tanh", "relu"]
+    log_std_init: float
+    state_dependent_std: bool
+    init_from: str | Path | None
+
+
+class UpdateArguments(TypedDict, total=False):
+    discount: float
+    gae_lambda: float
+    normalize_advantages: bool
+    on_nonfinite: Literal["raise", "skip"]
+
+
+class RunArguments(TypedDict, total=False):
+    seed: int
+    sync_every: int
+    checkpoint_every: int | None
+    save_minutes: float
+    keep_checkpoints: int
+    eval_every: int | None
+    eval_episodes: int
+    stop_at_return: float | None
+    report_every: int
+
+
+class Arguments(
+    RunArguments, UpdateArguments, NetworkArguments, RolloutArguments, EnvironmentArguments, total=False
+): ...
+
+
+class OptimizerArguments(Arguments, total=False):
+    learning_rate: float
+    learning_rate_schedule: Schedule
+    schedule_timesteps: int | None
+    optimizer: Literal["sgd", "adam", "rmsprop"]
+    entropy_coef: float
+    entropy_coef_schedule: Schedule
+
+
+class BaselineArguments(WholeEpisodeArguments, Arguments, total=False):
+    baseline: Literal["zero", "time", "linear", "mlp"]
+    value_learning_rate: float
+    value_epochs: int
+    value_batch_size: int
+
+
+class SecondOrderArguments(BaselineArguments, total=False):
+    max_kl: float
+    damping: float
+    cg_iterations: int
+    fisher_subsample: int
+
+
+class VPGArguments(BaselineArguments, OptimizerArguments, total=False):
+    max_grad_norm: float | None
+    normalize_gradient: bool
+
+
+class NPGArguments(SecondOrderArguments, total=False):
+    solver: Literal["cholesky", "woodbury", "cg"]
+
+
+class TRPOArguments(SecondOrderArguments, total=False):
+    line_search_steps: int
+    backtrack_ratio: float
+
+
+class A2CArguments(OptimizerArguments, total=False):
+    max_grad_norm: float
+    value_coef: float
