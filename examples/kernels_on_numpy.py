@@ -59,4 +59,4 @@ for update in range(60):
         )
 
 start = policy.distribution(np.zeros((1, 1), np.float32))
-print(f"probability of a step to the right: {start.probabilities()[0, 1]:.2f}")
+print(f"probability of a step to the right: {np.exp(start.log_prob(np.array([1])))[0]:.2f}")

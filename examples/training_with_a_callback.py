@@ -8,7 +8,6 @@ episodes, saves it and loads it again. It takes a few seconds.
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ import pgfast
 TARGET = 400.0
 
 
-def watch(agent: Any, row: dict[str, Any]) -> bool:
+def watch(agent: pgfast.TRPO, row: dict[str, float]) -> bool:
     """Called with every row of progress, here every 10,000 steps; returning False stops the training."""
     mean = row["return_mean"]  # over the last 100 whole episodes; None before the first has ended
     if mean is None:
