@@ -46,7 +46,7 @@ class Agent(Trainer, metaclass=ListsSettings):
             Discrete, MultiDiscrete, MultiBinary or a Box.
         preset: name of the tuned settings to start from, for the id of the environment or of those that a function or
             a vector environment makes; None for the algorithm's defaults alone.
-        settings: any field of the algorithm's settings.
+        settings: any field of the algorithm's settings, which ``help()`` of its class lists.
 
     Raises:
         ValueError: for an unknown environment or preset, or a setting out of bounds.
