@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pydoc
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -23,6 +24,10 @@ def accepted(name: str, kind: Any) -> Any:
     """The type of the keyword argument for a setting of this type: every type that the agent converts."""
     if name == "init_from":
         return kind | Path
+    if name == "env_kwargs":
+        return Mapping[str, Any] | None
+    if name.endswith("_schedule"):
+        return kind | Callable[[float], float]
     return kind | list[get_args(kind)[0]] if get_origin(kind) is tuple else kind  # type: ignore[misc]
 
 

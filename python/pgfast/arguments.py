@@ -6,8 +6,9 @@ the agent converts. A new setting is one more line here; ``tests/test_setting_ar
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from pgfast.learning.settings import Schedule
 
@@ -16,6 +17,7 @@ __all__ = ["A2CArguments", "NPGArguments", "TRPOArguments", "VPGArguments"]
 
 class EnvironmentArguments(TypedDict, total=False):
     num_envs: int
+    env_kwargs: Mapping[str, Any] | None
     vectorization: Literal["auto", "sync", "async"]
     normalize_observations: bool
     normalize_rewards: bool
@@ -66,11 +68,11 @@ class Arguments(
 
 class OptimizerArguments(Arguments, total=False):
     learning_rate: float
-    learning_rate_schedule: Schedule
+    learning_rate_schedule: Schedule | Callable[[float], float]
     schedule_timesteps: int | None
     optimizer: Literal["sgd", "adam", "rmsprop"]
     entropy_coef: float
-    entropy_coef_schedule: Schedule
+    entropy_coef_schedule: Schedule | Callable[[float], float]
 
 
 class BaselineArguments(WholeEpisodeArguments, Arguments, total=False):

@@ -65,6 +65,7 @@ form: optim.RmspropForm = "pytorch"
 for other in (optim.SGD(1, momentum=0.9), optim.Adam(1e-3), optim.RMSprop(learning_rate=1e-3, form=form)):
     other.load_state_dict(other.state_dict())
 optimizer.learning_rate = optim.linear_schedule(1e-3, 50, 100) + optim.cosine_schedule(1e-3, 50, 100)
+optimizer.learning_rate = optim.tabulated_schedule(1e-3, [1.0, 0.5, 0.1], 50, 100)
 
 # --- Distributions ----------------------------------------------------------------------------------------------------
 
@@ -188,6 +189,15 @@ evaluation = agent.evaluate(4, deterministic=True, seed=1, env=lambda: gymnasium
 print(evaluation.return_mean, evaluation.return_std, evaluation.returns, evaluation.lengths, evaluation.cut)
 loaded = pgfast.load(str(model), env=gymnasium.make_vec("CartPole-v1", 2))
 assert loaded.predict([0.0, 0.1, 0.0, -0.1], deterministic=True) == action
+again = pgfast.resume(run_dir, env="CartPole-v1", exact=False)
+assert again.timesteps == agent.timesteps
+scheduled = pgfast.A2C(
+    "CartPole-v1",
+    env_kwargs={"sutton_barto_reward": True},
+    schedule_timesteps=400,
+    learning_rate_schedule=lambda x: 1 - x,
+)
+scheduled.learn(400, run_dir=Path(folder.name) / "scheduled", resume="auto")
 progress = read_progress(run_dir / "progress.csv")
 assert progress["timesteps"][0] == 500
 video: VideoResult = record_video(agent, Path(folder.name) / "a.mp4", seed=1, deterministic=True, max_steps=3)
