@@ -13,6 +13,7 @@ import pgfast
 from pgfast.loading import verify
 from pgfast.runs.checkpoints import list_checkpoints
 from pgfast.runs.progress_log import read_progress
+from test_episode_log import without_seconds
 from test_training import agent, without_times
 
 # Mounts in this namespace are visible to the process alone.
@@ -52,7 +53,7 @@ def callback(agent, row):
         shutil.copytree(run, copies / "broken")
         repair_storage()
 
-agent().learn(900, run_dir=run, callback=callback, progress_bar=True)
+agent(log_episodes=True).learn(900, run_dir=run, callback=callback, progress_bar=True)
 shutil.copytree(run, copies / "repaired")
 """
 
@@ -82,7 +83,7 @@ def test_training_continues_and_saves_later(kind: str, tmp_path: Path) -> None:
     assert "training continues, and the write is retried" in done.stdout
     assert "saved the state at 600 timesteps, which had failed before" in done.stdout
 
-    undisturbed = agent().learn(900, run_dir=tmp_path / "undisturbed")
+    undisturbed = agent(log_episodes=True).learn(900, run_dir=tmp_path / "undisturbed")
     broken, repaired = copies / "broken", copies / "repaired"
     assert [int(path.name) for path in list_checkpoints(broken / "checkpoints")] == [0, 200]
     assert verify(broken).timesteps == 200  # intact, though outdated
@@ -92,5 +93,6 @@ def test_training_continues_and_saves_later(kind: str, tmp_path: Path) -> None:
     assert verify(repaired).timesteps == 900
     assert [int(path.name) for path in list_checkpoints(repaired / "checkpoints")] == [600, 800, 900]
     assert without_times(repaired / "progress.csv") == without_times(tmp_path / "undisturbed" / "progress.csv")
+    assert without_seconds(repaired) == without_seconds(tmp_path / "undisturbed")
     np.testing.assert_array_equal(pgfast.load(repaired).policy.parameters, undisturbed.policy.parameters)
     assert not [path for path in repaired.rglob(".*") if path.name != ".lock"]

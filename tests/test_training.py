@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from pgfast.resuming import open_run
 from pgfast.runs.checkpoints import list_checkpoints, read_checkpoint, write_checkpoint
 from pgfast.runs.models import read_model, write_model
 from pgfast.runs.progress_log import read_progress
+from pgfast.training.callbacks import Callbacks
 from pgfast.training.loop import create_session, train
 
 SETTINGS = {"num_envs": 4, "n_steps": 5, "hidden_sizes": (8,), "report_every": 60, "sync_every": 200}
@@ -27,11 +29,12 @@ def agent(seed: int = 0, **settings: object) -> pgfast.A2C:
     return pgfast.A2C("CartPole-v1", seed=seed, **{**SETTINGS, **settings})  # type: ignore[arg-type]
 
 
-def resume_to(path: Path, total_timesteps: int | None = None) -> tuple[Agent, list[str]]:
+def resume_to(path: Path, total_timesteps: int | None = None, callback: Any = None) -> tuple[Agent, list[str]]:
     """Resumes a run and trains to its end; returns the agent and the messages to the user."""
     resumed, session = open_run(path)
     with session:
-        train(resumed, total_timesteps or session.config.total_timesteps, session=session)
+        total_timesteps = total_timesteps or session.config.total_timesteps
+        train(resumed, total_timesteps, session=session, callbacks=Callbacks(callback))
     return resumed, session.messages
 
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from pgfast.algorithms import A2C, NPG, TRPO, VPG
     from pgfast.envs import make_vec
     from pgfast.loading import load
+    from pgfast.metrics import Metric
     from pgfast.resuming import resume
     from pgfast.runs.files import CheckpointError
+    from pgfast.training.callbacks import Callback
 
     __version__: str
 
@@ -26,7 +28,9 @@ __all__ = [
     "NPG",
     "TRPO",
     "VPG",
+    "Callback",
     "CheckpointError",
+    "Metric",
     "NonFiniteError",
     "Rng",
     "__version__",
@@ -56,7 +60,9 @@ gymnasium.register(
 # Imported on first access, so that programs that only call kernels do not load the training code.
 _LAZY = {
     **dict.fromkeys(("A2C", "NPG", "TRPO", "VPG"), "pgfast.algorithms"),
+    "Callback": "pgfast.training.callbacks",
     "CheckpointError": "pgfast.runs.files",
+    "Metric": "pgfast.metrics",
     "load": "pgfast.loading",
     "make_vec": "pgfast.envs",
     "resume": "pgfast.resuming",

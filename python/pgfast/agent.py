@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -31,8 +31,9 @@ from pgfast.runs.session import Session
 from pgfast.sampling.evaluation import EvaluationResult, evaluation_envs, run_episodes
 from pgfast.sampling.sampler import require_spaces
 from pgfast.state import flatten, unflatten
+from pgfast.training.callbacks import CallbackLike, Callbacks
 from pgfast.training.continuing import continue_session
-from pgfast.training.loop import Callback, create_session, train
+from pgfast.training.loop import create_session, train
 from pgfast.training.trainer import Trainer
 
 __all__ = ["Agent"]
@@ -121,7 +122,7 @@ class Agent(Trainer, metaclass=ListsSettings):
         self,
         total_timesteps: int,
         *,
-        callback: Callback | None = None,
+        callback: CallbackLike[Self] | Sequence[CallbackLike[Self]] | None = None,
         progress_bar: bool = False,
         run_dir: str | Path | None = None,
         resume: Literal["auto"] | None = None,
@@ -129,12 +130,13 @@ class Agent(Trainer, metaclass=ListsSettings):
         """Trains for ``total_timesteps`` more steps, to the end of the update that reaches them.
 
         On SIGINT, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 the update is finished and saved; then KeyboardInterrupt (SIGINT)
-        or SystemExit is raised. If the training fails, the state after the last whole update is saved first.
+        or SystemExit is raised. If the training or a callback fails, the state after the last whole update is saved
+        first.
 
         Args:
             total_timesteps: at least 1; a step of one environment counts as one.
-            callback: called with (agent, row) for every row of progress; a false answer other than None ends the
-                training.
+            callback: a function that is called with (agent, row) for every row of progress, a
+                :class:`pgfast.Callback`, or a sequence of these. A false answer other than None ends the training.
             progress_bar: shows progress on the terminal, or as plain lines if there is none.
             run_dir: a new directory for config, progress, checkpoints and model. None writes nothing, or goes on
                 writing the directory that :func:`pgfast.resume` has read.
@@ -145,8 +147,9 @@ class Agent(Trainer, metaclass=ListsSettings):
             The agent.
 
         Raises:
-            ValueError: if total_timesteps is less than 1, the agent has no environment, or the run to continue has
-                other settings.
+            ValueError: if total_timesteps is less than 1, the agent has no environment, the run to continue has other
+                settings, or a callback declares a metric that exists.
+            TypeError: if callback is something else.
             FileExistsError: if run_dir exists and is not to be resumed.
             CheckpointError: if the run to continue has no whole checkpoint.
             FloatingPointError: for a number that is not finite, named at its source; the parameters stay finite.
@@ -154,11 +157,11 @@ class Agent(Trainer, metaclass=ListsSettings):
         """
         if total_timesteps < 1:
             raise ValueError(f"learn: total_timesteps must be at least 1, got {total_timesteps}")
-        target = self.timesteps + total_timesteps
+        target, callbacks = self.timesteps + total_timesteps, Callbacks(callback)
         with self._session(None if run_dir is None else Path(run_dir), resume, target) or nullcontext() as session:
             if self.timesteps < target:
                 messages = [self.describe()]
-                train(self, target, session=session, callback=callback, progress_bar=progress_bar, messages=messages)
+                train(self, target, session=session, callbacks=callbacks, progress_bar=progress_bar, messages=messages)
         return self
 
     def continue_in(self, run_dir: Path, *, exact: bool = False) -> None:

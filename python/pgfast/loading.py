@@ -76,7 +76,7 @@ def algorithm_named(name: str) -> type[Agent]:
 def verify(path: Path) -> Agent:
     """Reads everything that a run directory, a checkpoint or a model file holds, and returns its agent.
 
-    For a run directory: the model, every checkpoint, the configuration and ``progress.csv``, in which a row must end
+    For a run directory: the model, every checkpoint, the configuration, and the CSV files, in which a row must end
     where each checkpoint was written. Raises :class:`pgfast.CheckpointError` for the first that is not whole.
     """
     agent = load(path)
@@ -96,6 +96,9 @@ def verify(path: Path) -> Agent:
         read_recorded(progress, position.progress_bytes)
         if position.evaluations_bytes is not None:
             read_recorded(path / "evaluations.csv", position.evaluations_bytes)
-    if progress.exists():
-        read_progress(progress)
+        if position.episodes_bytes is not None:
+            read_recorded(path / "episodes.csv", position.episodes_bytes)
+    for log in (progress, path / "evaluations.csv", path / "episodes.csv"):
+        if log.exists():
+            read_progress(log)
     return agent

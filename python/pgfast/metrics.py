@@ -6,60 +6,91 @@ before, and adds the counts, the returns and the times of the run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
 from pgfast.state import Tree
 
-__all__ = ["METRICS", "RUN_METRICS", "Metric", "Metrics", "MetricsSinceRow"]
+__all__ = ["METRICS", "RUN_METRICS", "Metric", "Metrics", "MetricsSinceRow", "Row"]
 
 Metrics: TypeAlias = dict[str, float | None]
 """Numbers of one update by name; None for one that is not defined."""
+Row: TypeAlias = dict[str, float]
+"""A row of progress.csv by column; NaN for a value that is not known."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of progress.csv.
-
-    ``merge`` says what a row shows of a metric that every update reports: the mean over its updates, or the last one.
-    """
+    """A column of ``progress.csv``."""
 
     name: str
-    label: str
-    meaning: str
+    """Name of the column: letters, digits and underscores."""
+    label: str = ""
+    """Title in TensorBoard."""
+    meaning: str = ""
+    """Description in TensorBoard."""
     unit: str = ""
+    """Unit in TensorBoard."""
+    group: str = "custom"
+    """Group in TensorBoard, where the metric is called group/name."""
     merge: Literal["mean", "last"] = "mean"
+    """What a row shows of a metric that every update reports: the mean over its updates, or the last one."""
     in_progress_line: bool = False
+    """Shown in the lines of progress."""
+
+    @property
+    def tag(self) -> str:
+        """The name in TensorBoard."""
+        return f"{self.group}/{self.name}"
+
+
+def _of_group(group: str, *metrics: Metric) -> tuple[Metric, ...]:
+    return tuple(replace(metric, group=group) for metric in metrics)
 
 
 _RUN = (
-    Metric("timesteps", "environment steps", "steps of all environments so far, reset rows included", "steps"),
-    Metric("updates", "updates", "updates so far, skipped ones included"),
-    Metric("updates_skipped", "skipped updates", "updates skipped because a number was not finite"),
-    Metric("episodes", "episodes", "whole episodes so far"),
-    Metric("episodes_cut", "cut episodes", "episodes cut off by a synchronization point or a failed environment"),
-    Metric("env_restarts", "worker restarts", "worker processes replaced"),
-    Metric("return_mean", "return per episode", "mean raw return of the last 100 whole episodes", "reward"),
-    Metric("return_std", "standard deviation of the return", "standard deviation of these returns, ddof 0", "reward"),
-    Metric("return_min", "smallest return", "smallest of these returns", "reward"),
-    Metric("return_max", "largest return", "largest of these returns", "reward"),
-    Metric("return_latest", "latest return", "mean raw return of the episodes since the row before", "reward"),
-    Metric("length_mean", "episode length", "mean length of the last 100 whole episodes", "steps"),
-    Metric("policy_loss", "policy loss", "loss of the policy before the update", in_progress_line=True),
-    Metric("value_loss", "value loss", "mean((R - V)^2) before the values are fitted", in_progress_line=True),
-    Metric("entropy", "entropy", "mean entropy of the policy", "nats", in_progress_line=True),
-    Metric(
-        "explained_variance",
-        "explained variance",
-        "1 - Var(R - V) / Var(R): 1 is perfect, 0 no better than a constant; empty if R is constant",
-        merge="last",
+    *_of_group(
+        "time",
+        Metric("timesteps", "environment steps", "steps of all environments so far, reset rows included", "steps"),
+        Metric("updates", "updates", "updates so far, skipped ones included"),
+        Metric("updates_skipped", "skipped updates", "updates skipped because a number was not finite"),
     ),
-    Metric("steps_per_second", "speed", "speed since the row before", "steps/s"),
-    Metric("wall_time", "time", "duration of the training so far, over all resumptions", "s"),
+    *_of_group(
+        "rollout",
+        Metric("episodes", "episodes", "whole episodes so far"),
+        Metric("episodes_cut", "cut episodes", "episodes cut off by a synchronization point or a failed environment"),
+        Metric("env_restarts", "worker restarts", "worker processes replaced"),
+        Metric("return_mean", "return per episode", "mean raw return of the last 100 whole episodes", "reward"),
+        Metric(
+            "return_std", "standard deviation of the return", "standard deviation of these returns, ddof 0", "reward"
+        ),
+        Metric("return_min", "smallest return", "smallest of these returns", "reward"),
+        Metric("return_max", "largest return", "largest of these returns", "reward"),
+        Metric("return_latest", "latest return", "mean raw return of the episodes since the row before", "reward"),
+        Metric("length_mean", "episode length", "mean length of the last 100 whole episodes", "steps"),
+    ),
+    *_of_group(
+        "train",
+        Metric("policy_loss", "policy loss", "loss of the policy before the update", in_progress_line=True),
+        Metric("value_loss", "value loss", "mean((R - V)^2) before the values are fitted", in_progress_line=True),
+        Metric("entropy", "entropy", "mean entropy of the policy", "nats", in_progress_line=True),
+        Metric(
+            "explained_variance",
+            "explained variance",
+            "1 - Var(R - V) / Var(R): 1 is perfect, 0 no better than a constant; empty if R is constant",
+            merge="last",
+        ),
+    ),
+    *_of_group(
+        "time",
+        Metric("steps_per_second", "speed", "speed since the row before", "steps/s"),
+        Metric("wall_time", "time", "duration of the training so far, over all resumptions", "s"),
+    ),
 )
-_OF_ALGORITHMS = (
+_OF_ALGORITHMS = _of_group(
+    "train",
     Metric("grad_norm", "gradient norm", "Euclidean norm of the gradient before clipping"),
     Metric("learning_rate", "learning rate", "learning rate of the schedule", merge="last"),
     Metric("kl", "KL divergence", "exact mean KL(old, new); 0 if no step was taken", "nats", in_progress_line=True),
@@ -94,9 +125,9 @@ class MetricsSinceRow:
                 total, count = self._sums.get(name, (0.0, 0))
                 self._sums[name] = total + value, count + 1
 
-    def take(self) -> Metrics:
-        """Returns the values of the row and begins the next."""
-        row: Metrics = {name: total / count for name, (total, count) in self._sums.items()}
+    def take(self) -> Row:
+        """Returns the values of the row that are known, and begins the next."""
+        row = {name: total / count for name, (total, count) in self._sums.items()}
         self._sums = {}
         return row
 

@@ -36,6 +36,7 @@ class Transition:
     restarted: BoolArray  # [n] the environment was replaced: the open episode is discarded and a new one starts
     # Environment -> last observation of its ended episode, if `observations` already holds the first of the next one.
     final_observations: dict[int, Array] = field(default_factory=dict)
+    infos: dict[str, Any] = field(default_factory=dict)  # as the vector environment returned them
 
 
 class Stepper:
@@ -136,6 +137,7 @@ class Stepper:
             np.asarray(reported["game_over"], np.bool_) & stepped if "game_over" in reported else ended,
             restarted,
             final,
+            infos,
         )
 
     def _next_episodes(

@@ -37,7 +37,8 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
     seed and the number of the restart; its reward is 0, and ``infos["restarted"]`` ``[N]`` is true. If no restart is
     left, :class:`~pgfast.envs.failures.EnvironmentFailure` is raised.
 
-    Workers end when their parent does, however it ends. Infos of the environments stay in their processes.
+    Workers end when their parent does, however it ends. Infos of the environments stay in their processes unless
+    ``returns_infos`` is set; those of steps are then returned as Gymnasium does.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reports": ("restarted",)}  # noqa: RUF012 - as Gymnasium does
@@ -55,6 +56,7 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         self._timeout = timeout
         self._restarts_left = max_restarts
         self._restarts = 0
+        self.returns_infos = False
         self._steps = 0
         self._seeds: list[int | None] = [None] * num_envs
         self._over = np.zeros(num_envs, np.bool_)
@@ -85,14 +87,19 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
     def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
         """Steps every environment; an environment whose episode has ended is reset instead."""
         self._steps += 1
+        step = "step with infos" if self.returns_infos else "step"
         requests: list[tuple[str, Any]] = [
-            ("reset", None) if over else ("step", action) for over, action in zip(self._over, actions, strict=True)
+            ("reset", None) if over else (step, action) for over, action in zip(self._over, actions, strict=True)
         ]
         replies, restarted = self._ask(requests)
-        observations, rewards, *ends = zip(*replies, strict=True)
+        observations, rewards, *ends, of_each = zip(*replies, strict=True)
         terminated, truncated = np.array(ends, np.bool_)
         self._over = terminated | truncated
-        return np.stack(observations), np.array(rewards), terminated, truncated, {"restarted": restarted}
+        infos: dict[str, Any] = {}
+        for index, info in enumerate(of_each):
+            infos = self._add_info(infos, info, index)
+        infos["restarted"] = restarted
+        return np.stack(observations), np.array(rewards), terminated, truncated, infos
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the workers, and kills those that do not respond."""
@@ -223,12 +230,13 @@ def _portable(spec: EnvSpec | None) -> EnvSpec | None:
 
 
 def _obey(env: gymnasium.Env[Any, Any], command: str, argument: Any) -> Any:
-    """(observation, reward, terminated, truncated) of a step or a reset"""
+    """(observation, reward, terminated, truncated, infos) of a step or a reset, infos only if they are asked for"""
     if command == "reset":
         observation, _ = env.reset(seed=argument)
-        return _checked(observation, env.observation_space), 0.0, False, False
-    observation, reward, terminated, truncated, _ = env.step(argument)
-    return _checked(observation, env.observation_space), float(reward), bool(terminated), bool(truncated)
+        return _checked(observation, env.observation_space), 0.0, False, False, {}
+    observation, reward, terminated, truncated, infos = env.step(argument)
+    observation = _checked(observation, env.observation_space)
+    return observation, float(reward), bool(terminated), bool(truncated), infos if command != "step" else {}
 
 
 def _checked(observation: Any, space: spaces.Space[Any]) -> Array:

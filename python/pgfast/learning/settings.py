@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from msgspec import Meta
 
 from pgfast.learning.bounds import Bounded, Count, Fraction, NotNegative, Positive
+from pgfast.sampling.episode_recorder import EPISODE_COLUMNS
 
 Schedule: TypeAlias = Literal["constant", "linear", "cosine"] | tuple[NotNegative, ...]
 _SCHEDULE_POINTS = 1001  # values that are stored of a function
@@ -148,6 +149,22 @@ class RunSettings(Bounded):
     """Mean return at which the training ends: of an evaluation, or without evaluations of the last 100 episodes."""
     report_every: Count = 10_000
     """Timesteps between rows of progress.csv."""
+    log_episodes: bool = False
+    """Write a line of episodes.csv for each whole episode."""
+    info_keys: tuple[str, ...] = ()
+    """Keys of the environments' infos whose values at the end of an episode are columns of episodes.csv, too."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.info_keys and not self.log_episodes:
+            raise ValueError("info_keys needs log_episodes")
+        for key in self.info_keys:
+            if not (key.isidentifier() and key.isascii()):
+                raise ValueError(f"info_keys must be letters, digits and underscores, got {key!r:.40}")
+            if key in EPISODE_COLUMNS or self.info_keys.count(key) > 1:
+                raise ValueError(
+                    f"info_keys must differ from each other and from {', '.join(EPISODE_COLUMNS)}, got {key}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

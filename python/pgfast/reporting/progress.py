@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from pgfast.metrics import METRICS
+from pgfast.metrics import METRICS, Metric
 
 __all__ = ["Reporter", "make_reporter", "print_line"]
 
@@ -25,8 +25,10 @@ _REFRESH_SECONDS = 0.1
 _PACE_SECONDS = 30.0  # over which the speed is averaged
 
 
-def make_reporter(total_timesteps: int, start_timesteps: int, *, enabled: bool) -> Reporter:
-    """A reporter for a run that goes from ``start_timesteps`` to ``total_timesteps``.
+def make_reporter(
+    total_timesteps: int, start_timesteps: int, *, enabled: bool, metrics: Mapping[str, Metric] = METRICS
+) -> Reporter:
+    """A reporter for a run that goes from ``start_timesteps`` to ``total_timesteps``, with rows of ``metrics``.
 
     It shows a live line on standard error if both output streams are a terminal, else plain lines on standard output,
     and nothing with ``enabled=False``.
@@ -35,7 +37,7 @@ def make_reporter(total_timesteps: int, start_timesteps: int, *, enabled: bool) 
         return Reporter()
     if sys.stderr.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         return _LiveReporter(total_timesteps, start_timesteps)
-    return _PlainReporter(total_timesteps, start_timesteps)
+    return _PlainReporter(total_timesteps, start_timesteps, metrics)
 
 
 def print_line(text: object) -> None:
@@ -93,12 +95,16 @@ class _ShownReporter(Reporter):
 class _PlainReporter(_ShownReporter):
     """Prints a line for every row."""
 
+    def __init__(self, total_timesteps: int, start_timesteps: int, metrics: Mapping[str, Metric]) -> None:
+        super().__init__(total_timesteps, start_timesteps)
+        self._metrics = metrics
+
     def update(self, timesteps: int, row: Row | None) -> None:
         if row is None:
             return
         total, known = f"{self._total:,}", _known(row)
         parts = [f"{timesteps:>{len(total)},} / {total}", _describe_return(known), self._describe_pace(timesteps)]
-        parts += [f"{name} {value:.4g}" for name, value in known.items() if METRICS[name].in_progress_line]
+        parts += [f"{name} {value:.4g}" for name, value in known.items() if self._metrics[name].in_progress_line]
         self.message("  ".join(parts))
 
     def message(self, text: str) -> None:

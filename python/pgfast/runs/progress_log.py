@@ -1,4 +1,4 @@
-"""``progress.csv``: the metrics of a run, one whole row at a time."""
+"""``progress.csv`` and its like: the numbers of a run, one whole row at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pgfast.runs.files import CheckpointError, read_file
 
-__all__ = ["ProgressLog", "read_progress", "read_recorded"]
+__all__ = ["ProgressLog", "read_header", "read_progress", "read_recorded"]
 
 _MAX_BYTES = 2**30
 _FIELD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -56,18 +56,21 @@ class ProgressLog:
         """Bytes of the header and of all rows so far, those included that could not be written yet."""
         return self._byte_length + len(self._waiting)
 
-    def write(self, row: Mapping[str, object]) -> None:
-        """Appends a row in one write. A field that is missing, None or NaN becomes an empty cell.
+    def write(self, *rows: Mapping[str, object]) -> None:
+        """Appends rows in one write. A field that is missing, None or NaN becomes an empty cell.
 
         Raises:
             ValueError: for a field that is not in the header.
             TypeError: for a value that is not a number.
-            OSError: if the disk is full; the file is unchanged, and the row is written before the next one.
+            OSError: if the disk is full; the file is unchanged, and the rows are written before the next ones.
         """
-        unknown = row.keys() - set(self.fieldnames)
-        if unknown:
-            raise ValueError(f"ProgressLog.write: {sorted(unknown)} is not in the header {list(self.fieldnames)}")
-        self._append(",".join(_format_cell(name, row.get(name)) for name in self.fieldnames))
+        lines = []
+        for row in rows:
+            unknown = row.keys() - set(self.fieldnames)
+            if unknown:
+                raise ValueError(f"ProgressLog.write: {sorted(unknown)} is not in the header {list(self.fieldnames)}")
+            lines.append(",".join(_format_cell(name, row.get(name)) for name in self.fieldnames))
+        self._append(*lines)
 
     def sync(self) -> None:
         """Waits until all rows are on the disk, as a checkpoint that records :attr:`byte_length` requires.
@@ -83,8 +86,8 @@ class ProgressLog:
             os.close(self._descriptor)
         self._descriptor = -1
 
-    def _append(self, line: str) -> None:
-        self._waiting += (line + "\n").encode("ascii")
+    def _append(self, *lines: str) -> None:
+        self._waiting += "".join(f"{line}\n" for line in lines).encode("ascii")
         self._flush()
 
     def _flush(self) -> None:
@@ -98,6 +101,11 @@ class ProgressLog:
             )
         self._byte_length += written
         self._waiting = b""
+
+
+def read_header(path: Path) -> tuple[str, ...]:
+    """The names of the columns. Raises :class:`~pgfast.runs.files.CheckpointError`."""
+    return _parse_header(read_file(path, _MAX_BYTES).partition(b"\n")[0], path)
 
 
 def read_recorded(path: Path, byte_length: int) -> bytes:

@@ -31,6 +31,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.model_path = path / "model.safetensors"
         self.evaluations_path = path / "evaluations.csv"
+        self.episodes_path = path / "episodes.csv"
         self.best_model_path = path / "best_model.safetensors"
         self._lock = _acquire_lock(path)
         _open_directories.add(self)

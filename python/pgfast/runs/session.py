@@ -20,7 +20,7 @@ from pgfast.runs.checkpoints import Checkpoint, list_checkpoints, read_latest, r
 from pgfast.runs.files import CheckpointError, checked_content, read_json, write_json_atomically
 from pgfast.runs.model_metadata import ModelMetadata, StoredCount
 from pgfast.runs.models import write_model
-from pgfast.runs.progress_log import ProgressLog
+from pgfast.runs.progress_log import ProgressLog, read_header
 from pgfast.runs.run_directory import RunDirectory
 from pgfast.state import Tree, flatten
 
@@ -49,6 +49,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     progress_bytes: Annotated[int, msgspec.Meta(ge=1)]
     metrics: dict[str, Any]
     evaluations_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    episodes_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     best_return: float | None = None
 
     @classmethod
@@ -90,6 +91,8 @@ class Session:
         self._log: ProgressLog | None = None
         self._evaluations: ProgressLog | None = None
         self._evaluations_bytes: int | None = None
+        self._episodes: ProgressLog | None = None
+        self._episodes_bytes: int | None = None
         self._failed_save: _Save | None = None
 
     @classmethod
@@ -137,44 +140,51 @@ class Session:
         position, self.metrics = Position.parse(self.checkpoint)
         self.wall_time, self._progress_bytes = position.wall_time, position.progress_bytes
         self.best_return, self._evaluations_bytes = position.best_return, position.evaluations_bytes
+        self._episodes_bytes = position.episodes_bytes
         with suppress(CheckpointError):
             self._synchronized = read_latest(self.directory.checkpoints, synchronized=True)[0].path
         kind = "exactly" if position.synchronized else "with new episodes (the save was not at a synchronization point)"
         self.messages += [*skipped, f"resuming {self.directory.path} at {position.timesteps:,} timesteps, {kind}"]
 
-    def begin(self, total_timesteps: int, metrics: Sequence[str], keep_checkpoints: int = 3) -> None:
-        """Opens ``progress.csv``, from which the rows after the checkpoint are removed.
+    def begin(
+        self,
+        total_timesteps: int,
+        metrics: Sequence[str],
+        keep_checkpoints: int = 3,
+        episode_columns: Sequence[str] | None = None,
+    ) -> None:
+        """Opens ``progress.csv`` and ``episodes.csv``, from which the rows after the checkpoint are removed.
 
         An exact resume removes later checkpoints, too. Others leave them: whatever made them unreadable may pass.
 
         Args:
             total_timesteps: the length of the run, beyond the checkpoint.
-            metrics: the names of the algorithm's metrics.
+            metrics: the names of the metrics besides those of every run.
             keep_checkpoints: how many are kept, besides the newest of a synchronization point.
+            episode_columns: the columns of ``episodes.csv``; None for no such file.
 
         Raises:
-            ValueError: if the run is complete.
-            CheckpointError: if the file is shorter than the checkpoint says.
+            ValueError: if the run is complete, or its ``progress.csv`` lacks one of the metrics.
+            CheckpointError: if a file is shorter than the checkpoint says.
             OSError: if a file cannot be written.
         """
-        path = self.directory.progress_path
         timesteps = 0 if self.checkpoint is None else int(self.checkpoint.path.name)
         if timesteps >= total_timesteps:
             raise ValueError(
                 f"{self.directory.path} is complete at {timesteps:,} timesteps; "
                 "to continue, give a larger total with --total-timesteps"
             )
+        path = self.directory.progress_path
+        if self._progress_bytes is not None and path.exists():
+            new = set(metrics).difference(read_header(path))
+            if new:
+                raise ValueError(f"{path} has no column {min(new)}: a run that has begun takes no further metrics")
         self._keep = keep_checkpoints
         if self._goes_back:
             remove_later(self.directory.checkpoints, timesteps)
-        if self._progress_bytes is not None and not path.exists():
-            self.messages.append(f"{path} is lost: a new one begins")
-            self._progress_bytes = None
-        if self._progress_bytes is None:
-            path.unlink(missing_ok=True)  # left by a run that ended before its first save
-            self._log = ProgressLog(path, (*RUN_METRICS, *metrics))
-        else:
-            self._log = ProgressLog.resume(path, self._progress_bytes)
+        self._log = self._open_log(path, (*RUN_METRICS, *metrics), self._progress_bytes)
+        if episode_columns is not None:
+            self._episodes = self._open_log(self.directory.episodes_path, episode_columns, self._episodes_bytes)
         path = self.directory.evaluations_path
         if self._evaluations_bytes is None:
             path.unlink(missing_ok=True)
@@ -182,6 +192,15 @@ class Session:
             self._evaluations = ProgressLog.resume(path, self._evaluations_bytes)
         if self.config.total_timesteps != total_timesteps:
             write_json_atomically(self.directory.config_path, {**self._config_file, "total_timesteps": total_timesteps})
+
+    def _open_log(self, path: Path, columns: Sequence[str], byte_length: int | None) -> ProgressLog:
+        """The file after its first ``byte_length`` bytes, or a new one if there are none or they are lost."""
+        if byte_length is not None:
+            if path.exists():
+                return ProgressLog.resume(path, byte_length)
+            self.messages.append(f"{path} is lost: a new one begins")
+        path.unlink(missing_ok=True)  # left by a run that ended before its first save
+        return ProgressLog(path, columns)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Writes a row of ``progress.csv``. Raises ``OSError``; the row is then written with the next one.
@@ -191,6 +210,12 @@ class Session:
         assert self._log is not None
         self.directory.require_in_place()
         self._log.write(row)
+
+    def write_episodes(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes rows of ``episodes.csv``. Raises as :meth:`write` does."""
+        assert self._episodes is not None
+        self.directory.require_in_place()
+        self._episodes.write(*rows)
 
     def write_evaluation(self, row: Mapping[str, Any], model: dict[str, Array], metadata: ModelMetadata) -> bool:
         """Writes a row of ``evaluations.csv``, and the model if it is the best so far; returns whether it is.
@@ -209,8 +234,8 @@ class Session:
 
     def save(
         self, state: Tree, model: dict[str, Array], metadata: ModelMetadata, *, synchronized: bool, wall_time: float
-    ) -> None:
-        """Writes a checkpoint and the model file.
+    ) -> Path:
+        """Writes a checkpoint and the model file; returns the path of the checkpoint.
 
         Raises ``OSError``, and :class:`~pgfast.runs.run_directory.LostRunDirectoryError` if the directory was moved or
         deleted.
@@ -231,31 +256,32 @@ class Session:
             progress_bytes=self._log.byte_length,
             metrics=dict(self.metrics.state()),
             evaluations_bytes=None if self._evaluations is None else self._evaluations.byte_length,
+            episodes_bytes=None if self._episodes is None else self._episodes.byte_length,
             best_return=self.best_return,
         )
         described = metadata.as_json()
         content = {**described, "state": values, **msgspec.structs.asdict(position)}
         self._failed_save = None
         try:
-            self._write(arrays, content, model, described)
+            return self._write(arrays, content, model, described)
         except OSError:
             self._failed_save = deepcopy((arrays, content, model, described))  # training continues in these arrays
             raise
 
-    def retry(self) -> bool:
-        """Writes the save that failed, if there is one; returns whether it did. Raises ``OSError``."""
+    def retry(self) -> Path | None:
+        """Writes the save that failed, if there is one; returns the path of its checkpoint. Raises ``OSError``."""
         if self._failed_save is None:
-            return False
-        self._write(*self._failed_save)
+            return None
+        written = self._write(*self._failed_save)
         self._failed_save = None
-        return True
+        return written
 
     def _write(
         self, arrays: dict[str, Array], content: dict[str, Any], model: dict[str, Array], metadata: dict[str, Any]
-    ) -> None:
+    ) -> Path:
         assert self._log is not None
         self.directory.require_in_place()
-        for log in (self._log, self._evaluations):
+        for log in (self._log, self._evaluations, self._episodes):
             if log is not None:
                 log.sync()  # a checkpoint must not count rows that a power cut can take away
         protected = None if content["synchronized"] else self._synchronized
@@ -266,10 +292,11 @@ class Session:
             self._synchronized = written
         write_model(self.directory.model_path, model, metadata)
         self.saved_at = metadata["timesteps"]
+        return written
 
     def close(self) -> None:
         """Closes the files and releases the lock. A second call does nothing."""
-        for log in (self._log, self._evaluations):
+        for log in (self._log, self._evaluations, self._episodes):
             if log is not None:
                 log.close()
         self.directory.close()

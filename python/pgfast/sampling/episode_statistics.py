@@ -8,6 +8,7 @@ import numpy as np
 
 from pgfast._typing import BoolArray
 from pgfast.envs.stepper import Transition
+from pgfast.metrics import Row
 from pgfast.state import Tree, require_count
 
 __all__ = ["EpisodeStatistics", "OpenEpisodes"]
@@ -64,39 +65,45 @@ class EpisodeStatistics:
         self.env_restarts = 0
         self._latest_sum, self._latest_count = 0.0, 0
 
-    def add(self, transition: Transition) -> None:
-        """Adds a step of every environment."""
+    def add(self, transition: Transition) -> list[tuple[int, float, int]]:
+        """Adds a step of every environment; returns (environment, return, length) of each episode that ended."""
         restarts = int(np.count_nonzero(transition.restarted))
         if restarts:
             self.env_restarts += restarts
             self.episodes_cut += self._open.drop(transition.restarted)
-        for _, episode_return, length in self._open.add(transition):
+        ended = self._open.add(transition)
+        for _, episode_return, length in ended:
             self.returns.append(episode_return)
             self.lengths.append(length)
             self.episodes += 1
             self._latest_sum += episode_return
             self._latest_count += 1
+        return ended
 
     def cut(self) -> None:
         """Drops all open episodes, because the environments are remade."""
         self.episodes_cut += self._open.drop(self._all)
 
-    def row(self) -> dict[str, float | None]:
-        """Returns the columns of progress.csv, None if no episode has ended yet, and restarts ``return_latest``."""
-        returns = np.array(self.returns) if self.returns else None
-        latest = self._latest_sum / self._latest_count if self._latest_count else None
-        self._latest_sum, self._latest_count = 0.0, 0
-        return {
+    def row(self) -> Row:
+        """Returns the columns of progress.csv, those that are known, and restarts ``return_latest``."""
+        row: Row = {
             "episodes": self.episodes,
             "episodes_cut": self.episodes_cut,
             "env_restarts": self.env_restarts,
-            "return_mean": None if returns is None else float(returns.mean()),
-            "return_std": None if returns is None else float(returns.std()),
-            "return_min": None if returns is None else float(returns.min()),
-            "return_max": None if returns is None else float(returns.max()),
-            "return_latest": latest,
-            "length_mean": None if returns is None else float(np.mean(self.lengths)),
         }
+        if self.returns:
+            returns = np.array(self.returns)
+            row |= {
+                "return_mean": float(returns.mean()),
+                "return_std": float(returns.std()),
+                "return_min": float(returns.min()),
+                "return_max": float(returns.max()),
+                "length_mean": float(np.mean(self.lengths)),
+            }
+        if self._latest_count:
+            row["return_latest"] = self._latest_sum / self._latest_count
+        self._latest_sum, self._latest_count = 0.0, 0
+        return row
 
     def state(self) -> Tree:
         """The statistics, and the number of open episodes, which cannot be saved themselves."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from pgfast.envs.make import AnyVectorEnv
 from pgfast.envs.normalization import Normalizers
 from pgfast.envs.options import EnvironmentOptions
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.source import EnvironmentSource
 from pgfast.envs.spaces import SpaceInfo
-from pgfast.envs.stepper import Stepper
+from pgfast.envs.stepper import Stepper, Transition
+from pgfast.envs.workers import WorkerVectorEnv
 from pgfast.policies import Policy
 from pgfast.sampling.collector import Collector
+from pgfast.sampling.episode_recorder import EpisodeRecorder
 from pgfast.sampling.episode_statistics import EpisodeStatistics
 from pgfast.sampling.rollout import Rollout
 from pgfast.state import Tree
@@ -49,6 +55,24 @@ class Sampler:
         self._num_envs, self._n_steps, self._seed = num_envs, n_steps, seed
         self._whole_episodes, self._keep_forward = whole_episodes, keep_forward
         self._collector: Collector | None = None
+        self._timesteps = 0
+        self.recorder: EpisodeRecorder | None = None
+        self.infos: list[dict[str, Any]] = []
+        self._keeps_infos = False
+
+    def hand_over(self, *, infos: bool, recorder: EpisodeRecorder | None) -> None:
+        """Sets what the next rollouts leave behind for the user.
+
+        Args:
+            infos: whether ``infos`` holds the infos of each step of the latest rollout.
+            recorder: is given every whole episode.
+        """
+        self._keeps_infos, self.recorder, self.infos = infos, recorder, []
+        self._ask_for_infos()
+
+    def _ask_for_infos(self) -> None:
+        if isinstance(self.env, WorkerVectorEnv):
+            self.env.returns_infos = self._keeps_infos or (self.recorder is not None and self.recorder.info_keys != ())
 
     @property
     def rollout(self) -> Rollout:
@@ -70,6 +94,7 @@ class Sampler:
         require_spaces("learn", env, self._space)
         if env.num_envs != self._num_envs:
             raise ValueError(f"learn: num_envs is {self._num_envs}, the vector environment has {env.num_envs}")
+        self._ask_for_infos()
         self._stepper = Stepper(env)
         if self._collector is None:
             self._collector = self._make_collector()
@@ -84,6 +109,7 @@ class Sampler:
     def collect(self, timesteps: int, update: int) -> Rollout:
         """Collects the rollout of an update that starts at ``timesteps`` of the run. Raises as the environments do."""
         assert self._collector is not None
+        self._timesteps, self.infos = timesteps, []
         if self._whole_episodes:
             self._normalizers.restart()
             min_rows = self._num_envs * self._n_steps
@@ -106,6 +132,15 @@ class Sampler:
         """Raises ``KeyError``, ``TypeError`` or ``ValueError`` for any other tree."""
         self.statistics.load_state(tree)
 
+    def _on_transition(self, transition: Transition) -> None:
+        self._timesteps += self._num_envs
+        ended = self.statistics.add(transition)
+        if self.recorder is not None:
+            self.recorder.add(ended, transition.infos, self._timesteps)
+        if self._keeps_infos:  # copies: an environment may reuse its arrays
+            infos = transition.infos.items()
+            self.infos.append({key: value.copy() if isinstance(value, np.ndarray) else value for key, value in infos})
+
     def _seeds(self, update: int) -> list[int]:
         return environment_seeds(self._seed, self._num_envs, generation=update)
 
@@ -122,7 +157,7 @@ class Sampler:
             rollout,
             self._normalizers,
             seed=self._seed,
-            on_transition=self.statistics.add,
+            on_transition=self._on_transition,
             env_timeout=None if self._options.vectorization == "async" else self._options.env_timeout,
         )
 
