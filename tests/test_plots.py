@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pgfast.cli import main
 from pgfast.reporting import plots
 from pgfast.reporting.plots import plot_runs
 from pgfast.runs.progress_log import ProgressLog
@@ -95,13 +96,39 @@ def test_the_axis_names_its_unit(tmp_path: Path, drawn: list[Any], x: str, times
     assert drawn[0].get_xlabel() == label
 
 
+def test_any_column_is_drawn_without_a_band(tmp_path: Path, drawn: list[Any]) -> None:
+    for name, values in (("one", (None, 2.0, 3.0)), ("two", (None, None, None))):
+        (tmp_path / name).mkdir()
+        log = ProgressLog(tmp_path / name / "progress.csv", ("timesteps", "kl", "distance"))
+        log.write(*({"timesteps": 10 * t, "kl": 0.1, "distance": value} for t, value in enumerate(values)))
+        log.close()
+    plot_runs([tmp_path / "one", tmp_path / "two"], tmp_path / "a.png", y="distance")
+    (axes,) = drawn
+    assert axes.get_ylabel() == "distance"
+    assert not axes.collections
+    assert line_labels(axes) == ["one", "two (no value of distance yet)"]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [2.0, 3.0])
+    plot_runs([tmp_path / "one"], tmp_path / "b.png", y="kl")
+    assert drawn[1].get_ylabel() == "KL divergence"
+    with pytest.raises(ValueError, match="no run has a value of distance yet"):
+        plot_runs([tmp_path / "two"], tmp_path / "c.png", y="distance")
+    with pytest.raises(ValueError, match=r"progress\.csv has no column height"):
+        plot_runs([tmp_path / "one"], tmp_path / "c.png", y="height")
+
+
+def test_the_columns_are_flags(tmp_path: Path, drawn: list[Any]) -> None:
+    run = make_run(tmp_path / "run")
+    assert main(["plot", str(run), "--out", str(tmp_path / "a.png"), "--x", "updates", "--y", "return_max"]) == 0
+    assert (drawn[0].get_xlabel(), drawn[0].get_ylabel()) == ("Updates", "Largest return")
+
+
 def test_a_run_without_a_whole_episode_is_named(tmp_path: Path, drawn: list[Any]) -> None:
     runs = [make_run(tmp_path / "one"), make_run(tmp_path / "two", known=False)]
     plot_runs(runs, tmp_path / "a.png")
     assert line_labels(drawn[0]) == ["one", "two (no finished episode yet)"]
-    with pytest.raises(ValueError, match="no run has finished an episode yet"):
+    with pytest.raises(ValueError, match="no run has a finished episode yet"):
         plot_runs(runs[1:], tmp_path / "b.png")
-    with pytest.raises(ValueError, match="no run has finished an episode yet"):
+    with pytest.raises(ValueError, match="no run has a finished episode yet"):
         plot_runs([], tmp_path / "b.png")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -210,16 +210,25 @@ def video(
     print(f"{out}: return {result.episode_return:g}, {result.frames:,} frames")
 
 
-def plot(run_dirs: RunPaths, /, out: Path = Path("learning_curve.png"), title: str | None = None) -> None:
+def plot(
+    run_dirs: RunPaths,
+    /,
+    out: Path = Path("learning_curve.png"),
+    title: str | None = None,
+    x: Literal["timesteps", "wall_time", "updates", "episodes"] = "timesteps",
+    y: str = "return_mean",
+) -> None:
     """Draw the learning curves of one or several runs.
 
     Args:
         out: The picture to write.
         title: Title of the picture.
+        x: Column of the horizontal axis.
+        y: Column of progress.csv to draw, one of a callback included.
     """
     if not run_dirs:
         raise UsageError("plot needs at least one run directory")
-    plot_runs(run_dirs, out, title=title)
+    plot_runs(run_dirs, out, title=title, x=x, y=y)
     print(out)
 
 

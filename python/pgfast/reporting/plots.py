@@ -30,22 +30,25 @@ _RETURNS = ("return_mean", "return_std", "return_min", "return_max")
 _SECONDS = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
-def plot_runs(run_dirs: Sequence[Path], out: Path, *, title: str | None = None, x: str = "timesteps") -> None:
-    """Draws the learning curves of several runs in one picture: the return over ``x``.
+def plot_runs(
+    run_dirs: Sequence[Path], out: Path, *, title: str | None = None, x: str = "timesteps", y: str = "return_mean"
+) -> None:
+    """Draws the learning curves of several runs in one picture: ``y`` over ``x``.
 
-    The thin line is ``return_mean``. The bold line is its exponential mean to both sides, which does not lag. The band
-    is ``return_mean`` plus and minus ``return_std``, cut off at ``return_min`` and ``return_max``. In ``progress.csv``
-    all of them are over the last 100 whole episodes.
+    The thin line is ``y``. The bold line is its exponential mean to both sides, which does not lag. Around
+    ``return_mean`` there is a band of plus and minus ``return_std``, cut off at ``return_min`` and ``return_max``. In
+    ``progress.csv`` all of these are over the last 100 whole episodes.
 
     Args:
         run_dirs: run directories, each with a ``progress.csv``.
         out: the picture, in the format of its extension (``.png``, ``.svg``, ``.pdf``); its directory is created.
         title: above the picture; None takes the run's name if there is one run.
         x: the metric of the x axis: "timesteps", "wall_time", "updates" or "episodes".
+        y: the column of ``progress.csv`` to draw, one of a callback included.
 
     Raises:
         ImportError: if matplotlib is missing.
-        ValueError: if there is nothing to draw, or for an unknown ``x`` or extension.
+        ValueError: if there is nothing to draw, or for an unknown ``x``, ``y`` or extension.
         CheckpointError: if a ``progress.csv`` is missing or broken.
         OSError: if the picture cannot be written.
     """
@@ -57,26 +60,28 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, *, title: str | None = None, 
         raise ValueError(f"plot_runs: out must end in .png, .svg or .pdf, got {out}")
     if x not in _X_AXES:
         raise ValueError(f"plot_runs: x must be one of {', '.join(_X_AXES)}, got {x!r}")
-    curves = [_read_curve(path, x) for path in run_dirs]
+    curves = [_read_curve(path, x, y) for path in run_dirs]
     span = max((curve["x"][-1] for curve in curves if curve["x"].size), default=math.nan)
+    missing = "finished episode" if y in _RETURNS else f"value of {y}"
     if math.isnan(span):
-        raise ValueError("plot_runs: no run has finished an episode yet")
+        raise ValueError(f"plot_runs: no run has a {missing} yet")
     unit, scale = _choose_unit(x, span)
 
     figure = Figure(figsize=(8.0, 4.8), dpi=150, layout="constrained")  # no pyplot: no window, no global state
     axes = figure.add_subplot()
     names = _short_names(run_dirs)
     for index, (name, curve) in enumerate(zip(names, curves, strict=True)):
-        _draw_curve(axes, name, curve, scale, _SMOOTHING * span, index)
-    _decorate(axes, f"{_label(x)} ({unit})" if unit else _label(x))
+        label = name if curve["x"].size else f"{name} (no {missing} yet)"
+        _draw_curve(axes, label, curve, scale, _SMOOTHING * span, index)
+    _decorate(axes, f"{_label(x)} ({unit})" if unit else _label(x), _label(y))
     title = names[0] if title is None and len(names) == 1 else title
     if title is not None:
         axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK, pad=12)
     if len(names) > 1:
         axes.legend(loc="upper left", edgecolor="none", framealpha=0.8, fontsize=9, labelcolor=_INK)
+    thin = "Thin: mean of the last 100 episodes. Band: \u00b1 1 standard deviation, within minimum and maximum. "
     figure.supxlabel(
-        f"Thin: mean of the last 100 episodes. Band: \u00b1 1 standard deviation, within minimum and maximum. "
-        f"Bold: exponential mean over \u00b1 {_SMOOTHING:.0%} of the axis.",
+        f"{thin if y == 'return_mean' else ''}Bold: exponential mean over \u00b1 {_SMOOTHING:.0%} of the axis.",
         fontsize=7.5,
         color="#777777",
     )
@@ -84,15 +89,20 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, *, title: str | None = None, 
     figure.savefig(out)
 
 
-def _read_curve(run_dir: Path, x: str) -> dict[str, Column]:
-    """The rows that have a return: their "x" and the columns of returns."""
+def _read_curve(run_dir: Path, x: str, y: str) -> dict[str, Column]:
+    """The rows that have a "y": it and their "x", and the "low" and "high" of its band if it has one."""
     columns = read_progress(run_dir / "progress.csv")
-    missing = {x, *_RETURNS} - columns.keys()
+    has_band = y == "return_mean"
+    missing = {x, y, *(_RETURNS if has_band else ())} - columns.keys()
     if missing:
         raise ValueError(f"plot_runs: {run_dir / 'progress.csv'} has no column {', '.join(sorted(missing))}")
-    known = np.isfinite(columns["return_mean"]) & np.isfinite(columns[x])
-    curve = {name: columns[name][known] for name in _RETURNS}
-    return {"x": columns[x][known], **curve}
+    known = np.isfinite(columns[y]) & np.isfinite(columns[x])
+    curve = {"x": columns[x][known], "y": columns[y][known]}
+    if has_band:
+        std, least, most = (columns[name][known] for name in ("return_std", "return_min", "return_max"))
+        std = np.nan_to_num(std)
+        curve |= {"low": np.fmax(curve["y"] - std, least), "high": np.fmin(curve["y"] + std, most)}
+    return curve
 
 
 def _exponential_mean(x: Column, y: Column, reach: float) -> Column:
@@ -108,21 +118,20 @@ def _exponential_mean(x: Column, y: Column, reach: float) -> Column:
     return smooth
 
 
-def _draw_curve(axes: Axes, name: str, curve: dict[str, Column], scale: float, reach: float, index: int) -> None:
+def _draw_curve(axes: Axes, label: str, curve: dict[str, Column], scale: float, reach: float, index: int) -> None:
     color = _COLORS[index % len(_COLORS)]
     dash: Any = _DASHES[index // len(_COLORS) % len(_DASHES)]
-    position, mean, std = curve["x"] / scale, curve["return_mean"], np.nan_to_num(curve["return_std"])
-    smooth = _exponential_mean(curve["x"], mean, reach)
-    label = name if position.size else f"{name} (no finished episode yet)"
-    low, high = np.fmax(mean - std, curve["return_min"]), np.fmin(mean + std, curve["return_max"])
-    axes.fill_between(position, low, high, color=color, alpha=0.13, linewidth=0)
-    axes.plot(position, mean, color=color, alpha=0.35, linewidth=0.7)
+    position, y = curve["x"] / scale, curve["y"]
+    smooth = _exponential_mean(curve["x"], y, reach)
+    if "low" in curve:
+        axes.fill_between(position, curve["low"], curve["high"], color=color, alpha=0.13, linewidth=0)
+    axes.plot(position, y, color=color, alpha=0.35, linewidth=0.7)
     axes.plot(position, smooth, color=color, linestyle=dash, linewidth=2.0, label=label, solid_capstyle="round")
 
 
-def _decorate(axes: Axes, x_label: str) -> None:
+def _decorate(axes: Axes, x_label: str, y_label: str) -> None:
     axes.set_xlabel(x_label, color=_INK, fontsize=10)
-    axes.set_ylabel(_label("return_mean"), color=_INK, fontsize=10)
+    axes.set_ylabel(y_label, color=_INK, fontsize=10)
     axes.grid(axis="y", color=_FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.margins(x=0.01)
@@ -132,7 +141,11 @@ def _decorate(axes: Axes, x_label: str) -> None:
 
 
 def _label(name: str) -> str:
-    return METRICS[name].label.capitalize()
+    """The label of a metric; a run directory has none for the metrics of callbacks, which keep their names."""
+    if name not in METRICS:
+        return name
+    label = METRICS[name].label
+    return label[0].upper() + label[1:]
 
 
 def _choose_unit(x: str, span: float) -> tuple[str, float]:

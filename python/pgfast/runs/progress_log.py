@@ -64,9 +64,9 @@ class ProgressLog:
             TypeError: for a value that is not a number.
             OSError: if the disk is full; the file is unchanged, and the rows are written before the next ones.
         """
-        lines = []
+        lines, known = [], set(self.fieldnames)
         for row in rows:
-            unknown = row.keys() - set(self.fieldnames)
+            unknown = row.keys() - known
             if unknown:
                 raise ValueError(f"ProgressLog.write: {sorted(unknown)} is not in the header {list(self.fieldnames)}")
             lines.append(",".join(_format_cell(name, row.get(name)) for name in self.fieldnames))
