@@ -63,4 +63,5 @@ def test_every_metric_is_described() -> None:
     for metric in METRICS.values():
         assert metric.label
         assert metric.meaning
+        assert metric.group in ("rollout", "train", "time")
         assert metric.merge == "mean" or metric.name not in ("timesteps", "episodes")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import pgfast
+from pgfast.cli import main
 from pgfast.reporting import tensorboard
 from pgfast.reporting.tensorboard import TensorBoardLog
 from pgfast.runs.progress_log import read_progress
@@ -82,9 +83,9 @@ def test_a_run_has_its_numbers_under_the_groups_that_people_know(tmp_path: Path)
     for tag, _, _ in scalars:
         by_group.setdefault(tag.split("/")[0], set()).add(tag.split("/")[1])
     assert by_group.keys() == {"rollout", "train", "time", "eval", "custom", "cart"}
-    assert {"return_mean", "length_mean", "episodes"} <= by_group["rollout"]
+    assert {"return_mean", "return_std", "length_mean"} <= by_group["rollout"]
     assert {"policy_loss", "value_loss", "entropy", "explained_variance", "learning_rate"} <= by_group["train"]
-    assert by_group["time"] == {"updates", "updates_skipped", "steps_per_second", "wall_time"}
+    assert {"updates", "episodes", "steps_per_second", "wall_time"} <= by_group["time"]
     assert by_group["eval"] >= {"return_mean", "return_std", "length_mean"}
     assert [(step, value) for tag, step, value in scalars if tag == "cart/height"] == [(60, 2.0), (120, 2.0)]
     assert metadata_of(tmp_path / "run")["cart/height"].display_name == "height of the cart"
@@ -152,6 +153,23 @@ def test_the_directory_is_announced_to_a_replaced_writer(
     assert len(files) == 1 + replaced
     assert files[-1].stat().st_size == max(file.stat().st_size for file in files)  # the one that is read last
     assert threading.active_count() == 1
+
+
+def test_the_video_of_a_run_is_a_moving_picture(tmp_path: Path) -> None:
+    for package in ("imageio_ffmpeg", "pygame"):
+        pytest.importorskip(package)
+    learn(tmp_path / "run")
+    before = sorted((tmp_path / "run").iterdir())
+    assert main(["video", str(tmp_path / "run"), "--seed", "5"]) == 0
+    videos = tmp_path / "run" / "videos"
+    assert sorted((tmp_path / "run").iterdir()) == sorted([*before, videos])
+    (value,) = [value for event in read_events(videos) for value in event.summary.value]
+    assert value.tag == "video/CartPole-v1-5"
+    assert value.image.encoded_image_string.startswith(b"GIF89a")
+    assert (value.image.width, value.image.height) == (320, 213)
+    assert [event.step for event in read_events(videos) if event.HasField("summary")] == [120]
+    assert main(["video", str(tmp_path / "run"), "--out", str(tmp_path / "b.mp4")]) == 0  # elsewhere: no picture
+    assert len(read_events(videos)) == 2
 
 
 def test_resuming_purges_the_events_after_the_checkpoint(tmp_path: Path) -> None:

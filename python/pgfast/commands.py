@@ -26,7 +26,8 @@ from pgfast.loading import verify as verify_path
 from pgfast.profiling import Profile
 from pgfast.reporting.plots import plot_runs
 from pgfast.reporting.progress import print_line
-from pgfast.reporting.video import record_video
+from pgfast.reporting.tensorboard import write_video
+from pgfast.reporting.video import make_gif, record_video
 from pgfast.resuming import open_run
 from pgfast.runs.run_directory import RunDirectory
 from pgfast.runs.session import Session
@@ -193,7 +194,7 @@ def evaluate(
 def video(
     path: SavedPath, /, out: Path | None = None, deterministic: Switch = False, seed: int = 0, modules: Imports = ()
 ) -> None:
-    """Record one episode of a trained agent as an MP4.
+    """Record one episode of a trained agent as an MP4. TensorBoard shows the first ten seconds of one of a run.
 
     Args:
         out: The file to write. None: videos/ENV-SEED.mp4 in the run directory, or ENV-SEED.mp4 here.
@@ -203,10 +204,13 @@ def video(
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame needs no screen to draw, and complains if there is none
     import_typed(modules)
     agent = load(path)
+    is_of_run = out is None and (path / "config.json").exists()
     if out is None:
         name = f"{str(agent.env_id).replace('/', '_')}-{seed}.mp4"
-        out = path / "videos" / name if (path / "config.json").exists() else Path(name)
+        out = path / "videos" / name if is_of_run else Path(name)
     result = record_video(agent, out, seed=seed, deterministic=deterministic)
+    if is_of_run:
+        write_video(out.parent, out.stem, make_gif(out), agent.timesteps)
     print(f"{out}: return {result.episode_return:g}, {result.frames:,} frames")
 
 

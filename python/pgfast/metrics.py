@@ -56,12 +56,12 @@ _RUN = (
         Metric("timesteps", "environment steps", "steps of all environments so far, reset rows included", "steps"),
         Metric("updates", "updates", "updates so far, skipped ones included"),
         Metric("updates_skipped", "skipped updates", "updates skipped because a number was not finite"),
-    ),
-    *_of_group(
-        "rollout",
         Metric("episodes", "episodes", "whole episodes so far"),
         Metric("episodes_cut", "cut episodes", "episodes cut off by a synchronization point or a failed environment"),
         Metric("env_restarts", "worker restarts", "worker processes replaced"),
+    ),
+    *_of_group(
+        "rollout",
         Metric("return_mean", "return per episode", "mean raw return of the last 100 whole episodes", "reward"),
         Metric(
             "return_std", "standard deviation of the return", "standard deviation of these returns, ddof 0", "reward"

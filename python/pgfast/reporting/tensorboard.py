@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import textwrap
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
@@ -17,7 +18,7 @@ from typing import Any
 from pgfast.metrics import METRICS, Metric
 from pgfast.runs.session import RunConfig
 
-__all__ = ["TensorBoardLog", "open_events"]
+__all__ = ["TensorBoardLog", "open_events", "write_video"]
 
 _FLUSH_SECONDS = 10.0
 _NOT_OF_EVALUATIONS = ("timesteps", "episodes", "wall_time")
@@ -46,6 +47,17 @@ def open_events(
     finally:
         with suppress(OSError):  # a full disk; the rows are in progress.csv
             log.close()
+
+
+def write_video(directory: Path, name: str, gif: bytes, timesteps: int) -> None:
+    """Writes an animated picture for TensorBoard, if tensorboardX is installed.
+
+    ``directory`` must be another one than that of the run: TensorBoard stops reading a file of events once there is a
+    newer one, and the run may go on.
+    """
+    if find_spec("tensorboardX") is not None:
+        with closing(TensorBoardLog(directory)) as log:
+            log.write_picture(f"video/{name}", gif, timesteps)
 
 
 class TensorBoardLog:
@@ -124,6 +136,15 @@ class TensorBoardLog:
         """Writes that the run has reached its end. Raises as :meth:`write` does."""
         event = self._events.Event(step=0)
         self._add_hparams(event, session_end_info={"status": "STATUS_SUCCESS", "end_time_secs": time.time()})
+        self._write(event)
+
+    def write_picture(self, tag: str, gif: bytes, timesteps: int) -> None:
+        """Writes a GIF. Raises as :meth:`write` does."""
+        event = self._events.Event(step=timesteps)
+        width, height = struct.unpack_from("<HH", gif, 6)
+        event.summary.value.add(
+            tag=tag, image={"width": width, "height": height, "colorspace": 3, "encoded_image_string": gif}
+        )
         self._write(event)
 
     def _add_scalar(self, event: Any, tag: str, value: float, label: str, meaning: str) -> None:

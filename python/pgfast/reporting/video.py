@@ -24,7 +24,7 @@ from pgfast.envs.spaces import SpaceInfo
 from pgfast.random import Rng
 from pgfast.runs.files import fsync_directory, temporary_name
 
-__all__ = ["VideoResult", "record_video"]
+__all__ = ["VideoResult", "make_gif", "record_video"]
 
 _LARGEST_SIDE = 640  # pixels; smaller frames are enlarged by the largest whole factor that stays within
 
@@ -110,6 +110,21 @@ def record_video(
                 episode_return += step.raw_reward
                 length += 1
     return VideoResult(out, count, playback.frames_per_second, episode_return, length, ended)
+
+
+def make_gif(video: Path) -> bytes:
+    """The first ten seconds of a video as an animated GIF, 320 pixels wide, with 10 pictures per second.
+
+    Raises ``ImportError`` if imageio-ffmpeg is missing, ``RuntimeError`` if the encoder fails.
+    """
+    filters = "fps=10,scale=320:-1:flags=area,split[a][b];[a]palettegen[colors];[b][colors]paletteuse=dither=none"
+    source = [_find_ffmpeg(), "-hide_banner", "-loglevel", "error", "-t", "10", "-i", f"file:{video}"]
+    done = subprocess.run(
+        [*source, "-vf", filters, "-f", "gif", "pipe:1"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"make_gif: the encoder failed: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
 
 
 def _find_ffmpeg() -> str:
