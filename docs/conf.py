@@ -49,7 +49,10 @@ toc_object_entries_show_parents = "hide"
 # Type aliases are shown by name; docs/reference/index.md defines them.
 _ARRAYS = ("Array", "ArrayLike", "FloatArray", "BoolArray", "IntArray", "NDArray", "DTypeLike")
 _CHOICES = ("Activation", "RmspropForm", "Vectorization")
-_KINDS = ("Actions", "AnyVectorEnv", "Callback", "EnvironmentLike", "Key", "LinearMap", "LinearOperator", "T", "Tree")
+_KINDS = (
+    *("Actions", "AgentT", "AnyVectorEnv", "CallbackLike", "EnvironmentLike", "Key", "LinearMap", "LinearOperator"),
+    *("Row", "T", "Tree"),
+)
 autodoc_type_aliases = {name: name for name in (*_ARRAYS, *_CHOICES, *_KINDS)}
 
 # Not resolved: names of other packages (a build must not need the network), native classes, the aliases.

@@ -37,15 +37,15 @@ class MetricsTable(SphinxDirective):
     """The columns of ``progress.csv``."""
 
     def run(self) -> list[nodes.Node]:
-        rows = [("name", "unit", "meaning", "algorithms")]
+        rows = [("name", "group", "unit", "meaning", "algorithms")]
         for metric in METRICS.values():
             algorithms = [
                 name.upper() for name, agent in ALGORITHMS.items() if metric.name in agent.learner_type.metrics
             ]
             meaning = f"*last*: {metric.meaning}" if metric.merge == "last" else metric.meaning
             reported_by = "all" if metric.name in RUN_METRICS else ", ".join(algorithms)
-            rows.append((f"``{metric.name}``", metric.unit, meaning, reported_by))
-        return self.parse_text_to_nodes(_table(rows, widths="20 10 52 18"))
+            rows.append((f"``{metric.name}``", metric.group, metric.unit, meaning, reported_by))
+        return self.parse_text_to_nodes(_table(rows, widths="20 10 10 44 16"))
 
 
 def _table(rows: list[tuple[str, ...]], *, widths: str) -> str:

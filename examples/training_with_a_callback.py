@@ -18,11 +18,9 @@ TARGET = 400.0
 
 def watch(agent: pgfast.TRPO, row: dict[str, float]) -> bool:
     """Called with every row of progress, here every 10,000 steps; returning False stops the training."""
-    mean = row["return_mean"]  # over the last 100 whole episodes; None before the first has ended
-    if mean is None:
-        return True
+    mean = row["return_mean"]  # over the last 100 whole episodes; NaN before the first has ended
     print(f"{row['timesteps']:7,} steps: return {mean:5.1f}, KL divergence {row['kl']:.4f}")
-    return mean < TARGET
+    return not mean >= TARGET
 
 
 agent = pgfast.TRPO("CartPole-v1", seed=0, report_every=10_000)

@@ -16,18 +16,18 @@ from pgfast.metrics import METRICS, Metric, Row
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    AgentT_contra = TypeVar("AgentT_contra", contravariant=True, default=Any)
+    AgentT = TypeVar("AgentT", contravariant=True, default=Any)
 else:
     from typing import TypeVar
 
-    AgentT_contra = TypeVar("AgentT_contra", contravariant=True)
+    AgentT = TypeVar("AgentT", contravariant=True)
 
 __all__ = ["Callback", "CallbackLike", "Callbacks"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
-class Callback(Generic[AgentT_contra]):
+class Callback(Generic[AgentT]):
     """Base class of callbacks, whose methods do nothing; ``agent.learn(..., callback=MyCallback())`` calls them.
 
     A false answer other than None of :meth:`on_rollout` or :meth:`on_row` ends the training. An exception ends it too,
@@ -40,10 +40,10 @@ class Callback(Generic[AgentT_contra]):
     """Numbers of one's own, by name or as :class:`~pgfast.Metric`. :meth:`on_row` writes them into the row, from which
     they go to ``progress.csv``, TensorBoard and plots."""
 
-    def on_start(self, agent: AgentT_contra) -> None:
+    def on_start(self, agent: AgentT) -> None:
         """Called once, when the environments have been made."""
 
-    def on_rollout(self, agent: AgentT_contra, infos: list[dict[str, Any]]) -> object:
+    def on_rollout(self, agent: AgentT, infos: list[dict[str, Any]]) -> object:
         """Called after every rollout and the update that learns from it.
 
         ``infos`` has an entry for each step: the infos of the vector environment, in which Gymnasium stores what the
@@ -51,24 +51,24 @@ class Callback(Generic[AgentT_contra]):
         are collected only for callbacks that have this method.
         """
 
-    def on_row(self, agent: AgentT_contra, row: Row) -> object:
+    def on_row(self, agent: AgentT, row: Row) -> object:
         """Called with every row of ``progress.csv``, before it is written.
 
         ``row`` has all metrics of the run. A value that is not known is NaN, so comparisons with it are false. Values
         of ``metrics`` are kept; other changes of the row are not.
         """
 
-    def on_checkpoint(self, agent: AgentT_contra, path: Path) -> None:
+    def on_checkpoint(self, agent: AgentT, path: Path) -> None:
         """Called after every save with the directory of the checkpoint, which later saves may remove."""
 
-    def on_end(self, agent: AgentT_contra) -> None:
+    def on_end(self, agent: AgentT) -> None:
         """Called once, after the last save: at the end of the training, a signal or an error alike.
 
         The callbacks are called in the reverse of their order, those alone whose :meth:`on_start` has returned.
         """
 
 
-CallbackLike: TypeAlias = Callable[[AgentT_contra, Row], object] | Callback[AgentT_contra]
+CallbackLike: TypeAlias = Callable[[AgentT, Row], object] | Callback[AgentT]
 """A function of (agent, row), which is called like :meth:`Callback.on_row`, or a :class:`Callback`."""
 
 
