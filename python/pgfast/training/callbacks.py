@@ -54,8 +54,9 @@ class Callback(Generic[AgentT]):
     def on_row(self, agent: AgentT, row: Row) -> object:
         """Called with every row of ``progress.csv``, before it is written.
 
-        ``row`` has all metrics of the run. A value that is not known is NaN, so comparisons with it are false. Values
-        of ``metrics`` are kept; other changes of the row are not.
+        ``row`` has all metrics of the run. A value that is not known is NaN, with which every comparison is false, so
+        end the training by ``return not row["return_mean"] > 475``. Values of ``metrics`` are kept; other changes of
+        the row are not.
         """
 
     def on_checkpoint(self, agent: AgentT, path: Path) -> None:
