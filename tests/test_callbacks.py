@@ -139,6 +139,18 @@ def test_a_callback_whose_start_fails_sees_no_end() -> None:
     assert failing.calls == []
 
 
+def test_an_error_at_the_end_hides_the_end_from_no_callback(tmp_path: Path) -> None:
+    class Fails(Recorder):
+        def on_end(self, agent: Any) -> None:
+            raise ZeroDivisionError
+
+    first, last = Recorder(), Recorder()
+    with pytest.raises(ZeroDivisionError):
+        agent().learn(100, run_dir=tmp_path / "run", callback=[first, Fails(), last])
+    assert first.calls[-1] == last.calls[-1] == ("end", 100)
+    assert verify(tmp_path / "run").timesteps == 100
+
+
 def test_an_error_of_an_environment_is_an_end() -> None:
     recorder = Recorder()
     with pytest.raises(FloatingPointError):

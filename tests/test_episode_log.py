@@ -123,12 +123,12 @@ def test_infos_of_atari(tmp_path: Path) -> None:
     assert min(log["episode_frame_number"]) > 100
 
 
-@pytest.mark.parametrize("key", ["name", "vector"])
+@pytest.mark.parametrize("key", ["name", "vector", "nested"])
 def test_an_info_that_is_no_number_ends_the_run(tmp_path: Path, key: str) -> None:
     class Vector(InformingEnv):
         def step(self, action: int) -> Any:
             *step, infos = super().step(action)
-            return *step, {**infos, "vector": np.zeros(2)}
+            return *step, {**infos, "vector": np.zeros(2), "nested": {"a": 1}}
 
     trained = pgfast.A2C(Vector, num_envs=2, n_steps=6, log_episodes=True, info_keys=(key,))
     with pytest.raises(TypeError, match=rf'info_keys: infos\["{key}"\] of environment 0 must be a number, got '):

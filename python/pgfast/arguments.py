@@ -58,6 +58,8 @@ class RunArguments(TypedDict, total=False):
     eval_every: int | None
     eval_episodes: int
     stop_at_return: float | None
+    log_episodes: bool
+    info_keys: tuple[str, ...] | list[str]
     report_every: int
 
 

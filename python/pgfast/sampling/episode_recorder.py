@@ -53,7 +53,10 @@ def _number(infos: Mapping[str, Any], key: str, index: int) -> float | None:
     values, reported = infos.get(key), infos.get(f"_{key}")
     if values is None or (reported is not None and not reported[index]):
         return None
-    value = values[index] if isinstance(values, np.ndarray | Sequence) and len(values) > index else values
+    try:
+        value = values[index]
+    except (TypeError, IndexError, KeyError):  # one for all environments
+        value = values
     value = value.item() if isinstance(value, np.generic) else value
     if value is not None and not isinstance(value, bool | int | float):
         raise TypeError(
