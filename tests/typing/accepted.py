@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -171,9 +172,27 @@ def report(agent: pgfast.A2C, row: dict[str, float]) -> bool | None:
     return None if row["timesteps"] < 2_000 else False
 
 
+class Longest(pgfast.Callback[pgfast.A2C]):
+    """Keeps the longest mean length, as a number of its own."""
+
+    metrics = (pgfast.Metric("longest", unit="steps"), "doubled")
+    longest = 0.0
+
+    def on_rollout(self, agent: pgfast.A2C, infos: list[dict[str, Any]]) -> None:
+        assert len(infos) == agent.settings.n_steps
+
+    def on_row(self, agent: pgfast.A2C, row: dict[str, float]) -> bool | None:
+        self.longest = max(self.longest, row["length_mean"])
+        row["longest"], row["doubled"] = self.longest, 2.0 * self.longest
+        return None
+
+    def on_checkpoint(self, agent: pgfast.A2C, path: Path) -> None:
+        print(f"{agent.timesteps} steps: saved {path.name}")
+
+
 agent = pgfast.A2C("CartPole-v1", num_envs=4, n_steps=5, learning_rate=1e-3, hidden_sizes=[16], report_every=500)
 with Profile() as profile:
-    agent.learn(10_000, callback=report, run_dir=run_dir)
+    agent.learn(10_000, callback=[report, Longest()], run_dir=run_dir)
 assert 2_000 <= agent.timesteps < 10_000
 print(agent, agent.updates, agent.env_id, agent.optimizer, profile.seconds)
 agent.save(model)
