@@ -231,5 +231,5 @@ def test_evaluate_is_determined_by_its_seed() -> None:
     assert len(first.returns) == 7
     assert first.return_mean == first.returns.mean()
     assert not np.array_equal(first.returns, agent.evaluate(7, seed=4).returns)
-    with pytest.raises(ValueError, match="episodes must be at least 1"):
+    with pytest.raises(ValueError, match="episodes must be an int of at least 1"):
         agent.evaluate(0)

@@ -35,13 +35,18 @@ def run(tmp_path: Path, *arguments: str, **environment: str) -> tuple[int, str, 
     return process.returncode, out, error
 
 
+def wait_for_rows(run_dir: Path, rows: int) -> None:
+    progress, deadline = run_dir / "progress.csv", time.monotonic() + 60
+    while not (progress.exists() and progress.read_text().count("\n") > rows):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_train_eval_verify_plot_resume(tmp_path: Path) -> None:
     code, out, error = run(tmp_path, *TRAIN, *SMALL, "--total-timesteps", "1000", "--seed", "3")
     assert (code, error) == (0, "")
     assert "preset default" in out
-    assert "seed=3" in out
     assert "1,000 / 1,000" in out
-    assert "done: 1,000 timesteps" in out
 
     code, out, _ = run(tmp_path, "eval", "run", "--episodes", "4")
     assert code == 0
@@ -69,11 +74,7 @@ def test_train_eval_verify_plot_resume(tmp_path: Path) -> None:
 )
 def test_a_signal_saves_and_exits(tmp_path: Path, number: int, code: int) -> None:
     process = start(tmp_path, *TRAIN, *SMALL, "--total-timesteps", "100000000")
-    progress = tmp_path / "run" / "progress.csv"
-    deadline = time.monotonic() + 60
-    while not (progress.exists() and progress.read_text().count("\n") > 3):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_rows(tmp_path / "run", 3)
     process.send_signal(number)
     out, error = process.communicate(timeout=30)
     assert process.returncode == code
@@ -88,9 +89,9 @@ def test_a_signal_saves_and_exits(tmp_path: Path, number: int, code: int) -> Non
 
 
 def test_flags_may_stand_before_the_algorithm(tmp_path: Path) -> None:
-    code, out, error = run(tmp_path, "train", "--seed", "7", *TRAIN[1:], *SMALL, "--total-timesteps", "20")
+    code, _, error = run(tmp_path, "train", "--seed", "7", *TRAIN[1:], *SMALL, "--total-timesteps", "20")
     assert (code, error) == (0, "")
-    assert " seed=7 " in out
+    assert pgfast.load(tmp_path / "run").settings.seed == 7
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,24 @@ def test_training_continues_and_saves_later(kind: str, tmp_path: Path) -> None:
     assert without_seconds(repaired) == without_seconds(tmp_path / "undisturbed")
     np.testing.assert_array_equal(pgfast.load(repaired).policy.parameters, undisturbed.policy.parameters)
     assert not [path for path in repaired.rglob(".*") if path.name != ".lock"]
+
+
+def test_a_save_that_fails_at_the_end_is_not_said_to_be_retried(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+
+    def break_storage(trained: pgfast.VPG, row: dict[str, float]) -> None:
+        if trained.timesteps in (60, 420):
+            shutil.move(run / "checkpoints", tmp_path / str(trained.timesteps))
+            (run / "checkpoints").touch()  # no directory can be made there
+        if trained.timesteps == 240:
+            (run / "checkpoints").unlink()
+
+    agent().learn(420, run_dir=run, callback=break_storage, progress_bar=True)
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("could not save")]
+    retried = "; training continues, and the write is retried at the next row"
+    assert [(line.split(":")[0], line.endswith(retried)) for line in failed] == [
+        ("could not save at 200 timesteps", True),
+        ("could not save at 420 timesteps", False),
+    ]

@@ -80,7 +80,7 @@ def test_a_limit_that_no_episode_reaches_changes_nothing() -> None:
     results = [agent.evaluate(20), agent.evaluate(20, max_episode_steps=500)]
     assert [result.cut for result in results] == [0, 0]
     np.testing.assert_array_equal(results[0].returns, results[1].returns)
-    with pytest.raises(ValueError, match="max_episode_steps must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="evaluate: max_episode_steps must be an int of at least 1, got 0"):
         agent.evaluate(1, max_episode_steps=0)
 
 

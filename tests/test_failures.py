@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,12 @@ def test_a_failure_is_named_and_the_run_saved_first(kind: str, vectorization: st
     assert verify(tmp_path / "run").timesteps == saved
     with pytest.raises((EnvironmentFailure, FloatingPointError)):
         training.learn(100_000)  # with new episodes, which fail again
+
+
+def test_too_many_open_files_of_an_environment_have_a_cure() -> None:
+    failure = EnvironmentFailure(3, 7, f"OSError: {OSError(24, 'Too many open files')}")
+    assert "Too many open files; use fewer environments" in str(failure)
+    assert str(failure).count("use fewer environments") == str(pickle.loads(pickle.dumps(failure))).count("use fewer")
 
 
 def test_a_worker_that_dies_is_named() -> None:

@@ -16,6 +16,7 @@ from pgfast.runs.files import (
     read_file,
     read_json,
     write_atomically,
+    write_file,
     write_json_atomically,
 )
 
@@ -120,3 +121,9 @@ def test_the_error_is_one_printable_line() -> None:
 def test_the_error_survives_pickling_between_processes() -> None:
     error = pickle.loads(pickle.dumps(CheckpointError(PATH, "is broken")))
     assert (error.path, error.reason, str(error)) == (PATH, "is broken", "some.json: is broken")
+
+
+def test_an_error_of_the_disk_names_the_file() -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_file(Path("/dev/full"), b"data")
+    assert caught.value.filename == "/dev/full"

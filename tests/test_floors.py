@@ -33,7 +33,7 @@ PYTHON_FLOORS = {
     12: [{"reporting"}],
     13: [{"training"}],
     14: [{"agent", "algorithms", "arguments", "loading", "resuming"}],
-    15: [{"cli", "commands", "flags", "__main__", "__init__"}],
+    15: [{"cli", "commands", "flags", "parsing", "__main__", "__init__"}],
 }
 GROUPS = {name: (floor, group) for floor, groups in PYTHON_FLOORS.items() for group in groups for name in group}
 OPTIONAL = ["ale_py", "matplotlib", "imageio_ffmpeg", "pygame", "tensorboardX"]

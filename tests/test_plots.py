@@ -51,7 +51,7 @@ def line_labels(axes: Any) -> list[str]:
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("deep/a.svg", b"<?xml"), ("a.pdf", b"%PDF")])
 def test_the_extension_sets_the_format(tmp_path: Path, name: str, start: bytes) -> None:
     out = tmp_path / name
-    plot_runs([make_run(tmp_path / "run")], out)
+    plot_runs([str(make_run(tmp_path / "run"))], str(out))  # paths may be strings
     assert out.read_bytes().startswith(start)
     assert "matplotlib.pyplot" not in sys.modules
 
@@ -145,6 +145,11 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
     ProgressLog(tmp_path / "progress.csv", ["timesteps"]).close()
     with pytest.raises(ValueError, match=r"progress\.csv has no column return_max, return_mean, return_min"):
         plot_runs([tmp_path], tmp_path / "a.png")
+
+
+def test_a_path_is_not_a_list_of_paths(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="run_dirs must be a list of run directories, got 'runs/a2c'"):
+        plot_runs("runs/a2c", tmp_path / "a.png")
 
 
 def test_a_picture_without_an_extension_is_refused(tmp_path: Path) -> None:

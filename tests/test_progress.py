@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import pty
 import re
@@ -9,10 +10,12 @@ import subprocess
 import sys
 import timeit
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+import pgfast
 from pgfast.reporting import progress
 from pgfast.reporting.progress import make_reporter
 
@@ -21,7 +24,7 @@ LIVE = """
 import sys
 from pgfast.reporting import progress
 reporter = progress.make_reporter(1_000_000, 250_000, enabled=True)
-progress._REFRESH_SECONDS = 0.0
+progress._LiveReporter.interval = 0.0
 reporter.message("resumed [/b] \\u00e9")
 for timesteps in (250_000, 300_000, 500_000):
     reporter.update(timesteps, {"return_mean": 12.34, "return_max": 21.0} if timesteps == 300_000 else None)
@@ -134,6 +137,73 @@ def test_a_terminal_gets_one_live_line(columns: int, shortest: int) -> None:
     assert len(re.sub(r"\x1b\[[0-9;]*m", "", last).rstrip()) <= columns - 3  # room for a typed ^C
     assert " 25 %" in output
     assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")  # the cursor is shown
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (200, "1.00M / 1.00M  return 12.3 (max 21)  {speed} steps/s  ETA 0:00:00"),
+        (59, "1.00M / 1.00M  return 12.3 (max 21)  ETA 0:00:00"),
+        (42, "return 12.3 (max 21)  ETA 0:00:00"),
+        (40, "return 12.3  ETA 0:00:00"),
+        (20, "return 12.3"),
+        (10, ""),
+    ],
+)
+def test_a_narrow_terminal_shows_what_matters_most(columns: int, shown: str) -> None:
+    output = run_on_terminal(LIVE, columns)
+    last = re.sub(r"\x1b\[[0-9;]*m", "", output.replace("\x1b[2K", "\r").split("\n")[-2].rstrip("\r").split("\r")[-1])
+    pattern = re.escape(shown).replace(re.escape("{speed}"), r"[\d,]+")
+    assert re.fullmatch(rf"100 % (\u2501+ )?{pattern} *", last)
+    assert len(last.rstrip()) < columns
+
+
+def test_a_line_that_a_resize_has_wrapped_is_erased() -> None:
+    resize = 'fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("4H", 24, {columns}, 0, 0))'
+    code = "\n".join(
+        [
+            "import fcntl, os, struct, termios",
+            'del os.environ["COLUMNS"]',
+            resize.format(columns=70),
+            LIVE.replace("reporter.update(1_000", f"{resize.format(columns=20)}\nreporter.update(1_000", 1),
+        ]
+    )
+    output = run_on_terminal(code, 70)
+    kept, end = re.split(r"\x1b\[[23]A\r\x1b\[J", output)  # up to 67 columns are 3 or 4 rows of 20
+    assert "a line from elsewhere" in kept
+    assert "100 % return 12.3" in end
+
+
+def test_a_notebook_gets_one_live_line(
+    capsys: pytest.CaptureFixture[str], clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = type("ZMQInteractiveShell", (), {})()  # the class by which notebooks are known
+    monkeypatch.setattr(builtins, "get_ipython", lambda: shell, raising=False)
+    with closing(make_reporter(10_000, 0, enabled=True)) as reporter:
+        reporter.message("a message")
+        clock[0] += 1.0
+        reporter.update(5000, ROW)
+        reporter.update(5001, None)  # too soon
+        clock[0] += 1.0
+        reporter.update(10_000, None)
+    output = capsys.readouterr()
+    assert output.err == ""
+    begin, rest, end = output.out.split("\n")
+    assert begin.split("\r")[-1].rstrip() == "a message"
+    assert end == ""
+    drawn = [text.rstrip() for text in rest.split("\r")]
+    assert drawn[2:-1] == [
+        " 50 %  5.00k / 10.0k  return 12.3 (max 21)  5,000 steps/s  ETA 0:00:01",
+        "100 %  10.0k / 10.0k  return 12.3 (max 21)  5,000 steps/s  ETA 0:00:00",
+    ]
+    assert all(len(later) >= len(earlier) for earlier, later in pairwise(rest.split("\r")[1:]))  # covers the one before
+
+
+def test_the_progress_line_of_trpo_shows_the_improvement(capsys: pytest.CaptureFixture[str]) -> None:
+    pgfast.TRPO("CartPole-v1", n_steps=32, num_envs=4, report_every=100).learn(200, progress_bar=True)
+    lines = [line for line in capsys.readouterr().out.splitlines() if " / 200" in line]
+    assert all(re.search(r" kl [\d.e-]+  improvement [\d.e-]+$", line) for line in lines)
+    assert not [line for line in lines if "policy_loss" in line]
 
 
 def test_a_dumb_terminal_gets_plain_lines() -> None:

@@ -141,14 +141,26 @@ def test_a_full_disk_leaves_whole_rows_and_loses_none(path: Path, monkeypatch: p
     whole = os.write
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda descriptor, data: whole(descriptor, data[: len(data) // 2]))
-        with pytest.raises(OSError, match="the disk is full"):
+        with pytest.raises(OSError, match="bytes could be written, the disk is full") as caught:
             log.write({"timesteps": 10})
+        assert caught.value.filename == str(path)
         assert read_progress(path)["timesteps"].tolist() == [5.0]
         assert log.byte_length == path.stat().st_size + len("10,,\n")
     log.write({"timesteps": 15})
     log.close()
     assert read_progress(path)["timesteps"].tolist() == [5.0, 10.0, 15.0]
     assert log.byte_length == path.stat().st_size
+
+
+def test_an_error_of_the_disk_names_the_file(path: Path) -> None:
+    path.symlink_to("/dev/full")
+    log = ProgressLog.__new__(ProgressLog)
+    log._path, log.fieldnames, log._byte_length, log._waiting = path, FIELDS, 0, b""
+    log._descriptor = os.open(path, os.O_WRONLY)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        log.write({"timesteps": 5})
+    log.close()
+    assert caught.value.filename == str(path)
 
 
 def test_each_row_is_one_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

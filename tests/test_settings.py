@@ -54,6 +54,15 @@ def test_each_bound_is_the_last_value_allowed(name: str) -> None:
     assert count > 10
 
 
+def test_a_float_that_is_whole_is_an_int() -> None:
+    settings = replace(settings_of("a2c"), sync_every=1e6, checkpoint_every=np.float32(2e5), learning_rate=1)
+    assert (settings.sync_every, settings.checkpoint_every, settings.learning_rate) == (1_000_000, 200_000, 1.0)
+    assert [type(value) for value in (settings.sync_every, settings.checkpoint_every)] == [int, int]
+    assert type(settings.learning_rate) is float
+    with pytest.raises(TypeError, match=r"^sync_every must be an int of at least 1, got 1\.5$"):
+        replace(settings, sync_every=1.5)
+
+
 @every_algorithm
 def test_no_number_may_be_nan_or_infinite(name: str) -> None:
     settings = settings_of(name)

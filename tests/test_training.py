@@ -45,6 +45,26 @@ def without_times(path: Path) -> list[list[str]]:
     return [[row[i] for i in keep] for row in rows]
 
 
+@pytest.mark.parametrize("number", [1.5, float("nan"), "100", None])
+def test_timesteps_are_a_whole_number(number: object) -> None:
+    with pytest.raises(TypeError, match=rf"^learn: total_timesteps must be an int of at least 1, got {number!r}$"):
+        agent().learn(number)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="learn: total_timesteps must be an int of at least 1, got 0"):
+        agent().learn(0)
+    assert agent().learn(1e2).timesteps == 100
+
+
+def test_paths_may_be_strings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained = agent().learn(200, run_dir="run")
+    trained.save("model.safetensors")
+    assert pgfast.load("model.safetensors").timesteps == pgfast.load("run").timesteps == verify("run").timesteps == 200
+    assert read_progress("run/progress.csv")["timesteps"][-1] == 200
+    resumed = pgfast.resume("run")
+    warm = agent(init_from="run")
+    np.testing.assert_array_equal(warm.policy.parameters, resumed.policy.parameters)
+
+
 def test_a_run_directory(tmp_path: Path) -> None:
     path = tmp_path / "run"
     agent().learn(500, run_dir=path)

@@ -252,7 +252,7 @@ def test_max_steps_ends_the_video(breakout: A2C, tmp_path: Path) -> None:
 def test_an_environment_that_renders_itself(agent: str, tmp_path: Path) -> None:
     out = tmp_path / "episode.mp4"
     out.write_bytes(b"an older video")
-    result = record_video(A2C("Counting-v0") if agent == "id" else counting_agent(), str(out))  # type: ignore[arg-type]
+    result = record_video(A2C("Counting-v0") if agent == "id" else counting_agent(), str(out))
     assert result == video.VideoResult(out, 11, 12.0, 55.0, 10, True)
     description, pictures = read_video(out)
     assert "620x500," in description
@@ -296,7 +296,7 @@ def test_record_video_refuses_impossible_arguments(tmp_path: Path) -> None:
     agent = counting_agent()
     with pytest.raises(ValueError, match=r"out must end in \.mp4, got .*episode\.gif"):
         record_video(agent, tmp_path / "episode.gif")
-    with pytest.raises(ValueError, match="max_steps must be at least 1 or None, got 0"):
+    with pytest.raises(ValueError, match="max_steps must be an int of at least 1 or None, got 0"):
         record_video(agent, out, max_steps=0)
     with pytest.raises(ValueError, match='"rgb_array"'):
         record_video(A2C("Invisible-v0"), out)

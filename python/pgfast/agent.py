@@ -18,6 +18,7 @@ from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.source import EnvironmentLike, EnvironmentSource
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.envs.stepper import Stepper
+from pgfast.learning.bounds import Count, check
 from pgfast.learning.construction import count_parameters
 from pgfast.learning.help import ListsSettings
 from pgfast.learning.presets import preset_names, resolve_settings
@@ -120,7 +121,7 @@ class Agent(Trainer, metaclass=ListsSettings):
 
     def learn(
         self,
-        total_timesteps: int,
+        total_timesteps: float,
         *,
         callback: CallbackLike[Self] | Sequence[CallbackLike[Self]] | None = None,
         progress_bar: bool = False,
@@ -134,7 +135,7 @@ class Agent(Trainer, metaclass=ListsSettings):
         first.
 
         Args:
-            total_timesteps: at least 1; a step of one environment counts as one.
+            total_timesteps: a whole number of at least 1, such as 1e6; a step of one environment counts as one.
             callback: a function that is called with (agent, row) for every row of progress, a
                 :class:`pgfast.Callback`, or a sequence of these. A false answer other than None ends the training.
             progress_bar: shows progress on the terminal, or as plain lines if there is none.
@@ -149,15 +150,14 @@ class Agent(Trainer, metaclass=ListsSettings):
         Raises:
             ValueError: if total_timesteps is less than 1, the agent has no environment, the run to continue has other
                 settings, or a callback declares a metric that exists.
-            TypeError: if callback is something else.
+            TypeError: if total_timesteps is not a whole number, or callback is something else.
             FileExistsError: if run_dir exists and is not to be resumed.
             CheckpointError: if the run to continue has no whole checkpoint.
             FloatingPointError: for a number that is not finite, named at its source; the parameters stay finite.
             RuntimeError: if an environment fails, or its episodes do not end although whole episodes are required.
         """
-        if total_timesteps < 1:
-            raise ValueError(f"learn: total_timesteps must be at least 1, got {total_timesteps}")
-        target, callbacks = self.timesteps + total_timesteps, Callbacks(callback)
+        target = self.timesteps + int(check("learn: total_timesteps", total_timesteps, Count))
+        callbacks = Callbacks(callback)
         with self._session(None if run_dir is None else Path(run_dir), resume, target) or nullcontext() as session:
             if self.timesteps < target:
                 messages = [self.describe()]
@@ -247,11 +247,10 @@ class Agent(Trainer, metaclass=ListsSettings):
         Raises:
             ValueError: if episodes or max_episode_steps is less than 1, there is no environment, or its spaces are not
                 the agent's.
+            TypeError: if episodes or max_episode_steps is not a whole number.
         """
-        if episodes < 1:
-            raise ValueError(f"evaluate: episodes must be at least 1, got {episodes}")
-        if max_episode_steps < 1:
-            raise ValueError(f"evaluate: max_episode_steps must be at least 1, got {max_episode_steps}")
+        episodes = check("evaluate: episodes", episodes, Count)
+        max_episode_steps = check("evaluate: max_episode_steps", max_episode_steps, Count)
         source = EnvironmentSource(env) if env is not None else self.source
         if source is None:
             raise ValueError("evaluate: this agent was loaded without an environment; give one as env=")

@@ -14,13 +14,17 @@ from tyro.extras import SubcommandApp
 import pgfast
 from pgfast.algorithms import ALGORITHMS
 from pgfast.commands import COMMANDS, EnvId, RunOptions, UsageError, train
+from pgfast.envs.failures import with_cure
 from pgfast.flags import KEYWORDS, Imports, flag_type, import_typed, typed_id
-from pgfast.learning.bounds import Bounded, bounds, documentation, field_types
+from pgfast.learning.bounds import Bounded, Count, bounds, documentation, field_types
 from pgfast.learning.presets import preset_timesteps, resolve_settings
 from pgfast.learning.settings import RunSettings, Settings, setting_groups
+from pgfast.parsing import NUMBERS, asks_for_completion, checked, find_misnamed, setting_of, with_environment_first
 from pgfast.runs.files import CheckpointError
 
 __all__ = ["main"]
+
+_VARIADIC = [name for name, kind in field_types(Settings).items() if kind == tuple[Count, ...]]
 
 
 def _train_app(args: list[str]) -> SubcommandApp:
@@ -28,8 +32,12 @@ def _train_app(args: list[str]) -> SubcommandApp:
     app = SubcommandApp()
     for algo, algorithm in ALGORITHMS.items():
         summary = (vars(algorithm)["__doc__"] or "").splitlines()[0]  # algorithm.__doc__ takes time to make
-        is_chosen = args[:2] == ["train", algo]
-        app.command(name=algo, help=summary)(_train_command(algo, args[2:]) if is_chosen else _not_chosen)
+        command = _not_chosen
+        if args[:2] == ["train", algo]:
+            command = _train_command(algo, args[2:])
+        elif asks_for_completion(args):
+            command = _train_command(algo, [])
+        app.command(name=algo, help=summary)(command)
     return app
 
 
@@ -61,7 +69,14 @@ def _train_command(algo: str, args: list[str]) -> Callable[..., None]:
         "Train", [("env", EnvId, field(default="")), ("flags", _flags(settings, options))], kw_only=True
     )
     known = [arg for arg in args if arg not in ("-h", "--help")]
-    found: Any = tyro.cli(first_pass, prog=f"pgfast train {algo}", args=known, add_help=False, return_unknown_args=True)
+    found: Any = tyro.cli(
+        first_pass,
+        prog=f"pgfast train {algo}",
+        args=known,
+        add_help=False,
+        return_unknown_args=True,
+        registry=NUMBERS,
+    )
     env_id, preset = found[0].env, found[0].flags.run.preset
     if env_id:
         import_typed(found[0].flags.run.modules)
@@ -119,13 +134,21 @@ def _refuse_settings(flags: list[str]) -> None:
     kinds = [algorithm.learner_type.settings_type for algorithm in ALGORITHMS.values()]
     settings = {field.name for kind in kinds for field in fields(kind)}
     for flag in flags:
-        name = flag.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
-        if flag.startswith("--") and name in settings:
+        name = setting_of(flag)
+        if name in settings:
             raise UsageError(
                 f"resume continues with the settings that the run was started with, {name} included; it takes only "
-                "--total-timesteps, --exact, --num-threads, --profile and --import. To train the model with other "
-                "settings, start a new run with --init-from RUN_DIR"
+                "--total-timesteps, --exact, --num-threads, --profile, --quiet and --import. To train the model with "
+                "other settings, start a new run with --init-from RUN_DIR"
             )
+
+
+def _refuse_misnamed(algo: str, args: list[str]) -> None:
+    """Answers a flag by which another library, or nobody, calls a setting."""
+    known = [field.name for kind in (ALGORITHMS[algo].learner_type.settings_type, RunOptions) for field in fields(kind)]
+    if misnamed := find_misnamed(args, [*known, "help", "import"]):
+        name, close = (word.replace("_", "-") for word in misnamed)
+        raise UsageError(f"{algo} has no setting --{name}; did you mean --{close}?")
 
 
 def _app(args: list[str]) -> SubcommandApp:
@@ -136,7 +159,7 @@ def _app(args: list[str]) -> SubcommandApp:
         help='Train an agent; "pgfast train ALGO ENV --help" lists every setting.',
     )
     for name, command in COMMANDS.items():
-        app.command(name=name)(command)
+        app.command(name=name)(checked(command))
     return app
 
 
@@ -149,11 +172,13 @@ def main(argv: list[str] | None = None) -> int:
         print(pgfast.__version__)
         return 0
     if args[:1] == ["train"]:
-        args = _with_algorithm_first(args)
+        args = with_environment_first(_with_algorithm_first(args), _VARIADIC)
     try:
+        if args[:1] == ["train"] and args[1:2] and args[1] in ALGORITHMS:
+            _refuse_misnamed(args[1], args[2:])
         if args[:1] == ["resume"]:
             _refuse_settings(args[1:])
-        _app(args).cli(prog="pgfast", description="Fast policy gradients on the CPU.", args=args)
+        _app(args).cli(prog="pgfast", description="Fast policy gradients on the CPU.", args=args, registry=NUMBERS)
     except UsageError as error:
         print(f"pgfast: {error}", file=sys.stderr)
         return 2
@@ -161,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (CheckpointError, ValueError, TypeError, OSError, ImportError, FloatingPointError, RuntimeError) as error:
-        print(f"pgfast: {error}", file=sys.stderr)
+        print(f"pgfast: {with_cure(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
-import textwrap
+import sys
+import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
+from msgspec import Meta
 
 import pgfast
 from pgfast.agent import Agent
@@ -20,15 +23,16 @@ from pgfast.algorithms import ALGORITHMS
 from pgfast.flags import Imports, import_typed
 from pgfast.learning.bounds import Bounded, Count
 from pgfast.learning.presets import preset_names, presets
-from pgfast.learning.settings import setting_groups
 from pgfast.loading import load
 from pgfast.loading import verify as verify_path
 from pgfast.profiling import Profile
 from pgfast.reporting.plots import plot_runs
-from pgfast.reporting.progress import print_line
+from pgfast.reporting.progress import describe_duration, print_line
+from pgfast.reporting.settings_table import settings_table, wrap
 from pgfast.reporting.tensorboard import write_video
 from pgfast.reporting.video import make_gif, record_video
 from pgfast.resuming import open_run
+from pgfast.runs.files import encode_json
 from pgfast.runs.run_directory import RunDirectory
 from pgfast.runs.session import Session
 from pgfast.training.continuing import continue_session
@@ -51,8 +55,12 @@ EnvId = Annotated[
 ]
 SavedPath = Annotated[tyro.conf.Positional[Path], _positional("PATH", "A run directory, a checkpoint or a model file.")]
 RunPath = Annotated[tyro.conf.Positional[Path], _positional("RUN_DIR", "Directory of the run.")]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-RunPaths = Annotated[tyro.conf.Positional[tuple[Path, ...]], _positional("RUN_DIR...", "Directories of the runs.")]
+RunPaths = Annotated[
+    tyro.conf.Positional[tuple[Path, ...]],
+    tyro.conf.arg(metavar="RUN_DIR...", help="Directories of the runs.", help_behavior_hint="(required)"),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +81,8 @@ class RunOptions(Bounded):
     """Threads of the kernels and of the Atari emulators. None: one for each CPU."""
     profile: bool = False
     """Print a time profile at the end."""
+    quiet: bool = False
+    """Print errors alone."""
 
 
 def train(algo: str, env_id: str, options: RunOptions, settings: dict[str, Any]) -> None:
@@ -82,14 +92,21 @@ def train(algo: str, env_id: str, options: RunOptions, settings: dict[str, Any])
     agent = ALGORITHMS[algo](env_id, preset=None, **settings)
     agent.preset = options.preset if options.preset in preset_names(algo, env_id) else None
     with _open_session(agent, options) as session:
-        if agent.timesteps >= options.total_timesteps:
-            print_line(f"{session.directory.path} is complete at {agent.timesteps:,} timesteps")
-            return
-        head = [agent.describe()]
-        for group, names in setting_groups(type(agent.settings)).items():
-            head.append(_show_settings(group, {name: getattr(agent.settings, name) for name in names}))
-        print_line("\n".join([*head, f"run directory: {session.directory.path}"]))
-        _run(agent, session, options.total_timesteps, options.profile, options.modules)
+        path, width = session.directory.path, _width()
+        if agent.timesteps < options.total_timesteps:
+            if not options.quiet:
+                head = [wrap(agent.describe(), width), settings_table(agent.settings, width), f"run directory: {path}"]
+                print_line("\n".join(filter(None, head)))
+            _run(
+                agent,
+                session,
+                options.total_timesteps,
+                options.modules,
+                is_profiled=options.profile,
+                is_quiet=options.quiet,
+            )
+        elif not options.quiet:
+            print_line(f"{path} is complete at {agent.timesteps:,} timesteps")
 
 
 def _open_session(agent: Agent, options: RunOptions) -> Session:
@@ -102,32 +119,32 @@ def _open_session(agent: Agent, options: RunOptions) -> Session:
     return create_session(agent, path, options.total_timesteps, agent.preset)
 
 
-def _show_settings(group: str, values: dict[str, Any]) -> str:
-    """The settings that have a value, wrapped between words."""
-    shown = {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in values.items()}
-    text = " ".join(f"{name}={value}" for name, value in shown.items() if value is not None)
-    return textwrap.fill(
-        text,
-        shutil.get_terminal_size((120, 24)).columns,
-        initial_indent=f"  {group:12s}",
-        subsequent_indent=" " * 14,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
 def _run(
-    agent: Agent, session: Session, total_timesteps: int, is_profiled: bool, modules: tuple[str, ...] = ()
+    agent: Agent,
+    session: Session,
+    total_timesteps: int,
+    modules: tuple[str, ...],
+    *,
+    is_profiled: bool,
+    is_quiet: bool,
 ) -> None:
     """Trains, then reports where the run stands: at its end, or where a signal stopped it."""
-    profile, words = Profile(), [str(session.directory.path), *(f"--import {module}" for module in modules)]
-    path = " ".join(words)
+    words = [shlex.quote(str(session.directory.path)), *(f"--import {module}" for module in modules)]
+    path, profile = " ".join(words), Profile()
+    began = time.perf_counter() - session.wall_time
     try:
         with profile if is_profiled else nullcontext():
-            run_training(agent, total_timesteps, session=session)
+            run_training(agent, total_timesteps, session=session, progress_bar=not is_quiet)
     except (KeyboardInterrupt, SystemExit):
-        saved = "saved" if session.saved_at == agent.timesteps else "NOT saved, the last checkpoint is older"
-        print_line(f"stopped at {agent.timesteps:,} timesteps, {saved}; continue with: pgfast resume {path}")
+        is_saved = session.saved_at == agent.timesteps
+        saved = "saved" if is_saved else "NOT saved, the last checkpoint is older"
+        text = _with_command(
+            f"stopped at {agent.timesteps:,} timesteps, {saved}", f"continue with: pgfast resume {path}"
+        )
+        if not is_quiet:
+            print_line(text)
+        elif not is_saved:
+            print(f"pgfast: {text}", file=sys.stderr)
         raise
     finally:
         if is_profiled:
@@ -137,16 +154,31 @@ def _run(
             f"the run reached its end, {agent.timesteps:,} timesteps, but could not be saved; once it can be, "
             f"continue from the last checkpoint with: pgfast resume {path}"
         )
-    print_line(f"done: {agent.timesteps:,} timesteps; evaluate with: pgfast eval {path}")
+    if not is_quiet:
+        duration = describe_duration(time.perf_counter() - began)
+        done = f"done: {agent.timesteps:,} timesteps in {duration}, {_describe_return(agent)}"
+        print_line(_with_command(done, f"evaluate with: pgfast eval {path}"))
+
+
+def _with_command(text: str, command: str) -> str:
+    """One line, or two if the terminal would break the command, which is there to be pasted."""
+    line = f"{text}; {command}"
+    return line if len(line) <= _width() else f"{text}\n{command}"
+
+
+def _describe_return(agent: Agent) -> str:
+    returns = agent.sampler.statistics.returns
+    return f"return {np.mean(returns):.1f} (last {len(returns)} episodes)" if returns else "no episode ended"
 
 
 def resume(
     run_dir: RunPath,
     /,
-    total_timesteps: int | None = None,
+    total_timesteps: Count | None = None,
     exact: bool = False,
-    num_threads: int | None = None,
+    num_threads: Count | None = None,
     profile: bool = False,
+    quiet: Switch = False,
     modules: Imports = (),
 ) -> None:
     """Continue a run from its last checkpoint, with the settings it was started with.
@@ -156,6 +188,7 @@ def resume(
         exact: Go back to the last checkpoint of a synchronization point, which continues bit for bit.
         num_threads: Threads of the kernels and of the Atari emulators. None: one for each CPU.
         profile: Print a time profile at the end.
+        quiet: Print errors alone.
     """
     if num_threads is not None:
         pgfast.set_num_threads(num_threads)
@@ -163,11 +196,17 @@ def resume(
     agent, session = open_run(run_dir, exact=exact)
     total_timesteps = session.config.total_timesteps if total_timesteps is None else total_timesteps
     with session:
-        _run(agent, session, total_timesteps, profile, modules)
+        _run(agent, session, total_timesteps, modules, is_profiled=profile, is_quiet=quiet)
 
 
 def evaluate(
-    path: SavedPath, /, episodes: int = 30, deterministic: Switch = False, seed: int = 0, modules: Imports = ()
+    path: SavedPath,
+    /,
+    episodes: Count = 30,
+    deterministic: Switch = False,
+    seed: Seed = 0,
+    json: Switch = False,
+    modules: Imports = (),
 ) -> None:
     """Run whole episodes with a trained agent and report their raw returns.
 
@@ -175,10 +214,31 @@ def evaluate(
         episodes: Episodes to run; each environment runs a fixed part of them.
         deterministic: Take the most probable action instead of sampling.
         seed: Seed of the episodes and of the sampled actions.
+        json: Print one JSON object, which also has the return and the length of each episode.
     """
-    import_typed(modules)
-    agent = load(path)
-    result = agent.evaluate(episodes, deterministic=deterministic, seed=seed)
+    with redirect_stdout(sys.stderr) if json else nullcontext():  # what environments print is no JSON
+        import_typed(modules)
+        agent = load(path)
+        result = agent.evaluate(episodes, deterministic=deterministic, seed=seed)
+    if json:
+        _print_json(
+            {
+                **_identity(agent),
+                "episodes": episodes,
+                "episodes_cut": result.cut,
+                "deterministic": deterministic,
+                "seed": seed,
+                "return_mean": result.return_mean,
+                "return_std": result.return_std,
+                "return_min": result.returns.min(),
+                "return_median": np.median(result.returns),
+                "return_max": result.returns.max(),
+                "length_mean": result.lengths.mean(),
+                "returns": result.returns.tolist(),
+                "lengths": result.lengths.tolist(),
+            }
+        )
+        return
     kind = "deterministic" if deterministic else "stochastic"
     count = f"{episodes} whole episode{'s' if episodes > 1 else ''}"
     print(f"{agent.name} on {agent.env_id}: {count}, {kind} policy, seed {seed}")
@@ -192,7 +252,7 @@ def evaluate(
 
 
 def video(
-    path: SavedPath, /, out: Path | None = None, deterministic: Switch = False, seed: int = 0, modules: Imports = ()
+    path: SavedPath, /, out: Path | None = None, deterministic: Switch = False, seed: Seed = 0, modules: Imports = ()
 ) -> None:
     """Record one episode of a trained agent as an MP4. TensorBoard shows the first ten seconds of one of a run.
 
@@ -201,7 +261,6 @@ def video(
         deterministic: Take the most probable action instead of sampling.
         seed: Seed of the episode and of the sampled actions.
     """
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame needs no screen to draw, and complains if there is none
     import_typed(modules)
     agent = load(path)
     is_of_run = out is None and (path / "config.json").exists()
@@ -236,35 +295,82 @@ def plot(
     print(out)
 
 
-def verify(path: SavedPath, /) -> None:
-    """Check a run, a checkpoint or a model file without executing anything in it."""
+def verify(path: SavedPath, /, json: Switch = False) -> None:
+    """Check a run, a checkpoint or a model file without executing anything in it.
+
+    Args:
+        json: Print one JSON object.
+    """
     agent = verify_path(path)
+    if json:
+        _print_json({"path": str(path), "whole": True, **_identity(agent)})
+        return
     print(f"{path}: whole; {agent.name} on {agent.env_id} at {agent.timesteps:,} timesteps, all parameters finite")
 
 
-def list_presets() -> None:
-    """List the algorithms and their presets by environment."""
-    for algo in ALGORITHMS:
-        print(algo)
-        names: dict[str, list[str]] = {}
+def list_presets(json: Switch = False) -> None:
+    """List the algorithms and their presets by environment.
+
+    Args:
+        json: Print one JSON object; "atari" stands for every Atari game.
+    """
+    found: dict[str, dict[str, list[str]]] = {algo: {} for algo in ALGORITHMS}
+    for algo, names in found.items():
         for name, table in presets(algo).items():
             for env_id in table:
-                names.setdefault("every Atari game" if env_id == "atari" else env_id, []).append(name)
-        for env_id, of_env in sorted(names.items()):
+                names.setdefault(env_id, []).append(name)
+    if json:
+        _print_json({"presets": found})
+        return
+    for algo, names in found.items():
+        print(algo)
+        shown = {"every Atari game" if env_id == "atari" else env_id: of_env for env_id, of_env in names.items()}
+        for env_id, of_env in sorted(shown.items()):
             print(f"  {env_id:24s} presets: {', '.join(of_env)}")
-    print("Every other environment that is registered with Gymnasium works too, with the defaults or your settings.")
+    rest = "Every other environment that is registered with Gymnasium works too, with the defaults or your settings."
+    print(wrap(rest, _width()))
 
 
-def info() -> None:
-    """Show versions, the instruction set in use and the threads of a training."""
+def info(json: Switch = False) -> None:
+    """Show versions, the instruction set in use and the threads of a training.
+
+    Args:
+        json: Print one JSON object.
+    """
     native = pgfast.native_info()
-    threads = native["num_threads"]
+    threads, cpus = native["num_threads"], os.cpu_count()
+    emulators = min(threads, cpus or threads)  # ale-py makes no more
+    if json:
+        _print_json(
+            {
+                "version": pgfast.__version__,
+                "isa": native["isa"],
+                "isa_supported": list(native["supported"]),
+                "compiler": native["compiler"],
+                "eigen": native["eigen"],
+                "cpus": cpus,
+                "kernel_threads": threads,
+                "emulator_threads": emulators,
+            }
+        )
+        return
     print(f"pgfast {pgfast.__version__}")
     print(f"instruction set: {native['isa']} (this CPU supports {', '.join(native['supported'])})")
     print(f"compiled with: {native['compiler']}, Eigen {native['eigen']}")
-    print(f"threads of the kernels: {threads} (of {os.cpu_count()} CPUs)")
-    emulators = min(threads, os.cpu_count() or threads)  # ale-py makes no more
+    print(f"threads of the kernels: {threads} (of {cpus} CPUs)")
     print(f"threads of an Atari emulator: {emulators}, which run while those of the kernels wait")
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((120, 24)).columns
+
+
+def _identity(agent: Agent) -> dict[str, Any]:
+    return {"algo": agent.name, "env_id": agent.env_id, "timesteps": agent.timesteps}
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(encode_json(value).decode(), end="")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

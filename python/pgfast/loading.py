@@ -73,12 +73,13 @@ def algorithm_named(name: str) -> type[Agent]:
     return ALGORITHMS[name]
 
 
-def verify(path: Path) -> Agent:
+def verify(path: str | Path) -> Agent:
     """Reads everything that a run directory, a checkpoint or a model file holds, and returns its agent.
 
     For a run directory: the model, every checkpoint, the configuration, and the CSV files, in which a row must end
     where each checkpoint was written. Raises :class:`pgfast.CheckpointError` for the first that is not whole.
     """
+    path = Path(path)
     agent = load(path)
     if not (path / "config.json").exists():
         if (path / "checkpoints").is_dir() or (path / "progress.csv").exists():

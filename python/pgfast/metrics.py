@@ -39,6 +39,8 @@ class Metric:
     """What a row shows of a metric that every update reports: the mean over its updates, or the last one."""
     in_progress_line: bool = False
     """Shown in the lines of progress."""
+    instead_of: str = ""
+    """The metric that the lines of progress leave out if they have this one."""
 
     @property
     def tag(self) -> str:
@@ -99,7 +101,13 @@ _OF_ALGORITHMS = _of_group(
     Metric("cg_residual", "CG residual", "norm of its residual relative to that of the gradient"),
     Metric("line_search_steps", "line search steps", "candidates that the line search tried"),
     Metric("expected_improvement", "expected improvement", "improvement of the surrogate that the gradient predicts"),
-    Metric("improvement", "improvement", "improvement of the surrogate that was measured"),
+    Metric(
+        "improvement",
+        "improvement",
+        "improvement of the surrogate that was measured",
+        in_progress_line=True,
+        instead_of="policy_loss",  # at the old policy, where the mean of normalized advantages is 0
+    ),
     Metric("failed_updates", "failed updates", "updates so far that had a gradient and took no step", merge="last"),
 )
 METRICS = {metric.name: metric for metric in (*_RUN, *_OF_ALGORITHMS)}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 from types import TracebackType
 from typing import Any
 
@@ -10,13 +13,14 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from pgfast._typing import Array
 
-__all__ = ["EnvironmentFailure", "explain", "require_shapes"]
+__all__ = ["EnvironmentFailure", "explain", "require_shapes", "with_cure"]
 
 
 class EnvironmentFailure(RuntimeError):  # noqa: N818 - the error is the environment's
     """An environment raised, died, hung or left its spaces. ``environment`` is its number, None if unknown."""
 
     def __init__(self, environment: int | None, step: int, cause: str) -> None:
+        cause = with_cure(cause)
         super().__init__(environment, step, cause)
         self.environment = environment
         self.step = step
@@ -40,6 +44,19 @@ def require_shapes(env: VectorEnv[Any, Any, Any], step: int, observations: Any, 
     for name, values in rows.items():
         if np.shape(values) != (env.num_envs,):
             raise EnvironmentFailure(None, step, f"{name} has shape {np.shape(values)}, not ({env.num_envs},)")
+
+
+def with_cure(message: str) -> str:
+    """The message of an error; if the process has too many open files, followed by what helps."""
+    cure = "use fewer environments"
+    if os.strerror(errno.EMFILE) not in message or cure in message:
+        return message
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        cure += (
+            f" or raise the limit of {soft} with: ulimit -n {'unlimited' if hard == resource.RLIM_INFINITY else hard}"
+        )
+    return f"{message}; {cure}"
 
 
 def _culprit(error: Exception, env: VectorEnv[Any, Any, Any]) -> int | None:

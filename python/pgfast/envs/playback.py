@@ -16,6 +16,7 @@ from pgfast.envs.atari import AtariGame, AtariVecEnv, atari_game, is_atari
 from pgfast.envs.make import AnyVectorEnv
 from pgfast.envs.options import EnvironmentOptions
 from pgfast.envs.registration import env_spec
+from pgfast.envs.screenless import choose_mujoco_backend, choose_pygame_driver
 from pgfast.envs.source import EnvironmentSource
 from pgfast.envs.stepper import Stepper
 
@@ -24,6 +25,7 @@ __all__ = ["AtariPlayback", "open_playback"]
 _DEFAULT_FRAMES_PER_SECOND = 30.0  # as in Gymnasium's recorder
 _ATARI_FRAMES_PER_SECOND = 60.0
 _ATARI_FRAMES_PER_STEP = 4
+_FREE_CAMERA, _PLANE = -1, 0  # MuJoCo's numbers of the camera that stays where it is, and of a kind of geometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,9 @@ def open_playback(source: EnvironmentSource) -> Playback:
     """Makes the playback of an agent's environment.
 
     Raises ``ValueError`` for an environment that cannot be drawn or that was given as a vector environment,
-    ``ImportError`` if it draws with a package that is missing.
+    ``ImportError`` if it draws with a package that is missing, ``RuntimeError`` if it needs a screen.
     """
+    choose_pygame_driver()
     if source.env_id is not None:
         spec, kwargs = env_spec(source.env_id), source.env_kwargs
         if is_atari(spec):
@@ -91,6 +94,23 @@ class RenderedPlayback(Playback):
         self.frames_per_second = float(env.metadata.get("render_fps") or _DEFAULT_FRAMES_PER_SECOND)
         self._name = name
         self._stepper = Stepper(env)
+        renderer = getattr(env.envs[0].unwrapped, "mujoco_renderer", None) if isinstance(env, SyncVectorEnv) else None
+        if renderer is not None:
+            self._prepare_mujoco(renderer)
+
+    def _prepare_mujoco(self, renderer: Any) -> None:
+        """Finds a way to draw, and follows a body that leaves its place, unless the environment was given a camera."""
+        try:
+            choose_mujoco_backend()
+        except RuntimeError as error:
+            self.env.close()
+            raise RuntimeError(f"{self._name} cannot be drawn: {error}") from None
+        if renderer.camera_id == _FREE_CAMERA:
+            try:
+                renderer.camera_id = renderer.model.camera("track").id
+            except KeyError:  # a model whose body stays in place
+                return
+            _extend_floor(renderer.model)
 
     def reset(self, seed: int) -> tuple[Array, list[Array]]:
         return self._stepper.reset([seed]), [self._draw()]
@@ -117,6 +137,16 @@ class RenderedPlayback(Playback):
                 f"{self._name} must draw uint8 frames of shape (height, width, 3), got {frame.dtype} {frame.shape}"
             )
         return frame
+
+
+def _extend_floor(model: Any) -> None:
+    """Draws planes without an end, as they are in the simulation: a trained cheetah runs past the drawn one."""
+    for plane in np.flatnonzero(model.geom_type == _PLANE):
+        extent, material = model.geom_size[plane, :2], model.geom_matid[plane]
+        if (extent > 0).all():
+            if material >= 0:
+                model.mat_texrepeat[material] /= 2 * extent  # from here on per unit of length
+            extent[:] = 0
 
 
 def _make_rendered(spec: EnvSpec, kwargs: dict[str, Any]) -> AnyVectorEnv:

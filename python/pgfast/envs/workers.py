@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper, batch_space
 
 from pgfast._typing import Array, BoolArray
-from pgfast.envs.failures import EnvironmentFailure
+from pgfast.envs.failures import EnvironmentFailure, with_cure
 from pgfast.envs.seeding import environment_seeds
 
 __all__ = ["START_SECONDS", "WorkerVectorEnv"]
@@ -65,8 +65,10 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
             self._workers += [_Worker(self._factory) for _ in range(num_envs)]
             deadline = None if timeout is None else time.monotonic() + max(timeout, START_SECONDS)
             found = [self._answer(index, deadline) for index in range(num_envs)]
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError) and error.errno is not None:
+                raise OSError(error.errno, with_cure(error.strerror or "")) from error
             raise
         self.single_observation_space, self.single_action_space, self.render_mode, self.single_spec = found[0]
         self.observation_space = batch_space(self.single_observation_space, num_envs)

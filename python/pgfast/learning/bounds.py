@@ -43,6 +43,8 @@ def _evaluated(settings_type: Hashable) -> dict[str, Any]:
 def check(name: str, value: Any, kind: Any) -> Any:
     """Converts a value to its annotation ``kind``: an int to float, a list to a tuple, a NumPy scalar to Python's.
 
+    A float without a fraction, such as 1e6, is taken as an int.
+
     Raises:
         TypeError: if the value is of another type.
         ValueError: if it is out of bounds, not finite, or none of the choices.
@@ -51,8 +53,9 @@ def check(name: str, value: Any, kind: Any) -> Any:
         value = value.item()
     elif isinstance(value, (tuple, list)):
         value = [entry.item() if isinstance(entry, np.generic) else entry for entry in value]
+    whole = isinstance(value, float) and value.is_integer() and _is_int(kind)
     try:
-        converted = msgspec.convert(value, kind)
+        converted = msgspec.convert(int(value) if whole else value, kind)
     except msgspec.ValidationError as error:
         if "out of range" in str(error):
             raise ValueError(f"{name} is too large, got {value!r:.40}") from None
@@ -144,6 +147,11 @@ def _split_optional(kind: Any) -> tuple[Any, bool]:
         return kind, False
     (rest,) = (part for part in get_args(kind) if part is not NoneType)
     return rest, True
+
+
+def _is_int(kind: Any) -> bool:
+    kind, _ = _split_optional(kind)
+    return getattr(kind, "__origin__", kind) is int
 
 
 def _number(value: float) -> str:

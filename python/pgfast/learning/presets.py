@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Sequence
 from dataclasses import fields
 from importlib import resources
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from pgfast.envs.atari import is_atari
 from pgfast.envs.registration import env_spec
 from pgfast.learning.settings import Settings
 
-__all__ = ["preset_names", "preset_timesteps", "presets", "resolve_settings"]
+__all__ = ["closest_setting", "preset_names", "preset_timesteps", "presets", "resolve_settings"]
 
 S = TypeVar("S", bound=Settings)
 
@@ -67,12 +68,17 @@ def resolve_settings(
     known = [field.name for field in fields(settings_type)]
     for name in given:
         if name not in known:
-            synonym = [ours for ours in (_SYNONYMS.get(name),) if ours in known]
-            close = synonym or difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(known)}"
+            close = closest_setting(name, known)
+            hint = f"; did you mean {close}?" if close else f"; it has {', '.join(known)}"
             raise TypeError(f"{algo} has no setting {name}{hint}")
     tuned = {} if env_id is None else _preset(algo, env_id, preset)
     return settings_type(**{name: value for name, value in tuned.items() if name != "total_timesteps"} | given)
+
+
+def closest_setting(name: str, known: Sequence[str]) -> str | None:
+    """The known setting that an unknown name stands for in other libraries, else the one of the most similar name."""
+    synonym = _SYNONYMS.get(name)
+    return synonym if synonym in known else next(iter(difflib.get_close_matches(name, known, 1)), None)
 
 
 def _preset(algo: str, env_id: str, preset: str | None) -> dict[str, Any]:

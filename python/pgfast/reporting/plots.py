@@ -31,7 +31,12 @@ _SECONDS = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
 def plot_runs(
-    run_dirs: Sequence[Path], out: Path, *, title: str | None = None, x: str = "timesteps", y: str = "return_mean"
+    run_dirs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    title: str | None = None,
+    x: str = "timesteps",
+    y: str = "return_mean",
 ) -> None:
     """Draws the learning curves of several runs in one picture: ``y`` over ``x``.
 
@@ -49,6 +54,7 @@ def plot_runs(
     Raises:
         ImportError: if matplotlib is missing.
         ValueError: if there is nothing to draw, or for an unknown ``x``, ``y`` or extension.
+        TypeError: if ``run_dirs`` is a single path.
         CheckpointError: if a ``progress.csv`` is missing or broken.
         OSError: if the picture cannot be written.
     """
@@ -56,11 +62,14 @@ def plot_runs(
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('plots need matplotlib: pip install "pgfast[plot]"') from error
+    if isinstance(run_dirs, (str, Path)):
+        raise TypeError(f"plot_runs: run_dirs must be a list of run directories, got {run_dirs!r}")
+    directories, out = [Path(path) for path in run_dirs], Path(out)
     if not out.suffix:
         raise ValueError(f"plot_runs: out must end in .png, .svg or .pdf, got {out}")
     if x not in _X_AXES:
         raise ValueError(f"plot_runs: x must be one of {', '.join(_X_AXES)}, got {x!r}")
-    curves = [_read_curve(path, x, y) for path in run_dirs]
+    curves = [_read_curve(path, x, y) for path in directories]
     span = max((curve["x"][-1] for curve in curves if curve["x"].size), default=math.nan)
     missing = "finished episode" if y in _RETURNS else f"value of {y}"
     if math.isnan(span):
@@ -69,7 +78,7 @@ def plot_runs(
 
     figure = Figure(figsize=(8.0, 4.8), dpi=150, layout="constrained")  # no pyplot: no window, no global state
     axes = figure.add_subplot()
-    names = _short_names(run_dirs)
+    names = _short_names(directories)
     for index, (name, curve) in enumerate(zip(names, curves, strict=True)):
         label = name if curve["x"].size else f"{name} (no {missing} yet)"
         _draw_curve(axes, label, curve, scale, _SMOOTHING * span, index)

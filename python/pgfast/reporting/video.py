@@ -21,6 +21,7 @@ from pgfast.envs.playback import open_playback
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.source import EnvironmentSource
 from pgfast.envs.spaces import SpaceInfo
+from pgfast.learning.bounds import Count, check
 from pgfast.random import Rng
 from pgfast.runs.files import fsync_directory, temporary_name
 
@@ -52,7 +53,7 @@ class VideoResult:
 
 
 def record_video(
-    agent: VideoAgent, out: Path, *, seed: int = 0, deterministic: bool = False, max_steps: int | None = None
+    agent: VideoAgent, out: str | Path, *, seed: int = 0, deterministic: bool = False, max_steps: int | None = None
 ) -> VideoResult:
     """Records one whole episode as an MP4 (H.264), which all browsers and players support.
 
@@ -61,6 +62,8 @@ def record_video(
     decision on, in color, at 60 per second. Other environments render themselves, a frame per step, at their
     ``render_fps`` (30 if they have none). Frames smaller than 640 pixels are enlarged by a whole factor, without
     smoothing.
+
+    In MuJoCo's tasks the camera follows the body, unless the environment was made with a camera of its own.
 
     Frames are encoded one by one: the memory needed does not depend on the video's length. The file appears when it is
     complete, and replaces an older one. Its directory is created.
@@ -78,7 +81,9 @@ def record_video(
     Raises:
         ImportError: if imageio-ffmpeg is missing, or a package that the environment draws with.
         ValueError: for ``out`` or ``max_steps``, or if the agent has no environment that can be drawn.
-        RuntimeError: if the encoder fails, or the two emulators of an Atari game differ.
+        TypeError: if ``max_steps`` is not a whole number.
+        RuntimeError: if the encoder fails, the two emulators of an Atari game differ, or there is neither a screen nor
+            a way to draw without one.
         OSError: if the file cannot be written. No failure leaves a file.
     """
     out = Path(out)
@@ -86,8 +91,7 @@ def record_video(
         raise ValueError(f"record_video: out must end in .mp4, got {out}")
     if out.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
-    if max_steps is not None and max_steps < 1:
-        raise ValueError(f"record_video: max_steps must be at least 1 or None, got {max_steps}")
+    max_steps = check("record_video: max_steps", max_steps, Count | None)
     if agent.source is None:
         raise ValueError("record_video: this agent was loaded without an environment; give one to pgfast.load as env=")
     ffmpeg = _find_ffmpeg()

@@ -53,7 +53,8 @@ def fsync_directory(path: Path) -> None:
     """Makes the names in a directory (created, renamed, removed) survive a power cut. Raises ``OSError``."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems need no sync
             raise
@@ -61,9 +62,20 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Adds the name of the file to an ``OSError`` that has none, as those of writing and of ``fsync``."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
 def write_file(path: Path, data: bytes) -> None:
-    """Writes a file and waits until its content is on the disk. Raises ``OSError``."""
-    with path.open("wb") as file:
+    """Writes a file and waits until its content is on the disk. Raises ``OSError``, which names the file."""
+    with naming(path), path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pgfast.runs.files import CheckpointError, read_file
+from pgfast.runs.files import CheckpointError, naming, read_file
 
 __all__ = ["ProgressLog", "read_header", "read_progress", "read_recorded"]
 
@@ -32,7 +32,7 @@ class ProgressLog:
     def __init__(self, path: Path, fieldnames: Sequence[str]) -> None:
         if not fieldnames or len(set(fieldnames)) != len(fieldnames) or not all(map(_FIELD.fullmatch, fieldnames)):
             raise ValueError(f"ProgressLog: fieldnames must be distinct identifiers, got {list(fieldnames)}")
-        self.fieldnames = tuple(fieldnames)
+        self._path, self.fieldnames = path, tuple(fieldnames)
         self._byte_length, self._waiting = 0, b""
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._append(",".join(self.fieldnames))
@@ -45,7 +45,7 @@ class ProgressLog:
         """
         data = read_recorded(path, byte_length)
         log = cls.__new__(cls)
-        log.fieldnames = _parse_header(data[: data.index(b"\n")], path)
+        log._path, log.fieldnames = path, _parse_header(data[: data.index(b"\n")], path)
         log._byte_length, log._waiting = byte_length, b""
         log._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         os.ftruncate(log._descriptor, byte_length)
@@ -78,7 +78,8 @@ class ProgressLog:
         Raises ``OSError`` if they cannot be written.
         """
         self._flush()
-        os.fsync(self._descriptor)
+        with naming(self._path):
+            os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Closes the file. A second call does nothing."""
@@ -93,12 +94,13 @@ class ProgressLog:
     def _flush(self) -> None:
         if not self._waiting:
             return
-        written = os.write(self._descriptor, self._waiting)
-        if written != len(self._waiting):
-            os.ftruncate(self._descriptor, self._byte_length)
-            raise OSError(
-                errno.ENOSPC, f"only {written} of {len(self._waiting)} bytes could be written, the disk is full"
-            )
+        with naming(self._path):
+            written = os.write(self._descriptor, self._waiting)
+            if written != len(self._waiting):
+                os.ftruncate(self._descriptor, self._byte_length)
+                raise OSError(
+                    errno.ENOSPC, f"only {written} of {len(self._waiting)} bytes could be written, the disk is full"
+                )
         self._byte_length += written
         self._waiting = b""
 
@@ -122,7 +124,7 @@ def read_recorded(path: Path, byte_length: int) -> bytes:
     return data
 
 
-def read_progress(path: Path) -> dict[str, NDArray[np.float64]]:
+def read_progress(path: str | Path) -> dict[str, NDArray[np.float64]]:
     """The columns of a ``progress.csv`` by name, all of one length; an empty cell is NaN.
 
     A last line without a newline (a crash, or a run in progress) is left out.
@@ -130,6 +132,7 @@ def read_progress(path: Path) -> dict[str, NDArray[np.float64]]:
     Raises:
         CheckpointError: if the file is missing or broken.
     """
+    path = Path(path)
     header, *lines = read_file(path, _MAX_BYTES).split(b"\n")[:-1] or [b""]
     names = _parse_header(header, path)
     table = np.empty((len(lines), len(names)))

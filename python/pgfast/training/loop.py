@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
+from pgfast.envs.failures import with_cure
 from pgfast.metrics import METRICS, RUN_METRICS, MetricsSinceRow, Row
 from pgfast.profiling import REPORTS
 from pgfast.reporting.progress import Reporter, make_reporter
@@ -94,6 +95,7 @@ class _Loop:
         is_logged = session is not None and trainer.settings.log_episodes
         self.recorder = EpisodeRecorder(trainer.settings.info_keys, self.began) if is_logged else None
         trainer.sampler.hand_over(infos=callbacks.wants_infos, recorder=self.recorder)
+        self.is_over = False
 
     def run(self) -> None:
         trainer, s = self.trainer, self.trainer.settings
@@ -109,9 +111,11 @@ class _Loop:
                     wanted = True
                     while wanted and trainer.timesteps < self.total_timesteps and guard.received is None:
                         wanted = self.advance()
+                    self.is_over = True
                     if trainer.timesteps >= self.total_timesteps and trainer.timesteps != self.row_timesteps:
                         self.report()
                 except BaseException as error:
+                    self.is_over = True
                     trainer.close()  # perhaps in the middle of a rollout: the next call starts new episodes
                     # Not for an impatient second Ctrl-C, nor without a place to save to.
                     if isinstance(error, Exception) and not isinstance(error, LostRunDirectoryError):
@@ -245,8 +249,7 @@ class _Loop:
         try:
             return write()
         except OSError as error:
-            self.reporter.message(
-                f"could not {what} at {self.trainer.timesteps:,} timesteps: {error}; "
-                "training continues, and the write is retried at the next row"
-            )
+            rest = "" if self.is_over else "; training continues, and the write is retried at the next row"
+            reason = with_cure(str(error))
+            self.reporter.message(f"could not {what} at {self.trainer.timesteps:,} timesteps: {reason}{rest}")
             return None
