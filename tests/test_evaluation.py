@@ -87,6 +87,7 @@ def test_a_limit_that_no_episode_reaches_changes_nothing() -> None:
 def test_evaluation_uses_the_worker_processes_of_training() -> None:
     agent = pgfast.VPG(Process, **SMALL, vectorization="async")
     assert agent.evaluate(4).lengths.size == 4
+    assert agent.evaluate(4, env=Process).lengths.size == 4
     plain = pgfast.VPG(type("Plain", (Lasting,), {"lengths": (3, 40)}), **SMALL)
     np.testing.assert_array_equal(agent.evaluate(6).lengths, plain.evaluate(6).lengths)
 

@@ -140,11 +140,7 @@ def test_env_kwargs_of_an_atari_id() -> None:
     ("env", "kwargs", "text"),
     [
         (CountingEnv, {"length": 5}, "env_kwargs are for an environment id"),
-        (
-            "CartPole-v1",
-            {"length": 5},
-            r"CartPole-v1 cannot be made with env_kwargs {'length': 5}: .*unexpected keyword",
-        ),
+        ("CartPole-v1", {"length": 5}, r"could not be made: TypeError: .* unexpected keyword argument 'length'"),
         ("CartPole-v1", {"num_envs": 5}, "env_kwargs are for the environment itself, which takes no num_envs"),
         ("CartPole-v1", {"reward": sum}, "env_kwargs must be a dict of JSON values or None"),
         ("CartPole-v1", {"reward": float("nan")}, "env_kwargs must be a dict of JSON values or None"),
@@ -152,7 +148,7 @@ def test_env_kwargs_of_an_atari_id() -> None:
     ],
 )
 def test_env_kwargs_that_are_refused(env: object, kwargs: object, text: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=text):
+    with pytest.raises((TypeError, ValueError, RuntimeError), match=text):
         pgfast.A2C(env, env_kwargs=kwargs)  # type: ignore[arg-type]
 
 

@@ -57,6 +57,93 @@ def test_child_processes_train_as_their_parent_does(method: str, tmp_path: Path)
     assert (done.stdout, done.stderr) == ("equal\n", "")
 
 
+WORKERS = """
+import multiprocessing
+import pgfast
+
+if __name__ == "__main__":
+    import registering
+    multiprocessing.set_start_method({method!r})
+    for env_id in ("Own/Grid-v0", "Own/Local-v0"):
+        pgfast.A2C(env_id, num_envs=1, n_steps=5, hidden_sizes=(4,), vectorization="async").learn(20).close()
+    print("trained")
+"""
+REGISTERING = """
+import gymnasium
+
+def make_local(length):
+    from grids import GridEnv
+    return GridEnv(length)
+
+gymnasium.register("Own/Grid-v0", entry_point="grids:GridEnv", max_episode_steps=3, kwargs={"length": 2})
+gymnasium.register("Own/Local-v0", entry_point=lambda **options: make_local(**options), kwargs={"length": 2})
+"""
+GRIDS = """
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+class GridEnv(gymnasium.Env):
+    def __init__(self, length):
+        self.observation_space, self.action_space = spaces.Box(0, 1, (length,), np.float32), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 1.0, False, False, {}
+"""
+
+
+@pytest.mark.parametrize("method", [pytest.param("spawn", marks=pytest.mark.slow), "forkserver"])
+def test_workers_make_environments_that_only_their_parent_registered(method: str, tmp_path: Path) -> None:
+    for name, text in (("registering", REGISTERING), ("grids", GRIDS), ("program", WORKERS.format(method=method))):
+        (tmp_path / f"{name}.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "program.py"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.stdout, done.stderr) == ("trained\n", "")
+
+
+UNGUARDED = """
+import multiprocessing
+import pgfast
+
+multiprocessing.set_start_method("spawn", force=True)
+pgfast.A2C("CartPole-v1", num_envs=1, vectorization="async").learn(20)
+"""
+UNSENDABLE = """
+import multiprocessing
+import threading
+import gymnasium
+import pgfast
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    lock = threading.Lock()
+    pgfast.A2C(lambda: lock and gymnasium.make("CartPole-v1"), num_envs=1, vectorization="async").learn(20)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("program", "text"),
+    [
+        (UNGUARDED, 'status 1; a program that starts worker processes needs if __name__ == "__main__":'),
+        (UNSENDABLE, "the function that makes it cannot be sent to a worker process: TypeError: cannot pickle"),
+    ],
+)
+def test_a_program_that_cannot_start_workers_is_told_why(program: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "program.py"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "EnvironmentFailure: environment 0 could not be made: " in done.stderr
+    assert text in done.stderr.splitlines()[-1]
+
+
 def cartpole() -> gymnasium.Env:
     return gymnasium.make("CartPole-v1")
 

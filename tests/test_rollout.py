@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import pgfast
 from counting_env import CountingEnv
 from pgfast.agent import Agent
+from pgfast.envs.failures import EnvironmentFailure
 from pgfast.sampling.rollout import Rollout
 
 
@@ -152,7 +153,7 @@ def test_whole_episodes_of_atari_are_whole_games() -> None:
 
 def test_the_same_environment_twice_is_refused() -> None:
     only = CountingEnv()
-    with pytest.raises(ValueError, match="must make a new one each time"):
+    with pytest.raises(EnvironmentFailure, match="must make a new environment each time"):
         pgfast.VPG(lambda: only, num_envs=2, hidden_sizes=()).learn(4)
 
 

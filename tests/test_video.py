@@ -78,6 +78,21 @@ class Invisible(Counting):
     metadata = {"render_modes": []}  # noqa: RUF012
 
 
+class OnlyOne(Counting):
+    """Refuses to be open twice in one process, as some emulators do."""
+
+    open_here = 0
+
+    def __init__(self) -> None:
+        if OnlyOne.open_here:
+            raise RuntimeError("Cannot create multiple emulator instances per process")
+        super().__init__("rgb_array")
+        OnlyOne.open_here = 1
+
+    def close(self) -> None:
+        OnlyOne.open_here = 0
+
+
 @pytest.fixture(autouse=True)
 def _test_environments() -> Iterator[None]:
     for name, entry_point in (("Counting-v0", Counting), ("Invisible-v0", Invisible)):
@@ -289,6 +304,16 @@ def test_an_encoders_error_is_reported(reads_first: bool, tmp_path: Path, monkey
     with pytest.raises(RuntimeError, match="the encoder failed: no space left"):
         record_video(counting_agent(), tmp_path / "episode.mp4")
     assert list(tmp_path.iterdir()) == [encoder]
+
+
+def test_an_emulator_that_is_alone_in_its_process_is_filmed_while_workers_train(tmp_path: Path) -> None:
+    agent = A2C(OnlyOne, num_envs=2, n_steps=5, hidden_sizes=(4,), vectorization="async").learn(10)
+    assert record_video(agent, tmp_path / "episode.mp4").length == 10
+    assert OnlyOne.open_here == 0
+    agent.learn(10).close()
+    with pytest.raises(EnvironmentFailure, match=r'^environment 1 could not be made: .*; vectorization="async" runs'):
+        A2C(OnlyOne, num_envs=2).learn(10)
+    assert OnlyOne.open_here == 0
 
 
 def test_record_video_refuses_impossible_arguments(tmp_path: Path) -> None:

@@ -51,8 +51,10 @@ class Agent(Trainer, metaclass=ListsSettings):
         settings: any field of the algorithm's settings, which ``help()`` of its class lists.
 
     Raises:
-        ValueError: for an unknown environment or preset, or a setting out of bounds.
+        ValueError: for an unknown environment or preset, a setting out of bounds, or a vector environment whose
+            ``metadata`` has no ``"autoreset_mode"``.
         TypeError: for an unknown setting, or one of another type.
+        RuntimeError: if an environment cannot be made.
     """
 
     preset: str | None  # the preset of the settings; None for the algorithm's defaults, or if it is not known
@@ -256,7 +258,9 @@ class Agent(Trainer, metaclass=ListsSettings):
             raise ValueError("evaluate: this agent was loaded without an environment; give one as env=")
         s = self.settings
         options = EnvironmentOptions(vectorization=s.vectorization, env_timeout=s.env_timeout)
-        vector = source.make(evaluation_envs(episodes), options if env is None else EnvironmentOptions())
+        # Another id may run in no other way than its own, but a function makes environments like those of training.
+        is_other_id = env is not None and source.env_id is not None
+        vector = source.make(evaluation_envs(episodes), EnvironmentOptions() if is_other_id else options)
         if vector is self.sampler.env:
             self.sampler.env = None  # the next learn() starts new episodes
         try:

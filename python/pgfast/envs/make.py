@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from pgfast._native import core
 from pgfast.envs.atari import AtariVecEnv, atari_game, is_atari
+from pgfast.envs.closing import close_at_end
+from pgfast.envs.failures import EnvironmentFailure, describe
+from pgfast.envs.interface import CheckedEnv, InterfaceError, make_checked
 from pgfast.envs.options import EnvironmentOptions, Vectorization
 from pgfast.envs.point import PointVectorEnv
 from pgfast.envs.registration import env_spec, registered_id
@@ -75,6 +78,7 @@ def make_vec(
     Raises:
         ValueError: for an unknown id, an id or arguments that cannot be represented, or a number out of range.
         ImportError: if a module or a package that the environment needs is missing.
+        RuntimeError: if an environment cannot be made, an :class:`~pgfast.envs.failures.EnvironmentFailure`.
     """
     options = EnvironmentOptions(
         num_threads=num_threads, vectorization=vectorization, env_timeout=env_timeout, max_env_restarts=max_env_restarts
@@ -114,26 +118,39 @@ def make_from_id(
         if wrappers:
             raise ValueError(f"{env_id} runs on its native vector environment, which takes no wrappers")
         return AtariVecEnv(atari_game(spec, env_kwargs), num_envs, num_threads=num_threads or core.num_threads())
-    if options.vectorization == "async" or wrappers:
-        return make_from_factory(partial(_make_one, env_id, env_kwargs, wrappers), num_envs, options)
     # Gymnasium's JAX environments, phys2d/ and tabular/, need jax; users can pass them as a VectorEnv.
     has_native = spec.vector_entry_point is not None and not spec.id.startswith(("phys2d/", "tabular/"))
-    mode = "vector_entry_point" if has_native and options.vectorization == "auto" else "sync"
-    with _older_versions_welcome(), _failures_named(env_id, env_kwargs):
-        return gymnasium.make_vec(env_id, num_envs, vectorization_mode=mode, **env_kwargs)
+    if has_native and options.vectorization == "auto" and not wrappers:
+        with _failures_named(lambda: None), _missing_packages_named(spec):
+            return gymnasium.make_vec(spec, num_envs, vectorization_mode="vector_entry_point", **env_kwargs)
+    env = make_from_factory(partial(_make_one, spec, env_kwargs, wrappers), num_envs, options)
+    env.spec = spec
+    return env
 
 
 def make_from_factory(
     factory: Callable[[], gymnasium.Env[Any, Any]], num_envs: int, options: EnvironmentOptions
 ) -> AnyVectorEnv:
-    """Makes a vector environment from a function that makes one environment."""
+    """Makes a vector environment from a function that makes one environment.
+
+    Raises :class:`EnvironmentFailure` if that fails, and closes the environments that were made before.
+    """
     if options.vectorization == "async":
         return WorkerVectorEnv(factory, num_envs, timeout=options.env_timeout, max_restarts=options.max_env_restarts)
-    env = SyncVectorEnv([factory] * num_envs)
-    if len({id(single.unwrapped) for single in env.envs}) < num_envs:
-        raise ValueError(
-            "the function that makes one environment must make a new one each time, it gave the same twice"
-        )
+    made: list[CheckedEnv] = []
+    with ExitStack() as to_close:
+
+        def make() -> CheckedEnv:
+            env = make_checked(factory)
+            if any(env.unwrapped is other.unwrapped for other in made):
+                raise InterfaceError("the function must make a new environment each time, it returned the same twice")
+            to_close.callback(env.close)
+            made.append(env)
+            return env
+
+        with _failures_named(lambda: len(made) if len(made) < num_envs else None):
+            env = SyncVectorEnv([make] * num_envs)
+        close_at_end(env, to_close.pop_all().close)
     return env
 
 
@@ -147,32 +164,32 @@ def reset_with_seeds(env: AnyVectorEnv, seeds: list[int], **options: Any) -> tup
         return env.reset(seed=seeds, **options)  # type: ignore[arg-type]
 
 
-def _make_one(env_id: str, env_kwargs: Mapping[str, Any], wrappers: Sequence[Wrapper]) -> gymnasium.Env[Any, Any]:
-    with _older_versions_welcome(), _failures_named(env_id, env_kwargs):
-        env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, **env_kwargs)
+def _make_one(spec: EnvSpec, env_kwargs: Mapping[str, Any], wrappers: Sequence[Wrapper]) -> gymnasium.Env[Any, Any]:
+    """Makes an environment from its definition: in a worker process, its id may not be registered."""
+    with _missing_packages_named(spec):
+        env: gymnasium.Env[Any, Any] = gymnasium.make(spec, **env_kwargs)
     for wrapper in wrappers:
         env = wrapper(env)
     return env
 
 
 @contextmanager
-def _failures_named(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[None]:
-    """Raises in one sentence if an environment needs a package that is missing or refuses its arguments."""
+def _failures_named(number: Callable[[], int | None]) -> Iterator[None]:
+    """Raises :class:`EnvironmentFailure` for the environment whose ``number()`` is being made."""
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:  # environments may raise anything
+        raise EnvironmentFailure(number(), None, describe(error)) from error
+
+
+@contextmanager
+def _missing_packages_named(spec: EnvSpec) -> Iterator[None]:
+    """Raises ``ImportError`` in one sentence if an environment needs a package that is not installed."""
     try:
         yield
     except gymnasium.error.DependencyNotInstalled as error:
         reason = str(error).rstrip(".")
         hint = ' or pip install "pgfast[box2d]"' if "box2d" in reason.lower() else ""
-        raise ImportError(f"{env_id} needs a package that is missing: {reason}{hint}") from error
-    except TypeError as error:
-        if not env_kwargs:
-            raise
-        raise ValueError(f"{env_id} cannot be made with env_kwargs {dict(env_kwargs)}: {error}") from error
-
-
-@contextmanager
-def _older_versions_welcome() -> Iterator[None]:
-    """Silences Gymnasium's out-of-date warning: the user asked for this version, such as the course's CartPole-v0."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
-        yield
+        raise ImportError(f"{spec.id} needs a package that is missing: {reason}{hint}") from error

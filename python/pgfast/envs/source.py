@@ -10,6 +10,7 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
+from pgfast.envs.interface import require_vector_interface
 from pgfast.envs.make import AnyVectorEnv, make_from_factory, make_from_id, require_vectorization
 from pgfast.envs.options import EnvironmentOptions, Vectorization
 from pgfast.envs.registration import registered_id, require_id
@@ -40,6 +41,7 @@ class EnvironmentSource:
         if isinstance(env, str):
             self.env_id = registered_id(env)
         elif isinstance(env, VectorEnv):
+            require_vector_interface(env)
             self._vector, self.num_envs = env, env.num_envs
         elif isinstance(env, gymnasium.Env):
             raise TypeError("env is a single environment; pass a function that makes one, such as lambda: MyEnv()")

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 
 from pgfast._typing import Array, BoolArray
 from pgfast.envs.failures import EnvironmentFailure, explain, require_shapes
+from pgfast.envs.interface import autoreset_mode, reset_results, step_results
 from pgfast.envs.make import AnyVectorEnv, reset_with_seeds
 from pgfast.envs.spaces import ActionInfo
 from pgfast.profiling import ENVIRONMENTS
@@ -53,13 +54,14 @@ class Stepper:
 
     Raises ``FloatingPointError`` for an observation or reward that is not finite in float32, naming environment, step
     and key; :class:`~pgfast.envs.failures.EnvironmentFailure` if an environment raises, has died, returns shapes that
-    differ from its spaces or omits a report; ``ValueError`` if ``metadata["reports"]`` has other names.
+    differ from its spaces or omits a report; ``ValueError`` if ``metadata`` has no ``"autoreset_mode"``, or other
+    names in ``"reports"``.
     """
 
     def __init__(self, env: AnyVectorEnv) -> None:
         self.env = env
         self.steps = 0
-        self._mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        self._mode = autoreset_mode(env)
         self._reports = tuple(env.metadata.get("reports", ()))
         if not set(self._reports) <= set(REPORTS):
             raise ValueError(f'metadata["reports"] may name {", ".join(REPORTS)}, got {self._reports}')
@@ -73,7 +75,7 @@ class Stepper:
         self._over[:] = False
         self.steps = 0
         try:
-            observations, _ = reset_with_seeds(self.env, seeds)
+            observations, _ = reset_results(reset_with_seeds(self.env, seeds))
             require_shapes(self.env, 0, observations)
         except EnvironmentFailure:
             raise
@@ -88,7 +90,7 @@ class Stepper:
         self.steps += 1
         try:
             with ENVIRONMENTS:
-                observations, rewards, terminated, truncated, infos = self.env.step(actions)
+                observations, rewards, terminated, truncated, infos = step_results(self.env.step(actions))
             reported = {name: infos[name] for name in self._reports if name in infos}
             require_shapes(
                 self.env,
@@ -146,10 +148,19 @@ class Stepper:
         """(first observations of the next episodes, last observations of the ended ones)"""
         indices = np.flatnonzero(ended)
         if self._mode is AutoresetMode.SAME_STEP:
+            if "final_obs" not in infos:
+                raise EnvironmentFailure(
+                    None,
+                    self.steps,
+                    'infos must hold "final_obs" at the end of an episode in autoreset mode SAME_STEP',
+                )
             last = infos["final_obs"]
             return observations, {int(i): np.array(last[i]) for i in indices}
         final = {int(i): np.array(observations[i]) for i in indices}
-        fresh, _ = self.env.reset(options={"reset_mask": ended})
+        try:
+            fresh, _ = reset_results(self.env.reset(options={"reset_mask": ended}))
+        except Exception as error:
+            raise explain(error, self.env, self.steps) from error
         return np.asarray(fresh), final
 
     def _require_finite(self, key: str, values: Array, first: int = 0) -> None:

@@ -22,8 +22,8 @@ def task_id(env: VectorEnv[Any, Any, Any]) -> str | None:
     return _id_of(_spec(env)) if env is env.unwrapped else None
 
 
-def _spec(env: VectorEnv[Any, Any, Any]) -> EnvSpec | None:
-    spec: EnvSpec | None = env.spec
+def _spec(env: VectorEnv[Any, Any, Any]) -> Any:
+    spec: Any = env.spec
     if isinstance(env, SyncVectorEnv):
         spec = env.envs[0].spec
     elif isinstance(env, WorkerVectorEnv):
@@ -36,5 +36,6 @@ def _spec(env: VectorEnv[Any, Any, Any]) -> EnvSpec | None:
     return spec
 
 
-def _id_of(spec: EnvSpec | None) -> str | None:
-    return None if spec is None or spec.additional_wrappers or is_atari(spec) else spec.id
+def _id_of(spec: Any) -> str | None:
+    is_gymnasiums = isinstance(spec, EnvSpec)  # EnvPool's environments have a spec of another class
+    return spec.id if is_gymnasiums and not spec.additional_wrappers and not is_atari(spec) else None

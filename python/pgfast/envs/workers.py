@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import signal
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection, wait
+from functools import partial
+from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper, batch_space
 
 from pgfast._typing import Array, BoolArray
-from pgfast.envs.failures import EnvironmentFailure, with_cure
+from pgfast.envs.closing import close_at_end
+from pgfast.envs.failures import EnvironmentFailure, describe, with_cure
+from pgfast.envs.interface import make_checked
 from pgfast.envs.seeding import environment_seeds
 
 __all__ = ["START_SECONDS", "WorkerVectorEnv"]
 
-_PATIENCE = 5.0  # seconds that a worker has to end before it is killed
+_GRACE = 1.0  # seconds that a step may go on after its environment was asked to close
+_PATIENCE = 5.0  # seconds that an environment has to close before its process is killed
 START_SECONDS = 60.0  # least timeout for making an environment, which may import a lot
 
 
@@ -37,8 +42,11 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
     seed and the number of the restart; its reward is 0, and ``infos["restarted"]`` ``[N]`` is true. If no restart is
     left, :class:`~pgfast.envs.failures.EnvironmentFailure` is raised.
 
-    Workers end when their parent does, however it ends. Infos of the environments stay in their processes unless
-    ``returns_infos`` is set; those of steps are then returned as Gymnasium does.
+    Workers close their environments before they end, and end when their parent does, however it ends. A step that hangs
+    is interrupted for this, and a close that takes longer than 5 seconds is cut off. Workers ignore the signals that a
+    terminal or a job scheduler sends to all processes of a run: their parent may still finish an update. Infos of the
+    environments stay in their processes unless ``returns_infos`` is set; those of steps are then returned as Gymnasium
+    does.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reports": ("restarted",)}  # noqa: RUF012 - as Gymnasium does
@@ -61,10 +69,12 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         self._seeds: list[int | None] = [None] * num_envs
         self._over = np.zeros(num_envs, np.bool_)
         self._workers: list[_Worker] = []
+        close_at_end(self, partial(_end_all, self._workers))
         try:
-            self._workers += [_Worker(self._factory) for _ in range(num_envs)]
+            for index in range(num_envs):
+                self._workers.append(_Worker(self._factory, index))
             deadline = None if timeout is None else time.monotonic() + max(timeout, START_SECONDS)
-            found = [self._answer(index, deadline) for index in range(num_envs)]
+            found = [worker.answer(None, deadline, timeout) for worker in self._workers]
         except BaseException as error:
             self.close()
             if isinstance(error, OSError) and error.errno is not None:
@@ -104,13 +114,8 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         return np.stack(observations), np.array(rewards), terminated, truncated, infos
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Ends the workers, and kills those that do not respond."""
-        for worker in self._workers:
-            worker.ask(("close", None))
-        deadline = time.monotonic() + _PATIENCE
-        for worker in self._workers:
-            worker.end(max(0.0, deadline - time.monotonic()))
-        self._workers = []
+        """Closes the environments and ends their workers."""
+        _end_all(self._workers)
 
     def _ask(self, requests: list[tuple[str, Any]]) -> tuple[list[Any], BoolArray]:
         """(answers, a mask of those that are first observations of a replaced worker)"""
@@ -121,30 +126,27 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         restarted = np.zeros(self.num_envs, np.bool_)
         for index in range(self.num_envs):
             try:
-                replies.append(self._answer(index, deadline))
+                replies.append(self._workers[index].answer(self._steps, deadline, self._timeout))
             except EnvironmentFailure as failure:
                 replies.append(self._replace(index, failure))
                 restarted[index] = True
         return replies, restarted
-
-    def _answer(self, index: int, deadline: float | None) -> Any:
-        return self._workers[index].answer(index, self._steps, deadline, self._timeout)
 
     def _replace(self, index: int, failure: EnvironmentFailure) -> Any:
         """Returns the first observation of a new worker. Raises the failure if no restart is left."""
         while self._restarts_left > 0:
             self._restarts_left -= 1
             self._restarts += 1
-            self._workers[index].end(0.0)
-            self._workers[index] = _Worker(self._factory)
-            seed = self._seeds[index]
-            if seed is not None:
-                (seed,) = environment_seeds(seed, 1, generation=self._restarts)
-            deadline = None if self._timeout is None else time.monotonic() + self._timeout
-            self._workers[index].ask(("reset", seed))
+            _end([self._workers[index]], 0.0)
             try:
-                self._answer(index, deadline)  # the spaces
-                return self._answer(index, deadline)
+                worker = self._workers[index] = _Worker(self._factory, index)
+                seed = self._seeds[index]
+                if seed is not None:
+                    (seed,) = environment_seeds(seed, 1, generation=self._restarts)
+                deadline = None if self._timeout is None else time.monotonic() + self._timeout
+                worker.answer(None, deadline, self._timeout)
+                worker.ask(("reset", seed))
+                return worker.answer(self._steps, deadline, self._timeout)
             except EnvironmentFailure as again:
                 failure = again
         raise failure
@@ -153,42 +155,85 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
 class _Worker:
     """The parent's end of one worker."""
 
-    def __init__(self, factory: CloudpickleWrapper) -> None:
+    def __init__(self, factory: CloudpickleWrapper, index: int) -> None:
+        self._index = index
         self._pipe, theirs = multiprocessing.Pipe()
+        _PARENT_ENDS.add(self._pipe)
         self._process = multiprocessing.Process(target=_work, args=(factory, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
+        try:
+            self._process.start()
+        except Exception as error:
+            self._close_pipe()
+            if isinstance(error, OSError):
+                raise
+            cause = f"the function that makes it cannot be sent to a worker process: {describe(error)}"
+            raise EnvironmentFailure(index, None, cause) from error
+        finally:
+            theirs.close()
 
     def ask(self, request: tuple[str, Any]) -> None:
         """Sends a request. A dead worker is noticed by :meth:`answer`."""
         with suppress(OSError):
             self._pipe.send(request)
 
-    def answer(self, index: int, step: int, deadline: float | None, timeout: float | None) -> Any:
-        """Waits for the worker's answer. Raises :class:`EnvironmentFailure`."""
+    def answer(self, step: int | None, deadline: float | None, timeout: float | None) -> Any:
+        """Waits for the worker's answer; None as ``step`` for that after its start. Raises EnvironmentFailure."""
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             if not self._pipe.poll(left):
-                raise EnvironmentFailure(index, step, f"no answer within env_timeout = {timeout:g} seconds")
+                raise EnvironmentFailure(self._index, step, f"no answer within env_timeout = {timeout:g} seconds")
             ok, reply = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join(_PATIENCE)
-            raise EnvironmentFailure(index, step, _describe_end(self._process.exitcode)) from None
+            cause = _describe_end(self._process.exitcode)
+            if step is None and self._process.exitcode == 1 and multiprocessing.get_start_method() != "fork":
+                cause += '; a program that starts worker processes needs if __name__ == "__main__":'
+            raise EnvironmentFailure(self._index, step, cause) from None
         if not ok:
             cause, trace = reply
-            failure = EnvironmentFailure(index, step, cause)
+            failure = EnvironmentFailure(self._index, step, cause)
             failure.add_note(f"In the worker process:\n{trace}")
             raise failure
         return reply
 
-    def end(self, patience: float) -> None:
-        """Waits ``patience`` seconds for the process to end, then kills it."""
-        self._process.join(patience)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+    def wait(self, deadline: float) -> None:
+        """Waits for the process to end."""
+        self._process.join(max(0.0, deadline - time.monotonic()))
+
+    def interrupt(self) -> None:
+        """Interrupts a step of a worker that was asked to close."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """Ends a process that may still run."""
+        self._process.kill()
+        self._process.join()
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
         self._pipe.close()
-        self._process.close()
+        _PARENT_ENDS.discard(self._pipe)
+
+
+def _end_all(workers: list[_Worker]) -> None:
+    _end(workers, _GRACE)
+    workers.clear()
+
+
+def _end(workers: Sequence[_Worker], grace: float) -> None:
+    """Ends workers: asks them to close, interrupts those that do not within ``grace`` seconds, and kills the rest."""
+    for worker in workers:
+        worker.ask(("close", None))
+    deadline = time.monotonic() + grace
+    for worker in workers:
+        worker.wait(deadline)
+    for worker in workers:
+        worker.interrupt()
+    deadline = time.monotonic() + _PATIENCE
+    for worker in workers:
+        worker.wait(deadline)
+    for worker in workers:
+        worker.kill()
 
 
 def _describe_end(code: int | None) -> str:
@@ -197,36 +242,58 @@ def _describe_end(code: int | None) -> str:
     return f"its process ended with status {code}"
 
 
+_PARENT_ENDS: set[Connection] = set()
+"""The parent's ends of all pipes. A forked worker inherits them, and closes them to notice when the parent ends."""
+
+
 def _work(factory: CloudpickleWrapper, pipe: Connection) -> None:
-    """Answers requests until one is "close" or the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
+    """Answers requests until one is "close" or the parent is gone, then closes the environment."""
+    for end in _PARENT_ENDS:
+        end.close()
+    is_busy = True
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        # The parent sends nothing during a request but "close"; the end of the pipe also counts.
+        if is_busy and pipe.poll():
+            raise SystemExit
+
+    signal.signal(signal.SIGTERM, interrupt)
+    # The processes that an environment starts inherit SIG_IGN, but no handler. They shall survive a Ctrl-C, which
+    # reaches them too, and end at the other signals.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda number, frame: None)
+
     env: gymnasium.Env[Any, Any] | None = None
     try:
-        env = factory.fn()
-        pipe.send((True, (env.observation_space, env.action_space, env.render_mode, _portable(env.spec))))
-        # Forked workers hold copies of the pipe's other end, so it stays open when the parent ends. The parent's
-        # sentinel reports the end: to the last worker at once, to each other one when those after it have ended.
-        while pipe in wait([pipe, parent.sentinel]):
-            command, argument = pipe.recv()
+        env = make_checked(factory.fn)
+        answer: Any = env.observation_space, env.action_space, env.render_mode, _portable(env.spec)
+        while True:
+            with suppress(OSError):  # then nothing will be received either
+                pipe.send((True, answer))
+            is_busy = False
+            try:
+                command, argument = pipe.recv()
+            except (EOFError, OSError):
+                break
+            is_busy = True
             if command == "close":
                 break
-            pipe.send((True, _obey(env, command, argument)))
-    except (BrokenPipeError, EOFError, ConnectionResetError):
-        pass
+            answer = _obey(env, command, argument)
     except Exception as error:  # environments may raise anything
         with suppress(OSError):
-            pipe.send((False, (f"{type(error).__name__}: {error}", traceback.format_exc())))
+            pipe.send((False, (describe(error), traceback.format_exc())))
     finally:
+        is_busy = False
         if env is not None:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(math.ceil(_PATIENCE))
             env.close()
 
 
-def _portable(spec: EnvSpec | None) -> EnvSpec | None:
+def _portable(spec: Any) -> EnvSpec | None:
     """The registered definition without what may not survive the pipe, such as the arguments of wrappers."""
-    if spec is None or spec.additional_wrappers:
+    if not isinstance(spec, EnvSpec) or spec.additional_wrappers:
         return None
     return EnvSpec(spec.id, entry_point=spec.entry_point if isinstance(spec.entry_point, str) else None)
 
@@ -235,17 +302,6 @@ def _obey(env: gymnasium.Env[Any, Any], command: str, argument: Any) -> Any:
     """(observation, reward, terminated, truncated, infos) of a step or a reset, infos only if they are asked for"""
     if command == "reset":
         observation, _ = env.reset(seed=argument)
-        return _checked(observation, env.observation_space), 0.0, False, False, {}
+        return observation, 0.0, False, False, {}
     observation, reward, terminated, truncated, infos = env.step(argument)
-    observation = _checked(observation, env.observation_space)
     return observation, float(reward), bool(terminated), bool(truncated), infos if command != "step" else {}
-
-
-def _checked(observation: Any, space: spaces.Space[Any]) -> Array:
-    """Returns an observation in its space's dtype. Raises ``ValueError`` or ``TypeError`` if it does not fit."""
-    array = np.asarray(observation)
-    if array.shape != space.shape:
-        raise ValueError(f"the observation has shape {array.shape}, the space {space.shape}")
-    if not np.can_cast(array.dtype, np.dtype(space.dtype), "same_kind"):
-        raise TypeError(f"the observation has dtype {array.dtype}, the space {space.dtype}")
-    return array.astype(space.dtype, copy=False)

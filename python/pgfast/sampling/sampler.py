@@ -91,20 +91,20 @@ class Sampler:
         self.statistics.cut()
         options = self._options.with_restarts_left(self.statistics.env_restarts)
         self.env = env = self.source.make(self._num_envs, options)
-        require_spaces("learn", env, self._space)
-        if env.num_envs != self._num_envs:
-            raise ValueError(f"learn: num_envs is {self._num_envs}, the vector environment has {env.num_envs}")
-        self._ask_for_infos()
-        self._stepper = Stepper(env)
-        if self._collector is None:
-            self._collector = self._make_collector()
-        self._normalizers.restart()
-        if not self._whole_episodes:  # a rollout of whole episodes resets the environments itself
-            try:
+        try:
+            require_spaces("learn", env, self._space)
+            if env.num_envs != self._num_envs:
+                raise ValueError(f"learn: num_envs is {self._num_envs}, the vector environment has {env.num_envs}")
+            self._ask_for_infos()
+            self._stepper = Stepper(env)
+            if self._collector is None:
+                self._collector = self._make_collector()
+            self._normalizers.restart()
+            if not self._whole_episodes:  # a rollout of whole episodes resets the environments itself
                 self._collector.start(self._stepper, self._seeds(update))
-            except BaseException:
-                self.close()
-                raise
+        except BaseException:
+            self.close()
+            raise
 
     def collect(self, timesteps: int, update: int) -> Rollout:
         """Collects the rollout of an update that starts at ``timesteps`` of the run. Raises as the environments do."""
