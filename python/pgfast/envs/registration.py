@@ -49,8 +49,8 @@ def import_registering(module: str) -> None:
 
 def require_id(env_id: str) -> None:
     """Raises ``ValueError`` unless the text has the form of an id, registered or not, that imports nothing."""
-    if not re.fullmatch(r"[\w/.-]+", env_id):
-        raise ValueError(f'"{env_id}" is not an environment id: letters, digits, "_", "/", "." and "-" only')
+    if not re.fullmatch(r"([\w-]+/)?[\w.-]+", env_id) or len(env_id) > 200:
+        raise ValueError(f'"{env_id:.80}" is not an environment id: letters, digits, "_", ".", "-" and one "/" only')
 
 
 def env_spec(env_id: str) -> EnvSpec:

@@ -16,6 +16,8 @@ __all__ = ["MODEL_FORMAT", "ModelMetadata", "StoredCount", "checked_settings"]
 
 S = TypeVar("S", bound=Settings)
 
+_VERSION = version("pgfast")  # found here, as it imports modules, and reading a file must not
+
 MODEL_FORMAT = 3
 """Every later version reads this format and those after it: a setting that a file lacks takes its default."""
 
@@ -32,7 +34,7 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     timesteps: StoredCount
     updates: StoredCount
     format: int = MODEL_FORMAT
-    pgfast: str = msgspec.field(default_factory=lambda: version("pgfast"))
+    pgfast: str = _VERSION
 
     @classmethod
     def parse(cls, content: dict[str, Any]) -> ModelMetadata:
@@ -40,7 +42,7 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
         if content.get("format") != MODEL_FORMAT:
             raise ValueError(
                 f"was written in format {content.get('format')!r:.40} by pgfast {content.get('pgfast')!s:.40}; "
-                f"pgfast {version('pgfast')} reads format {MODEL_FORMAT}"
+                f"pgfast {_VERSION} reads format {MODEL_FORMAT}"
             )
         metadata = msgspec.convert(content, cls)
         metadata.space.check()
@@ -60,7 +62,7 @@ def checked_settings(settings_type: type[S], settings: dict[str, Any], algo: str
     unknown = settings.keys() - {field.name for field in fields(settings_type)}
     if unknown:
         raise ValueError(
-            f"has settings that {algo} does not have in pgfast {version('pgfast')}: "
+            f"has settings that {algo} does not have in pgfast {_VERSION}: "
             f"{', '.join(sorted(unknown)):.200}; it was written by pgfast {written_by:.40}"
         )
     return settings_type(**settings)
