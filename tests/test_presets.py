@@ -57,3 +57,17 @@ def test_learn_shows_the_preset(capsys: pytest.CaptureFixture[str]) -> None:
     ):
         pgfast.A2C(env, preset=preset).learn(1, progress_bar=True)
         assert capsys.readouterr().out.startswith(text)
+
+
+def test_the_preset_of_another_task() -> None:
+    def shaped() -> gymnasium.Env[Any, Any]:
+        return gymnasium.wrappers.TransformReward(cartpole(), lambda reward: 2 * reward)
+
+    agent = pgfast.A2C(shaped, preset="CartPole-v1")
+    assert agent.settings == pgfast.A2C("CartPole-v1").settings
+    assert (agent.preset, repr(agent)) == ("CartPole-v1", "A2C(an environment, preset='CartPole-v1', timesteps=0)")
+    assert pgfast.A2C("Acrobot-v1", preset="CartPole-v1").settings == agent.settings
+    with pytest.raises(
+        ValueError, match=r'no preset "Acrobot-v1" of a2c for an environment without an id; .* CartPole'
+    ):
+        pgfast.A2C(shaped, preset="Acrobot-v1")

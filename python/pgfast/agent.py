@@ -21,7 +21,7 @@ from pgfast.envs.stepper import Stepper
 from pgfast.learning.bounds import Count, check
 from pgfast.learning.construction import count_parameters
 from pgfast.learning.help import ListsSettings
-from pgfast.learning.presets import preset_names, resolve_settings
+from pgfast.learning.presets import find_preset, resolve_settings
 from pgfast.learning.settings import NetworkSettings, Settings
 from pgfast.random import Rng
 from pgfast.runs.files import CheckpointError, checked_content
@@ -47,7 +47,8 @@ class Agent(Trainer, metaclass=ListsSettings):
         env: an environment id, a ``gymnasium.vector.VectorEnv``, or a function that makes one environment. Actions are
             Discrete, MultiDiscrete, MultiBinary or a Box.
         preset: name of the tuned settings to start from, for the id of the environment or of those that a function or
-            a vector environment makes; None for the algorithm's defaults alone.
+            a vector environment makes; or the id of another task, to start from its settings. None for the algorithm's
+            defaults alone.
         settings: any field of the algorithm's settings, which ``help()`` of its class lists.
 
     Raises:
@@ -65,16 +66,13 @@ class Agent(Trainer, metaclass=ListsSettings):
             settings["init_from"] = str(settings["init_from"])
         if source.num_envs is not None and settings.setdefault("num_envs", source.num_envs) != source.num_envs:
             raise ValueError(f"num_envs is {settings['num_envs']}, the vector environment has {source.num_envs}")
-        if source.task_id is None and preset not in ("default", None):
-            raise ValueError(f'there is no preset "{preset}": presets are for environments with a registered id')
         resolved = resolve_settings(self.learner_type.settings_type, self.name, source.task_id, preset, settings)
         source.env_kwargs = resolved.env_kwargs or {}
         source.require(resolved.vectorization, resolved.max_env_restarts)
         if resolved.eval_every is not None and source.num_envs is not None:
             raise ValueError("eval_every needs further environments, but a vector environment was given")
         self._build(source, resolved, SpaceInfo.of(*source.spaces()))
-        is_tuned = source.task_id is not None and preset in preset_names(self.name, source.task_id)
-        self.preset = preset if is_tuned else None
+        self.preset = None if find_preset(self.name, source.task_id, preset) is None else preset
         if resolved.init_from is not None:
             arrays, content = read_saved(Path(resolved.init_from))
             try:

@@ -22,7 +22,7 @@ from pgfast.agent import Agent
 from pgfast.algorithms import ALGORITHMS
 from pgfast.flags import Imports, import_typed
 from pgfast.learning.bounds import Bounded, Count
-from pgfast.learning.presets import preset_names, presets
+from pgfast.learning.presets import find_preset, presets
 from pgfast.loading import load
 from pgfast.loading import verify as verify_path
 from pgfast.profiling import Profile
@@ -70,7 +70,7 @@ class RunOptions(Bounded):
     total_timesteps: Count
     """Length of the run in timesteps, all environments together; the update that reaches it is the last."""
     preset: str = "default"
-    """Tuned settings to start from: the defaults shown here. "pgfast list" names them."""
+    """Tuned settings to start from, the defaults shown here: a name that "pgfast list" shows, or the id of a task."""
     run_dir: Path | None = None
     """Directory of the run, which must not exist. None: runs/ALGO-ENV-SEED."""
     resume_if_exists: bool = False
@@ -90,7 +90,7 @@ def train(algo: str, env_id: str, options: RunOptions, settings: dict[str, Any])
     if options.num_threads is not None:
         pgfast.set_num_threads(options.num_threads)
     agent = ALGORITHMS[algo](env_id, preset=None, **settings)
-    agent.preset = options.preset if options.preset in preset_names(algo, env_id) else None
+    agent.preset = None if find_preset(algo, env_id, options.preset) is None else options.preset
     with _open_session(agent, options) as session:
         path, width = session.directory.path, _width()
         if agent.timesteps < options.total_timesteps:

@@ -13,7 +13,7 @@ from pgfast.envs.atari import is_atari
 from pgfast.envs.registration import env_spec
 from pgfast.learning.settings import Settings
 
-__all__ = ["closest_setting", "preset_names", "preset_timesteps", "presets", "resolve_settings"]
+__all__ = ["closest_setting", "find_preset", "preset_names", "preset_timesteps", "presets", "resolve_settings"]
 
 S = TypeVar("S", bound=Settings)
 
@@ -52,14 +52,15 @@ def preset_names(algo: str, env_id: str) -> list[str]:
 
 def preset_timesteps(algo: str, env_id: str | None, preset: str | None) -> int:
     """The length of the runs that a preset is tuned for, in timesteps."""
-    tuned = {} if env_id is None else _preset(algo, env_id, preset)
-    return int(tuned.get("total_timesteps", _DEFAULT_TIMESTEPS))
+    return int(_preset(algo, env_id, preset).get("total_timesteps", _DEFAULT_TIMESTEPS))
 
 
 def resolve_settings(
     settings_type: type[S], algo: str, env_id: str | None, preset: str | None, given: dict[str, Any]
 ) -> S:
     """Settings from ``given``, else from the preset of the algorithm and the id, else the dataclass's defaults.
+
+    ``preset`` is the name of a preset for the id, or the id of another task, whose default preset is taken.
 
     Raises:
         TypeError: for a setting that the algorithm does not have.
@@ -71,7 +72,7 @@ def resolve_settings(
             close = closest_setting(name, known)
             hint = f"; did you mean {close}?" if close else f"; it has {', '.join(known)}"
             raise TypeError(f"{algo} has no setting {name}{hint}")
-    tuned = {} if env_id is None else _preset(algo, env_id, preset)
+    tuned = _preset(algo, env_id, preset)
     return settings_type(**{name: value for name, value in tuned.items() if name != "total_timesteps"} | given)
 
 
@@ -81,17 +82,27 @@ def closest_setting(name: str, known: Sequence[str]) -> str | None:
     return synonym if synonym in known else next(iter(difflib.get_close_matches(name, known, 1)), None)
 
 
-def _preset(algo: str, env_id: str, preset: str | None) -> dict[str, Any]:
+def find_preset(algo: str, env_id: str | None, preset: str | None) -> dict[str, Any] | None:
+    """The settings of a preset: one of the id's, or the default of the task ``preset``. None if there is neither."""
     if preset is None:
-        return {}
-    table = presets(algo).get(preset, {})
-    for key in _keys(env_id):
-        if key in table:
-            return table[key]
-    if preset == "default":
-        return {}
-    names = ", ".join(preset_names(algo, env_id)) or "none"
-    raise ValueError(f'no preset "{preset}" of {algo} for {env_id}; available: {names}')
+        return None
+    tables = presets(algo)
+    for key in () if env_id is None else _keys(env_id):
+        if key in tables.get(preset, {}):
+            return tables[preset][key]
+    return tables.get("default", {}).get(preset)
+
+
+def _preset(algo: str, env_id: str | None, preset: str | None) -> dict[str, Any]:
+    found = find_preset(algo, env_id, preset)
+    if found is not None or preset in (None, "default"):
+        return found or {}
+    names = "none" if env_id is None else ", ".join(preset_names(algo, env_id)) or "none"
+    tasks = ", ".join(presets(algo).get("default", {}))
+    raise ValueError(
+        f'no preset "{preset}" of {algo} for {env_id or "an environment without an id"}; available: {names}, or the id '
+        f"of another task: {tasks}"
+    )
 
 
 def _keys(env_id: str) -> tuple[str, ...]:
