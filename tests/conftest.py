@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import pgfast
 
 settings.register_profile("pgfast", derandomize=True, deadline=None, database=None)
 settings.load_profile("pgfast")
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, which the trainings that tests start would inherit
 
 
 @pytest.fixture
