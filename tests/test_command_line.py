@@ -1,4 +1,4 @@
-"""What commands read and print, run in this process; test_cli.py runs them as a user does."""
+"""The arguments and the output of commands, run in this process; test_cli.py runs them as a user does."""
 
 from __future__ import annotations
 

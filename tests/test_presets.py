@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -71,3 +72,14 @@ def test_the_preset_of_another_task() -> None:
         ValueError, match=r'no preset "Acrobot-v1" of a2c for an environment without an id; .* CartPole'
     ):
         pgfast.A2C(shaped, preset="Acrobot-v1")
+
+
+def test_showing_a_loaded_agent_makes_no_environment(tmp_path: Path) -> None:
+    pgfast.A2C("CartPole-v1").save(tmp_path / "model.safetensors")
+
+    def make() -> gymnasium.Env[Any, Any]:
+        raise AssertionError
+
+    loaded = pgfast.load(tmp_path / "model.safetensors", env=make)
+    assert repr(loaded) == "A2C(an environment, preset=None, timesteps=0)"
+    assert loaded.describe() == "a2c on an environment of your own, the algorithm's defaults"

@@ -83,12 +83,12 @@ class Agent(Trainer, metaclass=ListsSettings):
                 raise ValueError(f"init_from {resolved.init_from} does not fit this agent: {error.reason}") from None
 
     def __repr__(self) -> str:
-        env = "no environment" if self.source is None else self.source.env_id or self.source.task_id or "an environment"
+        env = "no environment" if self.source is None else self.source.known_id or "an environment"
         return f"{type(self).__name__}({env}, preset={self.preset!r}, timesteps={self.timesteps:,})"
 
     def describe(self) -> str:
         """The algorithm, the environment and the preset, in one line."""
-        env = self.env_id or (None if self.source is None else self.source.task_id) or "an environment of your own"
+        env = (self.source and self.source.known_id) or "an environment of your own"
         return f"{self.name} on {env}, " + (f"preset {self.preset}" if self.preset else "the algorithm's defaults")
 
     @classmethod

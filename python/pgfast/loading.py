@@ -51,7 +51,7 @@ def restore(path: Path, arrays: dict[str, Array], content: dict[str, Any], *, en
         )
         source = None
         if env is not None:
-            source = EnvironmentSource(env, settings.env_kwargs or {} if isinstance(env, str) else {})
+            source = EnvironmentSource(env, (settings.env_kwargs or {}) if isinstance(env, str) else {})
         elif metadata.env_id is not None:
             source = EnvironmentSource.of_file(metadata.env_id, settings.env_kwargs or {})
         try:

@@ -36,7 +36,7 @@ class Metric:
     group: str = "custom"
     """Group in TensorBoard, where the metric is called group/name."""
     merge: Literal["mean", "last"] = "mean"
-    """What a row shows of a metric that every update reports: the mean over its updates, or the last one."""
+    """The value in a row of a metric that every update reports: the mean over its updates, or the last one."""
     in_progress_line: bool = False
     """Shown in the lines of progress."""
     instead_of: str = ""

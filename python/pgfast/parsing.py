@@ -1,4 +1,4 @@
-"""What the command line accepts beyond the rules of its parser."""
+"""Rules of the command line that its parser does not have."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def _require_dict(method: str, info: Any) -> None:
 
 
 def _described(value: Any) -> str:
-    """What a value is, without its content."""
+    """Describes a value by its type and size, without its content."""
     if value is None:
         return "None"
     if isinstance(value, np.ndarray):

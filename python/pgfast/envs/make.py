@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 AnyVectorEnv: TypeAlias = VectorEnv[Any, Any, Any]
-# What gymnasium.make_vec would not pass on to the environment.
+# Arguments that gymnasium.make_vec takes itself and does not pass on to the environment.
 _RESERVED = {"id", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers"}
 Wrapper: TypeAlias = Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]
 

@@ -79,6 +79,11 @@ class EnvironmentSource:
         self.spaces()
         return self._task_id
 
+    @property
+    def known_id(self) -> str | None:
+        """:attr:`task_id` if it is known without making an environment."""
+        return self.env_id or self._task_id
+
     def spaces(self) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
         """(observation space, action space) of one environment"""
         if self._spaces is None:

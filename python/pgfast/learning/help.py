@@ -1,4 +1,4 @@
-"""What ``help()`` and ``inspect.signature()`` show of a class whose constructor takes settings as keywords."""
+"""The docstring and the signature of a class whose constructor takes settings as keywords."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -121,7 +122,7 @@ class _PlainReporter(_ShownReporter):
         print_line(text)
 
 
-class _RedrawnReporter(_ShownReporter):
+class _RedrawnReporter(_ShownReporter, ABC):
     """Redraws one line."""
 
     interval = _REFRESH_SECONDS
@@ -143,8 +144,9 @@ class _RedrawnReporter(_ShownReporter):
         self._draw()
         self._next_refresh = monotonic() + self.interval
 
+    @abstractmethod
     def _draw(self) -> None:
-        raise NotImplementedError
+        """Draws the line."""
 
     def _percentage(self) -> str:
         return f"{min(100, 100 * self._timesteps // max(1, self._total)):3d} %"
