@@ -61,7 +61,7 @@ ZOO = {
 def make_policy(name: str, dtype: Any = np.float64, seed: int = 0) -> Policy:
     """Returns a policy whose parameters are all far from their initial values."""
     entry = ZOO[name]
-    policy = entry.policy(Network(entry.input_shape, entry.layers, dtype=dtype, seed=seed))
+    policy = entry.policy(Network.of_layers(entry.input_shape, entry.layers, dtype=dtype, seed=seed))
     change = np.random.default_rng(seed).standard_normal(policy.parameters.size, np.float32)
     policy.parameters[:] += (0.4 * change).astype(dtype)
     return policy

@@ -43,7 +43,7 @@ def with_state(optimizer: optim.Optimizer, **state: Any) -> optim.Optimizer:
 
 
 NETWORKS = {
-    dtype: nn.Network([2, 6, 5], [nn.Layer("conv2d", 3, 3, 1, "relu"), nn.Layer("dense", A)], dtype=dtype)
+    dtype: nn.Network.of_layers([2, 6, 5], [nn.Layer("conv2d", 3, 3, 1, "relu"), nn.Layer("dense", A)], dtype=dtype)
     for dtype in (np.float32, np.float64)
 }
 P = NETWORKS[np.float32].parameters.size
@@ -59,7 +59,7 @@ def network(x: Any) -> nn.Network:
 
 
 GAUSSIAN = {
-    dtype: policies.GaussianPolicy(nn.Network([2, 6, 5], [nn.Layer("dense", A)], dtype=dtype))
+    dtype: policies.GaussianPolicy(nn.Network.of_layers([2, 6, 5], [nn.Layer("dense", A)], dtype=dtype))
     for dtype in (np.float32, np.float64)
 }
 

@@ -258,11 +258,11 @@ def test_adjacent_parts_of_one_buffer_do_not_share_memory() -> None:
         lambda: nn.mlp(0, 3),
         lambda: nn.mlp(3, 0),
         lambda: nn.mlp(3, 2, (0,)),
-        lambda: nn.Network((3,), []),
-        lambda: nn.Network((4, 84), [Layer("conv2d", 8, 3)]),
-        lambda: nn.Network((4, 5, 9), [Layer("conv2d", 8, 6)]),
-        lambda: nn.Network((4, 9, 9), [Layer("conv2d", 8, 3, 0)]),
-        lambda: nn.Network((4, 9, 9), [Layer("dense", 8), Layer("conv2d", 8, 3)]),
+        lambda: nn.Network.of_layers((3,), []),
+        lambda: nn.Network.of_layers((4, 84), [Layer("conv2d", 8, 3)]),
+        lambda: nn.Network.of_layers((4, 5, 9), [Layer("conv2d", 8, 6)]),
+        lambda: nn.Network.of_layers((4, 9, 9), [Layer("conv2d", 8, 3, 0)]),
+        lambda: nn.Network.of_layers((4, 9, 9), [Layer("dense", 8), Layer("conv2d", 8, 3)]),
     ],
 )
 def test_layers_that_do_not_fit_are_refused_by_network(build: Callable[[], nn.Network]) -> None:

@@ -74,7 +74,7 @@ def test_products_of_layers_split_by_columns_match_the_reference(
         "middle": ((20,), [Layer("dense", 301, activation="relu"), Layer("dense", 450, activation="tanh")]),
         "conv": ((2, 19, 18), [Layer("conv2d", 9, 3, 1, "relu"), Layer("dense", 61, activation="tanh")]),
     }[layers]
-    network = Network(shape, [*body, Layer("dense", 5)], dtype=dtype)
+    network = Network.of_layers(shape, [*body, Layer("dense", 5)], dtype=dtype)
     policy = CategoricalPolicy(network, (2, 3), initialize=False)
     obs = rng.integers(0, 256, (130, *shape), np.uint8)
     v = rng.standard_normal(policy.parameters.size, np.float32) / 32

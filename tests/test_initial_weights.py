@@ -23,7 +23,7 @@ LAYERS = [
 
 
 def build(dtype: Any, seed: int) -> nn.Network:
-    return nn.Network(INPUT_SHAPE, LAYERS, dtype=dtype, seed=seed)
+    return nn.Network.of_layers(INPUT_SHAPE, LAYERS, dtype=dtype, seed=seed)
 
 
 def weights(network: nn.Network) -> list[NDArray[Any]]:

@@ -71,7 +71,7 @@ BATCHES = [
 @functools.cache
 def build(name: str, dtype: Any) -> nn.Network:
     """Returns one network for all tests, since drawing large initial weights is slow."""
-    return nn.Network(ALL[name].input_shape, ALL[name].layers, dtype=dtype)
+    return nn.Network.of_layers(ALL[name].input_shape, ALL[name].layers, dtype=dtype)
 
 
 @functools.cache
@@ -196,7 +196,7 @@ def test_a_linear_network_has_closed_forms(draw: Draw) -> None:
 def test_a_filter_with_a_single_one_selects_pixels(stride: int, draw: Draw, dtype: Any) -> None:
     channels, height, width, kernel = 2, 8, 11, 3
     x = draw(3, channels, height, width).astype(dtype)
-    network = nn.Network(x.shape[1:], [Layer("conv2d", channels * kernel**2, kernel, stride)], dtype=dtype)
+    network = nn.Network.of_layers(x.shape[1:], [Layer("conv2d", channels * kernel**2, kernel, stride)], dtype=dtype)
     weight = np.zeros((kernel, kernel, channels, channels * kernel**2))
     taps = list(np.ndindex(kernel, kernel, channels))
     for filter_index, tap in enumerate(taps):
@@ -211,8 +211,8 @@ def test_a_filter_with_a_single_one_selects_pixels(stride: int, draw: Draw, dtyp
 
 def test_relu_and_tanh_of_a_single_unit_match_numpy(dtype: Any) -> None:
     x = np.linspace(-30.0, 30.0, 4001).astype(dtype).reshape(-1, 1)
-    tanh = nn.Network([1], [Layer("dense", 1, activation="tanh")], dtype=dtype)
-    relu = nn.Network([1], [Layer("dense", 1, activation="relu")], dtype=dtype)
+    tanh = nn.Network.of_layers([1], [Layer("dense", 1, activation="tanh")], dtype=dtype)
+    relu = nn.Network.of_layers([1], [Layer("dense", 1, activation="relu")], dtype=dtype)
     for network, expected in ((tanh, np.tanh(x)), (relu, np.where(x > 0.0, x, 0.0))):
         network.parameters[:] = [1.0, 0.0]
         np.testing.assert_allclose(network.forward(x), expected, rtol=2e-6 if dtype == np.float32 else 1e-14)

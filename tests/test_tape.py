@@ -15,7 +15,7 @@ from pgfast import nn
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 NETWORKS: dict[str, Callable[[Any], nn.Network]] = {
     "mlp": lambda dtype: nn.mlp(6, 5, (17, 8), dtype=dtype),
-    "conv": lambda dtype: nn.Network(
+    "conv": lambda dtype: nn.Network.of_layers(
         (2, 9, 8), [nn.Layer("conv2d", 5, 3, 2, "relu"), nn.Layer("dense", 5)], dtype=dtype
     ),
     "split": lambda dtype: nn.mlp(1100, 5, (130, 9), dtype=dtype),

@@ -1,8 +1,10 @@
 // Binds networks and their tapes.
+#include <cmath>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <utility>
 
 #include <pybind11/stl.h>
 
@@ -14,6 +16,10 @@ namespace {
 constexpr Index kMaxRows = Index{1} << 28;
 
 using LayerTuple = std::tuple<std::string, Index, Index, Index, std::string>;
+// (shape, channels_last, bytes, offset, low, high, choices)
+using LeafTuple = std::tuple<std::vector<Index>, bool, bool, Index, double, double, std::vector<Index>>;
+// (name, inputs as (is_leaf, index), layers, is_head)
+using NodeTuple = std::tuple<std::string, std::vector<std::pair<bool, Index>>, std::vector<LayerTuple>, bool>;
 
 Activation parse_activation(const std::string& name) {
   if (name == "identity") return Activation::identity;
@@ -22,18 +28,40 @@ Activation parse_activation(const std::string& name) {
   throw py::value_error("Network: activation must be \"tanh\" or \"relu\", got \"" + name + "\"");
 }
 
-Either<Network> make_network(const py::dtype& dtype, const std::vector<Index>& input_shape,
-                             const std::vector<LayerTuple>& layers) {
-  std::vector<LayerSpec> specs;
-  for (const auto& [kind, outputs, kernel, stride, activation] : layers) {
-    if (kind != "dense" && kind != "conv2d") throw py::value_error("Network: unknown kind of layer \"" + kind + "\"");
-    specs.push_back({kind == "dense" ? LayerSpec::Kind::dense : LayerSpec::Kind::conv2d, outputs, kernel, stride,
-                     parse_activation(activation)});
-  }
+LayerSpec::Kind parse_kind(const std::string& name) {
+  if (name == "dense") return LayerSpec::Kind::dense;
+  if (name == "conv2d") return LayerSpec::Kind::conv2d;
+  if (name == "layer_norm") return LayerSpec::Kind::layer_norm;
+  throw py::value_error("Network: unknown kind of layer \"" + name + "\"");
+}
+
+Leaf make_leaf(const LeafTuple& tuple) {
+  const auto& [shape, channels_last, bytes, offset, low, high, choices] = tuple;
+  const bool is_range = std::isfinite(low) && std::isfinite(high) && high > low;
+  if (!is_range) throw py::value_error("Network: bytes need finite bounds, the lower one first");
+  const ImageLayout image = channels_last ? ImageLayout::channels_last : ImageLayout::channels_first;
+  return {shape, image, bytes, offset, low, high, choices};
+}
+
+NodeSpec make_node(const NodeTuple& tuple) {
+  const auto& [name, inputs, layers, is_head] = tuple;
+  NodeSpec node{name, {}, {}, is_head};
+  for (const auto& [is_leaf, index] : inputs) node.inputs.push_back({is_leaf, index});
+  for (const auto& [kind, outputs, kernel, stride, activation] : layers)
+    node.layers.push_back({parse_kind(kind), outputs, kernel, stride, parse_activation(activation)});
+  return node;
+}
+
+Either<Network> make_network(const py::dtype& dtype, const std::vector<LeafTuple>& leaf_tuples, Index row_bytes,
+                             const std::vector<NodeTuple>& node_tuples) {
+  std::vector<Leaf> leaves;
+  std::vector<NodeSpec> nodes;
+  for (const LeafTuple& tuple : leaf_tuples) leaves.push_back(make_leaf(tuple));
+  for (const NodeTuple& tuple : node_tuples) nodes.push_back(make_node(tuple));
   return with_dtype("Network", dtype, [&](auto tag) {
     using Scalar = decltype(tag);
     try {
-      return Either<Network>(std::make_unique<Network<Scalar>>(input_shape, specs));
+      return Either<Network>(std::make_unique<Network<Scalar>>(leaves, row_bytes, nodes));
     } catch (const std::invalid_argument& error) {
       throw py::value_error(std::string("Network: ") + error.what());
     }
@@ -124,8 +152,15 @@ py::array tape_outputs(const py::object& self) {
 /// A view of the tape's inputs [rows, *input_shape].
 py::array tape_inputs(const py::object& self, const py::dtype& dtype) {
   return self.cast<const Either<Tape>&>().visit([&]<typename Scalar>(Tape<Scalar>& tape) {
-    const bool bytes = is_bytes<Scalar>("Tape.inputs", "dtype", dtype);
-    std::vector<Index> shape = tape.network().input_shape();
+    const Network<Scalar>& network = tape.network();
+    std::vector<Index> shape;
+    bool bytes = false;
+    if (network.plain()) {
+      bytes = is_bytes<Scalar>("Tape.inputs", "dtype", dtype);
+      shape = network.leaves().front().shape;
+    } else if (dtype.itemsize() != network.row_bytes(false)) {
+      throw py::value_error("Tape.inputs: dtype must be the network's input_dtype, got " + std::string(py::str(dtype)));
+    }
     shape.insert(shape.begin(), tape.capacity());
     return py::array(dtype, shape, reserve_inputs("Tape.inputs", "dtype", tape, bytes, 0), self);
   });
@@ -165,7 +200,7 @@ auto of_network(Get get) {
 
 void register_nn(py::module_& module) {
   py::class_<Either<Network>>(module, "Network")
-      .def(py::init(&make_network), py::arg("dtype"), py::arg("input_shape"), py::arg("layers"))
+      .def(py::init(&make_network), py::arg("dtype"), py::arg("leaves"), py::arg("row_bytes"), py::arg("nodes"))
       .def_property_readonly("output_size", of_network([](const auto& network) { return network.output_size(); }))
       .def_property_readonly("parameter_count",
                              of_network([](const auto& network) { return network.parameter_count(); }))

@@ -209,7 +209,7 @@ BoundFisherOperator make_fisher_operator(const Either<Network>& either, const Fa
     call.not_negative("damping", damping);
     const Index divisor = count.value_or(call.rows());
     if (divisor < 1) call.fail("count", "must be at least 1, got " + std::to_string(divisor));
-    if (!inputs.bytes) call.finite("x", static_cast<const Scalar*>(inputs.data), call.rows() * network.input_size());
+    call.finite_inputs(inputs);
     auto fisher = without_gil([&] {
       return std::make_unique<FisherOperator<Scalar>>(network, family, call.parameters, inputs, call.rows(), divisor,
                                                       static_cast<Scalar>(damping));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -44,22 +45,33 @@ class NetworkArguments : public Arguments {
   /// Rows [B, *input_shape], which set the value of B.
   Inputs inputs(const py::object& object) {
     const py::array x = as_array("x", object);
-    const bool bytes = is_bytes<Scalar>(function_, "x", x.dtype());
-    const std::vector<Index>& shape = network.input_shape();
-    bool matches = x.ndim() == static_cast<py::ssize_t>(shape.size()) + 1;
-    std::string expected = "(B";
-    for (std::size_t i = 0; i < shape.size(); ++i) {
-      expected += ", " + std::to_string(shape[i]);
-      matches = matches && x.shape(static_cast<py::ssize_t>(i) + 1) == shape[i];
-    }
-    if (!matches) fail("x", "must have shape " + expected + "), got " + std::string(py::str(x.attr("shape"))));
+    const bool bytes = network.plain() ? require_numbers(x) : require_leaves(x);
     if (x.shape(0) == 0) fail("x", "must not be empty");
     if ((x.flags() & py::array::c_style) == 0) fail("x", "must be C-contiguous; use np.ascontiguousarray");
     if ((x.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0)
       fail("x", "must be aligned in memory; use np.require(..., requirements=\"CA\")");
     rows_ = x.shape(0);
     extent("B", rows_);
-    return {x.data(), bytes};
+    const Inputs inputs{x.data(), bytes};
+    for (const Leaf& leaf : network.leaves())
+      if (!leaf.choices.empty()) require_codes(leaf, inputs);
+    return inputs;
+  }
+
+  /// Requires that all scalars of the inputs are finite.
+  void finite_inputs(Inputs x) const {
+    if (network.plain()) {
+      if (!x.bytes) finite("x", static_cast<const Scalar*>(x.data), rows() * network.leaves().front().size());
+      return;
+    }
+    const Index row_bytes = network.row_bytes(false);
+    for (const Leaf& leaf : network.leaves()) {
+      if (leaf.bytes) continue;
+      for (Index row = 0; row < rows(); ++row) {
+        const auto* from = static_cast<const std::uint8_t*>(x.data) + row * row_bytes + leaf.offset;
+        finite("x", reinterpret_cast<const Scalar*>(from), leaf.size());
+      }
+    }
   }
 
   /// B.
@@ -83,6 +95,57 @@ class NetworkArguments : public Arguments {
   const Scalar* parameters;
 
  private:
+  /// Requires rows [B, *shape] of the only leaf, and returns whether they are bytes.
+  bool require_numbers(const py::array& x) const {
+    const bool bytes = is_bytes<Scalar>(function_, "x", x.dtype());
+    const std::vector<Index>& shape = network.leaves().front().shape;
+    bool matches = x.ndim() == static_cast<py::ssize_t>(shape.size()) + 1;
+    std::string expected = "(B";
+    for (std::size_t i = 0; i < shape.size(); ++i) {
+      expected += ", " + std::to_string(shape[i]);
+      matches = matches && x.shape(static_cast<py::ssize_t>(i) + 1) == shape[i];
+    }
+    if (!matches) fail("x", "must have shape " + expected + "), got " + std::string(py::str(x.attr("shape"))));
+    return bytes;
+  }
+
+  /// Requires rows [B] of a structured dtype, with a field for each leaf at its place.
+  bool require_leaves(const py::array& x) const {
+    const py::dtype dtype = x.dtype();
+    const std::vector<Leaf>& leaves = network.leaves();
+    bool matches = x.ndim() == 1 && dtype.itemsize() == network.row_bytes(false) && dtype.has_fields();
+    const py::object names = dtype.attr("names");
+    matches = matches && py::len(names) == leaves.size();
+    for (std::size_t i = 0; matches && i < leaves.size(); ++i) {
+      const py::tuple field = dtype.attr("fields")[names[py::int_(i)]];
+      const auto base = field[0].attr("base").cast<py::dtype>();
+      const auto size = field[0].attr("itemsize").cast<Index>() / base.itemsize();
+      const py::dtype expected = leaves[i].bytes ? py::dtype::of<std::uint8_t>() : py::dtype::of<Scalar>();
+      matches = base.equal(expected) && size == leaves[i].size() && field[1].cast<Index>() == leaves[i].offset;
+    }
+    if (!matches)
+      fail("x", "must be rows (B,) of the network's input_dtype, got " + std::string(py::str(dtype)) + " " +
+                    std::string(py::str(x.attr("shape"))));
+    return false;
+  }
+
+  /// Requires integers below their numbers of choices in every row of a leaf.
+  void require_codes(const Leaf& leaf, Inputs x) const {
+    const bool bytes = network.plain() ? x.bytes : leaf.bytes;
+    const Index row_bytes = network.row_bytes(bytes);
+    for (Index row = 0; row < rows_; ++row) {
+      const auto* from = static_cast<const std::uint8_t*>(x.data) + row * row_bytes + leaf.offset;
+      for (Index k = 0; k < leaf.size(); ++k) {
+        const Scalar code = bytes ? static_cast<Scalar>(from[k]) : reinterpret_cast<const Scalar*>(from)[k];
+        const Index choices = leaf.choices[k];
+        const bool in_range = code >= Scalar(0) && code < static_cast<Scalar>(choices);
+        if (!in_range || code != std::floor(code))
+          fail("x", "must hold integers in [0, " + std::to_string(choices) + ") in its one-hot entry " +
+                        std::to_string(k) + ", got " + std::to_string(code) + " in row " + std::to_string(row));
+      }
+    }
+  }
+
   const char* function_;
   Index rows_ = 0;  // of the inputs, if they are an argument; saves looking up the symbol
 };

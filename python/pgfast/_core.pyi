@@ -76,8 +76,18 @@ class Network:
     def __init__(
         self,
         dtype: numpy.dtype[typing.Any],
-        input_shape: collections.abc.Sequence[int],
-        layers: collections.abc.Sequence[tuple[str, int, int, int, str]],
+        leaves: collections.abc.Sequence[
+            tuple[collections.abc.Sequence[int], bool, bool, int, float, float, collections.abc.Sequence[int]]
+        ],
+        row_bytes: int,
+        nodes: collections.abc.Sequence[
+            tuple[
+                str,
+                collections.abc.Sequence[tuple[bool, int]],
+                collections.abc.Sequence[tuple[str, int, int, int, str]],
+                bool,
+            ]
+        ],
     ) -> None: ...
     def forward(self, parameters: typing.Any, x: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
     def initialize(self, seed: int, hidden_gain: float, output_gain: float) -> numpy.typing.NDArray[typing.Any]: ...

@@ -2,12 +2,9 @@
 #pragma once
 
 #include "pgfast/nn/layer.hpp"
+#include "pgfast/nn/leaf.hpp"
 
 namespace pgfast {
-
-/// The memory layout of an image: [channels, height, width] as environments stack frames, or [height, width, channels]
-/// as every convolution here writes its output.
-enum class ImageLayout { channels_first, channels_last };
 
 struct ConvolutionShape {
   Index channels;

@@ -2,11 +2,14 @@
 // arguments nor allocates its results.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "pgfast/base/types.hpp"
 #include "pgfast/nn/activation.hpp"
+#include "pgfast/nn/initialization.hpp"
 
 namespace pgfast {
 
@@ -19,7 +22,8 @@ struct ParameterBlock {
 };
 
 /// y = activation(linear(x; w)). Rows are contiguous: x [rows, input_size], y [rows, output_size]; `w` points at the
-/// layer's parameters: weight [fan_in, outputs], then bias [outputs].
+/// layer's parameters: weight [fan_in, outputs], then bias [outputs]. `linear` may stand for another map whose last
+/// step is linear in the weight, such as layer normalization.
 template <typename Scalar>
 class Layer {
  public:
@@ -35,6 +39,12 @@ class Layer {
   virtual Index multiply_adds() const = 0;
   /// True if rows are small relative to the weights, so that work is better split by columns than by rows.
   virtual bool splits_columns() const = 0;
+  /// Initial parameters, a pure function of the shapes, `seed` and the number of the layer. The default is an
+  /// orthogonal weight (Saxe et al., 2014) times `gain`, and a bias of zero.
+  virtual void initialize(Scalar* w, Scalar gain, std::uint64_t seed, std::uint32_t layer) const {
+    orthogonal(w, weight_size() / bias_size(), bias_size(), gain, seed, layer);
+    std::fill_n(w + weight_size(), bias_size(), Scalar(0));
+  }
   Index parameter_count() const { return weight_size() + bias_size(); }
   Activation activation() const { return activation_; }
 
@@ -45,11 +55,11 @@ class Layer {
                    Scalar* dy) const = 0;
 
   /// `delta` [rows, output_size] holds dL/dy and is overwritten with dL/d(linear). Adds to `gradient`
-  /// [parameter_count]; sets `dx` [rows, input_size] unless null. `wt` is the transposed weight [outputs, fan_in].
+  /// [parameter_count]; sets `dx` [rows, input_size] unless null. `wt` is what `transpose_weight` has written.
   virtual void backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta, Scalar* gradient,
                         Scalar* dx) const = 0;
 
-  /// Writes the transposed weight [outputs, fan_in], the argument of `backward`.
+  /// Writes the transposed weight [outputs, fan_in], or whatever else `backward` needs of the weight, in its size.
   virtual void transpose_weight(const Scalar* w, Scalar* wt) const = 0;
 
  protected:

@@ -1,52 +1,48 @@
-// A feed-forward network over one flat parameter vector: forward pass, vector-Jacobian and Jacobian-vector products,
-// and per-sample gradients. The network holds no parameters and no state, so many threads may use one network.
+// A network over one flat parameter vector: a static graph of chains of layers. Encoders read the leaves of an
+// observation, later chains read what others have written, and the outputs are those of the heads, side by side.
 #pragma once
 
-#include <memory>
+#include <string>
 #include <vector>
 
 #include "pgfast/base/types.hpp"
-#include "pgfast/nn/layer.hpp"
+#include "pgfast/nn/chain.hpp"
+#include "pgfast/nn/leaf.hpp"
 #include "pgfast/nn/tape.hpp"
 
 namespace pgfast {
 
-struct LayerSpec {
-  enum class Kind { dense, conv2d };
-  Kind kind;
-  Index outputs;  // units of a dense layer, filters of a convolution
-  Index kernel;   // convolution only
-  Index stride;   // convolution only
-  Activation activation;
+/// A chain of layers on the concatenation of its inputs: a leaf of the observation, or an earlier node.
+struct NodeSpec {
+  struct Input {
+    bool is_leaf;
+    Index index;
+  };
+  std::string name;  // the prefix of its blocks' names, may be empty
+  std::vector<Input> inputs;
+  std::vector<LayerSpec> layers;
+  bool is_head = false;  // its outputs are outputs of the network
 };
 
-/// A symmetric linear map of each row's output tangent.
-template <typename Scalar>
-class OutputMap {
- public:
-  virtual ~OutputMap() = default;
-  /// Maps rows [row, row + rows) in place; `dy` points at the first of these rows. Called from several threads.
-  virtual void apply(Index row, Index rows, Scalar* dy) const = 0;
-};
-
+/// The network holds no parameters and no state, so many threads may use one network.
 template <typename Scalar>
 class Network {
  public:
-  /// `input_shape` is {features} for a dense first layer, {channels, height, width} for a convolution.
-  /// Throws std::invalid_argument if the layers do not fit each other or are larger than offsets can hold.
-  Network(std::vector<Index> input_shape, const std::vector<LayerSpec>& specs);
+  /// Throws std::invalid_argument if the layers do not fit each other or are larger than offsets can hold, a leaf
+  /// exceeds its row, or a node reads a later one.
+  Network(std::vector<Leaf> leaves, Index row_bytes, const std::vector<NodeSpec>& nodes);
 
-  Index input_size() const { return layers_.front()->input_size(); }
-  Index output_size() const { return layers_.back()->output_size(); }
+  const std::vector<Leaf>& leaves() const { return leaves_; }
+  /// True if the only leaf fills the rows: then they may also be bytes, whatever the leaf says.
+  bool plain() const { return plain_; }
+  /// Bytes of a row of inputs.
+  Index row_bytes(bool bytes) const;
+  Index output_size() const { return output_size_; }
   Index parameter_count() const { return parameter_count_; }
-  Index layer_count() const { return static_cast<Index>(layers_.size()); }
-  const Layer<Scalar>& layer(Index i) const { return *layers_[i]; }
-  const std::vector<Index>& input_shape() const { return input_shape_; }
   const std::vector<ParameterBlock>& layout() const { return layout_; }
-  /// Multiply-adds of one row's forward pass.
-  Index multiply_adds() const;
 
-  /// Orthogonal weights (Saxe et al., 2014) times `hidden_gain`, the last layer's times `output_gain`; zero biases.
+  /// Orthogonal weights (Saxe et al., 2014) times `hidden_gain`, the heads' last layers' times `output_gain`; zero
+  /// biases.
   void initialize(Scalar* parameters, std::uint64_t seed, Scalar hidden_gain, Scalar output_gain) const;
 
   /// Writes the outputs of rows [first_row, first_row + rows) of the tape, which holds their inputs.
@@ -69,41 +65,33 @@ class Network {
                          const OutputMap<Scalar>& map, Scalar* product) const;
 
  private:
-  /// Consecutive layers that are computed in chunks of rows, or one layer that is split by columns.
-  struct Segment {
-    Index first;
-    Index last;  // exclusive
-    bool split_columns;
-    Index chunk_rows;  // rows per chunk, enough to be worth waking a thread
-    Index block_rows;  // rows that pass through all its layers at a time, so that they stay in the cache
+  friend class Tape<Scalar>;
+
+  struct Node {
+    Chain<Scalar> chain;
+    std::vector<NodeSpec::Input> inputs;
+    std::vector<Index> widths;   // of the inputs
+    Index offset;                // of its parameters
+    Index head_column;           // of its outputs among those of the network; -1 if it is no head
+    bool differentiates_inputs;  // whether an input is another node
+    bool gathers() const { return inputs.size() > 1; }
   };
 
-  const Scalar* input_rows(Inputs x, Index row, Index rows, Buffer<Scalar>& scratch) const;
-  const Scalar* segment_input(const Segment& segment, Index row, Index rows, Tape<Scalar>& tape) const;
-  void forward_rows(const Segment& segment, const Scalar* parameters, Index first_row, Index rows,
-                    Tape<Scalar>& tape) const;
-  void forward_columns(const Segment& segment, const Scalar* parameters, Index first_row, Index rows,
-                       Tape<Scalar>& tape) const;
-  void backward_block(Index first, Index last, const Scalar* x, Index row, Index rows, Tape<Scalar>& tape,
-                      Scalar* delta, Scalar* gradient, Scalar* dx) const;
-  void backward_rows(const Segment& segment, Index rows, Tape<Scalar>& tape, Scalar* delta, Scalar* gradient,
-                     Scalar* dx) const;
-  void backward_columns(const Segment& segment, const Scalar* parameters, Index rows, Tape<Scalar>& tape, Scalar* delta,
-                        Scalar* gradient, Scalar* dx) const;
-  void jvp_block(const Segment& segment, const Scalar* parameters, const Scalar* tangent, const Scalar* x,
-                 const Scalar* dx, Index row, Index rows, const Tape<Scalar>& tape, Scalar* dy) const;
-  void jvp_rows(const Segment& segment, const Scalar* parameters, const Scalar* tangent, const Scalar* dx, Index rows,
-                Tape<Scalar>& tape, Scalar* dy) const;
-  void jvp_columns(const Segment& segment, const Scalar* parameters, const Scalar* tangent, const Scalar* dx,
-                   Index rows, Tape<Scalar>& tape, Scalar* dy) const;
-  void transpose_weights(Index first, Index last, const Scalar* parameters, Tape<Scalar>& tape) const;
+  Node make_node(const NodeSpec& spec, Index first_layer) const;
+  Source<Scalar> leaf_source(Index leaf, const Tape<Scalar>& tape) const;
+  Source<Scalar> source(Index node, Tape<Scalar>& tape) const;
+  void gather(const Node& node, Index first_row, Index rows, Tape<Scalar>& tape, Scalar* to) const;
+  const Scalar* gather_tangents(Index node, Index rows, Tape<Scalar>& tape) const;
+  void take_output_gradients(const Scalar* dy, Index rows, Tape<Scalar>& tape) const;
+  void pass_on(const Node& node, const Scalar* dx, Index rows, std::vector<bool>& has_delta, Tape<Scalar>& tape) const;
 
-  std::vector<Index> input_shape_;
-  std::vector<std::unique_ptr<Layer<Scalar>>> layers_;
-  std::vector<Index> offsets_;  // of each layer's parameters; one more entry than layers
+  std::vector<Leaf> leaves_;
+  Index row_bytes_;
+  bool plain_;
+  std::vector<Node> nodes_;
   std::vector<ParameterBlock> layout_;
-  std::vector<Segment> segments_;
   Index parameter_count_ = 0;
+  Index output_size_ = 0;
 };
 
 }  // namespace pgfast

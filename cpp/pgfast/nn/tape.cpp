@@ -8,9 +8,15 @@
 namespace pgfast {
 
 template <typename Scalar>
-Tape<Scalar>::Tape(const Network<Scalar>& network, Index capacity) : network_(network), capacity_(capacity) {
-  outputs_.resize(network.layer_count());
-  for (Index i = 0; i < network.layer_count(); ++i) outputs_[i].reserve(capacity * network.layer(i).output_size());
+Tape<Scalar>::Tape(const Network<Scalar>& network, Index capacity)
+    : network_(network), capacity_(capacity), nodes_(network.nodes_.size()), has_delta_(network.nodes_.size()) {
+  for (std::size_t n = 0; n < nodes_.size(); ++n) {
+    const auto& node = network.nodes_[n];
+    node.chain.reserve(capacity, nodes_[n].chain);
+    if (node.gathers()) nodes_[n].inputs.reserve(capacity * node.chain.input_size());
+  }
+  if (network.nodes_.back().chain.output_size() != network.output_size())
+    heads_.reserve(capacity * network.output_size());
 }
 
 template <typename Scalar>
@@ -21,7 +27,7 @@ Scalar* Tape<Scalar>::output_gradients(Index rows) {
 template <typename Scalar>
 void* Tape<Scalar>::reserve_inputs(bool bytes, Index end) {
   if (inputs_.data == nullptr) {
-    const Index size = capacity_ * network_.input_size() * static_cast<Index>(bytes ? 1 : sizeof(Scalar));
+    const Index size = capacity_ * network_.row_bytes(bytes);
     std::uint8_t* memory = input_memory_.reserve(size);
     std::fill_n(memory, size, std::uint8_t{0});
     inputs_ = {memory, bytes};
@@ -32,7 +38,7 @@ void* Tape<Scalar>::reserve_inputs(bool bytes, Index end) {
 
 template <typename Scalar>
 void Tape<Scalar>::record(const Scalar* parameters, Inputs x, Index first_row, Index rows) {
-  const Index row_size = network_.input_size() * static_cast<Index>(x.bytes ? 1 : sizeof(Scalar));
+  const Index row_size = network_.row_bytes(x.bytes);
   const Index offset = first_row * row_size;
   // memmove, because x may be other rows of the same memory.
   if (static_cast<const std::uint8_t*>(inputs_.data) + offset != x.data)

@@ -5,14 +5,10 @@
 #include <vector>
 
 #include "pgfast/base/types.hpp"
+#include "pgfast/nn/chain.hpp"
+#include "pgfast/nn/leaf.hpp"
 
 namespace pgfast {
-
-/// Rows of inputs: scalars, or bytes that stand for byte / 255.
-struct Inputs {
-  const void* data;
-  bool bytes;
-};
 
 template <typename Scalar>
 class Network;
@@ -27,7 +23,7 @@ class Tape {
   Index capacity() const { return capacity_; }
   const Network<Scalar>& network() const { return network_; }
   /// The network's outputs [capacity, output_size].
-  Scalar* outputs() { return outputs_.back().data(); }
+  Scalar* outputs() { return heads_.data() == nullptr ? nodes_.back().chain.outputs.back().data() : heads_.data(); }
   /// Memory for the gradient of a loss with respect to the outputs of the first `rows` rows.
   Scalar* output_gradients(Index rows);
 
@@ -35,8 +31,8 @@ class Tape {
   Inputs inputs() const { return inputs_; }
   /// One past the last row that was reserved.
   Index rows() const { return rows_; }
-  /// The tape's memory for inputs [capacity, input_size], initially zero. All inputs must be of one kind, bytes or
-  /// scalars. Must be called before rows up to `end` are recorded, by one thread at a time.
+  /// The tape's memory for the rows of inputs, initially zero. All inputs must be of one kind, bytes or not. Must be
+  /// called before rows up to `end` are recorded, by one thread at a time.
   void* reserve_inputs(bool bytes, Index end);
   /// Refers to the caller's memory instead, which holds the rows from 0 on.
   void borrow_inputs(Inputs x) { inputs_ = x; }
@@ -46,18 +42,24 @@ class Tape {
 
  private:
   friend class Network<Scalar>;
+
+  struct NodeMemory {
+    ChainMemory<Scalar> chain;
+    Buffer<Scalar> inputs;       // [capacity, input_size], if the node has several
+    Buffer<Scalar> delta;        // dL/dy, or the tangent, of its outputs
+    Buffer<Scalar> input_delta;  // the same of its inputs
+  };
+
   const Network<Scalar>& network_;
   Index capacity_;
   Index rows_ = 0;
   Inputs inputs_{nullptr, false};
   Buffer<std::uint8_t> input_memory_;
-  std::vector<Buffer<Scalar>> outputs_;  // per layer [capacity, its output size]
+  std::vector<NodeMemory> nodes_;
+  Buffer<Scalar> heads_;  // [capacity, output_size], if there are several
   Buffer<Scalar> output_gradients_;
-  Buffer<Scalar> scaled_inputs_;  // bytes as scalars, if the first layer needs all rows at once
-  Buffer<Scalar> deltas_[2];      // dL/dy, or the tangent, of a segment and of the next
-  Buffer<Scalar> tangents_;       // of the outputs, if computed for all rows at once
-  Buffer<Scalar> transposed_;     // the transposed weights, at the offsets of the weights
-  Buffer<Scalar> partials_;       // the gradients of the chunks of rows
+  Buffer<Scalar> tangents_;      // of the outputs, if computed for all rows at once
+  std::vector<bool> has_delta_;  // of the nodes, in a backward pass
 };
 
 extern template class Tape<float>;

@@ -73,7 +73,7 @@ class Policy:
             self._parameters = np.full(size + family.log_std_parameters, log_std_init, network.dtype)
             network.move_parameters(self._parameters[:size])
         if initialize:
-            weight, bias = network.layout[-2:]
+            weight, bias = network.output_layers[0]
             network.parameters[weight.slice].reshape(weight.shape)[..., :num_outputs] *= _POLICY_GAIN
             if family.state_dependent_std:
                 network.parameters[bias.slice][family.sizes[0] : num_outputs] = log_std_init

@@ -60,6 +60,31 @@ def _derivative(activation: str, linear: Array) -> Array:
     return (linear > 0.0).astype(np.float64) if activation == "relu" else np.ones_like(linear)
 
 
+_EPSILON = 1e-5  # of layer normalization
+
+
+def one_hot(codes: Array, choices: Sequence[int]) -> Array:
+    """``[B, sum(choices)]``: 1 in the column choices[0] + ... + choices[k - 1] + codes[b, k] for every k."""
+    first = np.cumsum([0, *choices[:-1]])
+    rows = np.zeros((len(codes), sum(choices)))
+    np.put_along_axis(rows, (codes.reshape(len(codes), -1) + first).astype(np.int64), 1.0, axis=1)
+    return rows
+
+
+def _normalized(x: Array) -> tuple[Array, Array]:
+    """(x - mean) / std of each row, and 1 / std, for layer normalization."""
+    inverse_std = 1.0 / np.sqrt(x.var(axis=1, keepdims=True) + _EPSILON)
+    return (x - x.mean(axis=1, keepdims=True)) * inverse_std, inverse_std
+
+
+def _normalized_change(x: Array, change: Array) -> Array:
+    """The derivative of :func:`_normalized` along ``change``, which is symmetric in its two directions."""
+    normalized, inverse_std = _normalized(x)
+    along = (normalized * change).mean(axis=1, keepdims=True)
+    derivative: Array = (change - change.mean(axis=1, keepdims=True) - normalized * along) * inverse_std
+    return derivative
+
+
 class _Step(NamedTuple):
     """The forward pass of one layer: its parameters, its input, and its output before the activation."""
 
@@ -71,9 +96,17 @@ class _Step(NamedTuple):
 
 
 def _product(layer: LayerTuple, x: Array, weight: Array) -> Array:
-    """The layer's bilinear map: x W or the convolution."""
+    """The layer's map, linear in its weight: x W, the convolution, or the scaled normalized row."""
     kind, _, _, stride, _ = layer
+    if kind == "layer_norm":
+        normalized, _ = _normalized(x)
+        return normalized * weight
     return x @ weight if kind == "dense" else conv2d(x, weight, stride)
+
+
+def _input_term(layer: LayerTuple, x: Array, dx: Array, weight: Array) -> Array:
+    """The derivative of :func:`_product` along ``dx``."""
+    return _normalized_change(x, dx) * weight if layer[0] == "layer_norm" else _product(layer, dx, weight)
 
 
 def _run(layers: Sequence[LayerTuple], parameters: Array, x: Array) -> list[_Step]:
@@ -84,10 +117,13 @@ def _run(layers: Sequence[LayerTuple], parameters: Array, x: Array) -> list[_Ste
     steps = []
     for layer in layers:
         kind, outputs, kernel, _, activation = layer
-        if kind == "dense":
+        if kind != "conv2d":
             y = y.reshape(len(y), -1)
-        shape = (y.shape[1], outputs) if kind == "dense" else (kernel, kernel, y.shape[3], outputs)
-        weight, bias, parameters = np.split(parameters, [np.prod(shape), np.prod(shape) + outputs])
+        shape: tuple[int, ...] = (kernel, kernel, y.shape[-1], outputs)
+        if kind != "conv2d":
+            shape = (y.shape[1], outputs) if kind == "dense" else (y.shape[1],)
+        biases = shape[-1]
+        weight, bias, parameters = np.split(parameters, [np.prod(shape), np.prod(shape) + biases])
         step = _Step(layer, weight.reshape(shape), bias, y, _product(layer, y, weight.reshape(shape)) + bias)
         steps.append(step)
         y = _activate(activation, step.linear)
@@ -100,8 +136,8 @@ def forward(layers: Sequence[LayerTuple], parameters: Array, x: Array) -> Array:
     return _activate(last.layer[4], last.linear).reshape(len(x), -1)
 
 
-def vjp(layers: Sequence[LayerTuple], parameters: Array, x: Array, dy: Array) -> Array:
-    """sum_b dy_b . d y_b / d parameters, ``[P]``: the chain rule from the last layer to the first."""
+def backward(layers: Sequence[LayerTuple], parameters: Array, x: Array, dy: Array) -> tuple[Array, Array]:
+    """(sum_b dy_b . d y_b / d parameters ``[P]``, dL/dx ``[B, ...]``): the chain rule from the last layer on."""
     blocks: list[Array] = []
     delta = dy
     for step in reversed(_run(layers, parameters, x)):
@@ -111,11 +147,19 @@ def vjp(layers: Sequence[LayerTuple], parameters: Array, x: Array, dy: Array) ->
         if kind == "dense":
             dweight = step.x.T @ delta
             delta = delta @ step.weight.T
+        elif kind == "layer_norm":
+            dweight = (_normalized(step.x)[0] * delta).sum(axis=0)
+            delta = _normalized_change(step.x, delta * step.weight)
         else:
             dweight = _conv2d_weight_gradient(step.x, delta, kernel, stride)
             delta = _conv2d_image_gradient(delta, step.weight, stride, step.x.shape)
         blocks = [dweight.ravel(), dbias, *blocks]
-    return np.concatenate(blocks)
+    return np.concatenate(blocks), delta
+
+
+def vjp(layers: Sequence[LayerTuple], parameters: Array, x: Array, dy: Array) -> Array:
+    """sum_b dy_b . d y_b / d parameters, ``[P]``."""
+    return backward(layers, parameters, x, dy)[0]
 
 
 def per_sample_vjp(layers: Sequence[LayerTuple], parameters: Array, x: Array, dy: Array) -> Array:
@@ -123,15 +167,15 @@ def per_sample_vjp(layers: Sequence[LayerTuple], parameters: Array, x: Array, dy
     return np.stack([vjp(layers, parameters, x[b : b + 1], dy[b : b + 1]) for b in range(len(x))])
 
 
-def jvp(layers: Sequence[LayerTuple], parameters: Array, x: Array, v: Array) -> Array:
-    """d y / d parameters . v, ``[B, outputs]``: the product rule d(x W + b) = x dW + dx W + db, layer by layer."""
+def jvp(layers: Sequence[LayerTuple], parameters: Array, x: Array, v: Array, dx: Array | None = None) -> Array:
+    """d y / d parameters . v + d y / d x . dx, ``[B, outputs]``: the product rule, layer by layer."""
     steps = _run(layers, parameters, x)
-    dx = np.zeros_like(steps[0].x)
+    dx = np.zeros_like(steps[0].x) if dx is None else dx
     for step in steps:
         dweight, dbias, v = np.split(v, [step.weight.size, step.weight.size + step.bias.size])
         dx = dx.reshape(step.x.shape)
         weight_term = _product(step.layer, step.x, dweight.reshape(step.weight.shape))
-        dlinear = weight_term + _product(step.layer, dx, step.weight) + dbias
+        dlinear = weight_term + _input_term(step.layer, step.x, dx, step.weight) + dbias
         dx = dlinear * _derivative(step.layer[4], step.linear)
     return dx.reshape(len(x), -1)
 

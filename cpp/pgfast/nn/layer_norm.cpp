@@ -1,0 +1,92 @@
+#include "pgfast/nn/layer_norm.hpp"
+
+#include <cmath>
+
+namespace pgfast {
+namespace {
+
+constexpr double kEpsilon = 1e-5;  // as in PyTorch and JAX
+
+/// Mean and 1 / standard deviation of a row.
+template <typename Scalar>
+struct Moments {
+  Scalar mean;
+  Scalar inverse_std;
+
+  Moments(const Scalar* x, Index size) {
+    ConstArrayView<Scalar> row(x, size);
+    mean = row.mean();
+    inverse_std = Scalar(1) / std::sqrt((row - mean).square().mean() + Scalar(kEpsilon));
+  }
+};
+
+}  // namespace
+
+template <typename Scalar>
+std::vector<ParameterBlock> LayerNorm<Scalar>::layout() const {
+  return {{"weight", {size_}, 0, size_}, {"bias", {size_}, size_, size_}};
+}
+
+template <typename Scalar>
+void LayerNorm<Scalar>::initialize(Scalar* w, Scalar, std::uint64_t, std::uint32_t) const {
+  std::fill_n(w, size_, Scalar(1));
+  std::fill_n(w + size_, size_, Scalar(0));
+}
+
+template <typename Scalar>
+void LayerNorm<Scalar>::forward(const Scalar* w, const Scalar* x, Index rows, Scalar* y) const {
+  ConstArrayView<Scalar> gain(w, size_);
+  ConstArrayView<Scalar> bias(w + size_, size_);
+  for (Index row = 0; row < rows; ++row) {
+    const Moments<Scalar> moments(x + row * size_, size_);
+    ArrayView<Scalar>(y + row * size_, size_) =
+        (ConstArrayView<Scalar>(x + row * size_, size_) - moments.mean) * moments.inverse_std * gain + bias;
+  }
+  activate(this->activation_, y, rows * size_);
+}
+
+template <typename Scalar>
+void LayerNorm<Scalar>::jvp(const Scalar* w, const Scalar* dw, const Scalar* x, const Scalar* dx, const Scalar* y,
+                            Index rows, Scalar* dy) const {
+  ConstArrayView<Scalar> gain(w, size_);
+  ConstArrayView<Scalar> gain_tangent(dw, size_);
+  ConstArrayView<Scalar> bias_tangent(dw + size_, size_);
+  for (Index row = 0; row < rows; ++row) {
+    const Moments<Scalar> moments(x + row * size_, size_);
+    const auto normalized = (ConstArrayView<Scalar>(x + row * size_, size_) - moments.mean) * moments.inverse_std;
+    ArrayView<Scalar> tangent(dy + row * size_, size_);
+    tangent = normalized * gain_tangent + bias_tangent;
+    if (dx == nullptr) continue;
+    ConstArrayView<Scalar> input_tangent(dx + row * size_, size_);
+    const Scalar mean = input_tangent.mean();
+    const Scalar along = (normalized * input_tangent).mean();
+    tangent += (input_tangent - mean - normalized * along) * moments.inverse_std * gain;
+  }
+  multiply_by_derivative(this->activation_, y, dy, rows * size_);
+}
+
+template <typename Scalar>
+void LayerNorm<Scalar>::backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta,
+                                 Scalar* gradient, Scalar* dx) const {
+  multiply_by_derivative(this->activation_, y, delta, rows * size_);
+  ConstArrayView<Scalar> gain(wt, size_);
+  ArrayView<Scalar> gain_gradient(gradient, size_);
+  ArrayView<Scalar> bias_gradient(gradient + size_, size_);
+  for (Index row = 0; row < rows; ++row) {
+    const Moments<Scalar> moments(x + row * size_, size_);
+    const auto normalized = (ConstArrayView<Scalar>(x + row * size_, size_) - moments.mean) * moments.inverse_std;
+    ConstArrayView<Scalar> output_gradient(delta + row * size_, size_);
+    gain_gradient += output_gradient * normalized;
+    bias_gradient += output_gradient;
+    if (dx == nullptr) continue;
+    const auto scaled = output_gradient * gain;
+    const Scalar mean = scaled.mean();
+    const Scalar along = (scaled * normalized).mean();
+    ArrayView<Scalar>(dx + row * size_, size_) = (scaled - mean - normalized * along) * moments.inverse_std;
+  }
+}
+
+template class LayerNorm<float>;
+template class LayerNorm<double>;
+
+}  // namespace pgfast

@@ -1,0 +1,25 @@
+"""Small networks whose parameters are one flat vector."""
+
+from __future__ import annotations
+
+from pgfast.nn.architectures import count_parameters, mlp, nature_cnn, origin_cnn
+from pgfast.nn.network import Network, ParameterBlock, Tape
+from pgfast.nn.spec import Activation, Layer, Leaf, NetworkSpec
+
+__all__ = [
+    "Activation",
+    "Layer",
+    "Leaf",
+    "Network",
+    "NetworkSpec",
+    "ParameterBlock",
+    "Tape",
+    "count_parameters",
+    "mlp",
+    "nature_cnn",
+    "origin_cnn",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
