@@ -32,7 +32,11 @@ actions = numbers.integers(0, A, B)
 
 activation: nn.Activation = "relu"
 network: nn.Network = nn.mlp(4, A + 1, hidden_sizes=[16, 16], activation=activation, seed=1)
-linear = nn.Network([4], [nn.Layer("dense", A)], dtype=np.float64)
+linear = nn.Network(nn.NetworkSpec(), [4], A, dtype=np.float64)
+leaves = [nn.Leaf("camera", (4, 84, 84), "bytes"), nn.Leaf("speed", (3,))]
+encoders = {"camera": (nn.Layer("conv2d", 8, 8, 4, "relu"), nn.Layer("dense", 16), nn.Layer("layer_norm"))}
+two_leaves = nn.Network(nn.NetworkSpec(encoders, value=(nn.Layer("dense", 8),)), leaves, (A, 1))
+assert two_leaves.forward(np.zeros(B, two_leaves.input_dtype)).shape == (B, A + 1)
 images = np.zeros((2, 4, 84, 84), np.uint8)
 for cnn in (nn.origin_cnn((4, 84, 84), 3), nn.nature_cnn([4, 84, 84], 3, dtype="float32")):
     print(cnn.forward(images).shape, cnn.output_size)

@@ -7,7 +7,7 @@ import math
 from pgfast import nn, optim
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.settings import BaselineSettings, OptimizerSettings, Schedule, Settings
-from pgfast.nn.architectures import cnn_spec, mlp_spec
+from pgfast.nn import architectures
 from pgfast.policies import Policy, family_of
 from pgfast.value_functions import LinearValues, MLPValues, TimeValues, ValueFunction, ZeroValues
 
@@ -48,7 +48,7 @@ def make_value_function(settings: BaselineSettings, space: SpaceInfo) -> ValueFu
 def count_parameters(settings: Settings, space: SpaceInfo) -> int:
     """Returns a lower bound on the policy's parameters without allocating any. Raises as :func:`make_policy` does."""
     family = family_of(space.action, state_dependent_std=settings.state_dependent_std)
-    return nn.count_parameters(*_architecture(settings, space.observation_shape), family.num_outputs)
+    return architectures.count_parameters(*_architecture(settings, space.observation_shape), family.num_outputs)
 
 
 def make_optimizer(settings: OptimizerSettings) -> optim.Optimizer:
@@ -88,9 +88,9 @@ def _make_network(settings: Settings, observation_shape: tuple[int, ...], output
 def _architecture(settings: Settings, observation_shape: tuple[int, ...]) -> tuple[nn.NetworkSpec, tuple[int, ...]]:
     s = settings
     if s.network == "mlp":
-        return mlp_spec(s.hidden_sizes, s.activation), (math.prod(observation_shape),)
+        return architectures.mlp_spec(s.hidden_sizes, s.activation), (math.prod(observation_shape),)
     if len(observation_shape) != 3:
         raise ValueError(
             f"network {s.network} needs observations (channels, height, width), got shape {observation_shape}"
         )
-    return cnn_spec(s.network), observation_shape
+    return architectures.cnn_spec(s.network), observation_shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgfast.nn.architectures import count_parameters, mlp, nature_cnn, origin_cnn
+from pgfast.nn.architectures import mlp, nature_cnn, origin_cnn
 from pgfast.nn.network import Network, ParameterBlock, Tape
 from pgfast.nn.spec import Activation, Layer, Leaf, NetworkSpec
 
@@ -14,7 +14,6 @@ __all__ = [
     "NetworkSpec",
     "ParameterBlock",
     "Tape",
-    "count_parameters",
     "mlp",
     "nature_cnn",
     "origin_cnn",
