@@ -65,6 +65,7 @@ nitpick_ignore_regex = [
     (r"py:.*", rf"({'|'.join(_FOREIGN)})(\..*)?"),
     (r"py:.*", _NATIVE),
     (r"py:.*", rf"(pgfast\.(\w+\.)*)?({'|'.join(autodoc_type_aliases)})"),
+    (r"py:.*", r"(dict|tuple)\[.*"),  # in the signature of a msgspec.Struct, which Sphinx does not parse
 ]
 
 _ALIAS_IN_UNION = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")

@@ -187,18 +187,16 @@ ENV_IDS = [
     5,
 ]
 SPACE: dict[str, Any] = {
-    "observation_shape": [
-        [],
-        [10**9],
-        [100_000, 100_000],
-        [100_000, 100_000, 100_000, 100_000],
-        [-4],
-        [4.0],
-        "4",
-        4,
-        None,
-    ],
-    "byte_observations": [1, "no", None],
+    "observation": [{}, None, [], {"leaves": []}, {"leaves": [{}]}, {"leaves": None}],
+}
+LEAF: dict[str, Any] = {
+    "path": [["a.b"], ["x" * 1000], ["a"] * 100, [None], "a", None],
+    "kind": ["dict", "discrete", 5, None],
+    "shape": [[], [10**9], [100_000] * 2, [100_000] * 4, [-4], [4.0], "4", 4, None],
+    "dtype": ["object", "U1000000000", "int64", "f4,f4", None],
+    "low": [5, 2**200, "0"],
+    "sizes": [["2"], [2**70], None],
+    "first": [[2**70, 1.5], "0", None],
 }
 ACTION: dict[str, Any] = {
     "kind": ["box", "exec", None],
@@ -228,6 +226,12 @@ def lies(metadata: Json) -> Iterator[tuple[str, Json]]:
     for name, values in SPACE.items():
         for value in values:
             yield f"space-{name}-{value!r:.24}", {**metadata, "space": {**space, name: value}}
+    (leaf,) = space["observation"]["leaves"]
+    for name, values in LEAF.items():
+        for value in values:
+            changed = {**space, "observation": {"leaves": [{**leaf, name: value}]}}
+            yield f"leaf-{name}-{value!r:.24}", {**metadata, "space": changed}
+    yield "leaves-twice", {**metadata, "space": {**space, "observation": {"leaves": [leaf, leaf]}}}
     for name, values in ACTION.items():
         for value in values:
             changed = {**space, "action": {**space["action"], name: value}}

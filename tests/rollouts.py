@@ -62,7 +62,7 @@ def _empty(agent: Agent, steps: int, num_envs: int) -> Rollout:
     learner = agent.learner
     return Rollout(
         learner.policy,
-        agent.space,
+        learner.rows,
         steps,
         num_envs,
         keep_forward=learner.keeps_forward,

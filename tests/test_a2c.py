@@ -140,7 +140,7 @@ def test_a_huge_learning_rate_never_writes_a_nan(optimizer: str) -> None:
         ({"num_envs": 0}, ValueError, r"num_envs must be an int in \[1, 2\^16\], got 0"),
         ({"discount": 1.5}, ValueError, r"discount must be a float in \[0, 1\], got 1.5"),
         ({"learning_rate_schedule": "linear"}, ValueError, "needs schedule_timesteps"),
-        ({"network": "origin_cnn"}, ValueError, r"needs observations \(channels, height, width\)"),
+        ({"network": "origin_cnn"}, ValueError, "network origin_cnn needs an image, a Box with three axes"),
         ({"preset": "fast"}, ValueError, 'no preset "fast" of a2c for CartPole-v1; available: default'),
         ({"hidden_sizes": (0,)}, ValueError, "hidden_sizes must be a tuple, each entry an int of at least 1"),
         ({"optimizer": "RMSprop"}, ValueError, 'optimizer must be one of "sgd", "adam", "rmsprop", got \'RMSprop\''),
@@ -153,8 +153,6 @@ def test_wrong_settings_are_explained(settings: dict, error: type[Exception], te
 
 
 def test_unsupported_environments_are_refused() -> None:
-    with pytest.raises(ValueError, match="observation space must be a Box"):
-        pgfast.A2C("FrozenLake-v1")
     with pytest.raises(TypeError, match="pass a function that makes one"):
         pgfast.A2C(CountingEnv())
     with pytest.raises(TypeError, match="env must be an environment id"):
@@ -185,9 +183,9 @@ def test_advantages_are_normalized_and_a_constant_batch_becomes_zero() -> None:
 def test_an_environment_with_other_spaces_is_refused(tmp_path: Path) -> None:
     pgfast.A2C("CartPole-v1", **SMALL).save(tmp_path / "m.safetensors")
     agent = pgfast.load(tmp_path / "m.safetensors", env=CountingEnv)
-    with pytest.raises(ValueError, match="learn: the environment has SpaceInfo"):
+    with pytest.raises(ValueError, match="learn: the environment has observations"):
         agent.learn(20)
-    with pytest.raises(ValueError, match="evaluate: the environment has SpaceInfo"):
+    with pytest.raises(ValueError, match="evaluate: the environment has observations"):
         agent.evaluate(1)
     two = SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * 2)
     with pytest.raises(ValueError, match="num_envs is 4, the vector environment has 2"):

@@ -9,7 +9,6 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import SyncVectorEnv
 
 import pgfast
 from pgfast.agent import Agent
@@ -48,14 +47,6 @@ class Match(gymnasium.Env):
         reward = -float(np.abs(value - wanted).sum())
         self.time, self.shown = self.time + 1, self.np_random.uniform(-1.0, 1.0, 2)
         return self.shown, reward, False, self.time == 10, {}
-
-
-class Bytes(Match):
-    """An environment with byte observations; only its spaces are used."""
-
-    def __init__(self) -> None:
-        super().__init__(spaces.Discrete(2))
-        self.observation_space = spaces.Box(0, 255, (2,), np.uint8)
 
 
 SPACES: dict[str, spaces.Space] = {
@@ -160,7 +151,7 @@ def test_a_warm_start_that_does_not_fit_is_explained(tmp_path: Path) -> None:
         pgfast.VPG("CartPole-v1", **{**chosen, "hidden_sizes": (5,), **NORMALIZED})
     with pytest.raises(ValueError, match=r"does not fit this agent: the model has activation tanh, this agent relu"):
         pgfast.VPG("CartPole-v1", **{**chosen, "activation": "relu", **NORMALIZED})
-    with pytest.raises(ValueError, match=r"does not fit this agent: the model is of SpaceInfo"):
+    with pytest.raises(ValueError, match=r"does not fit this agent: the model is of observations"):
         pgfast.VPG("Acrobot-v1", **{**chosen, **NORMALIZED})
     plain = tmp_path / "plain.safetensors"
     pgfast.VPG("CartPole-v1", **SMALL).save(plain)
@@ -333,12 +324,6 @@ def test_invalid_settings_are_refused(name: str) -> None:
     if name == "trpo":
         with pytest.raises(ValueError, match=r"backtrack_ratio must be a float in \(0, 1\), got 1.0"):
             algorithm("CartPole-v1", **SMALL, backtrack_ratio=1.0)
-
-
-def test_byte_observations_cannot_be_normalized() -> None:
-    env = SyncVectorEnv([lambda: Bytes()])
-    with pytest.raises(ValueError, match="normalize_observations is for numbers"):
-        pgfast.VPG(env, normalize_observations=True)
 
 
 @every_algorithm

@@ -62,5 +62,5 @@ def test_an_older_format_is_refused_with_both_versions(tmp_path: Path) -> None:
     with pytest.raises(pgfast.CheckpointError) as caught:
         pgfast.load(path)
     assert caught.value.reason == (
-        f"was written in format 2 by pgfast 0.1.0; pgfast {pgfast.__version__} reads format 3"
+        f"was written in format 2 by pgfast 0.1.0; pgfast {pgfast.__version__} reads formats 3 to 4"
     )

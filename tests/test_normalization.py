@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from pgfast.envs.normalization import Moments, Normalizers
+from pgfast.envs.observations import ObservationInfo, ObservationRows
+from pgfast.nn import Leaf
 from pgfast.reduce import ALONE
 from two_workers import run_workers
 
@@ -27,8 +30,18 @@ def rollout(rng: np.random.Generator, steps: int = 20, num_envs: int = 4) -> Any
     )
 
 
+def make(num_envs: int, discount: float, *, observations: bool, rewards: bool) -> Normalizers:
+    info = ObservationInfo.of(spaces.Box(-np.inf, np.inf, (3,)))
+    packing = ObservationRows(info, [Leaf("", (3,))], np.float32)
+    return Normalizers(packing, [""] if observations else [], num_envs, discount, rewards=rewards)
+
+
 def both(num_envs: int = 4, **chosen: bool) -> Normalizers:
-    return Normalizers((3,), num_envs, 0.9, **{"observations": True, "rewards": True, **chosen})
+    return make(num_envs, 0.9, **{"observations": True, "rewards": True, **chosen})
+
+
+def moments_of(normalizers: Normalizers) -> Moments:
+    return normalizers.statistics.observations[""]
 
 
 def test_moments_of_parts_are_those_of_the_whole(rng: np.random.Generator) -> None:
@@ -85,7 +98,7 @@ def test_rewards_are_divided_by_the_deviation_of_the_running_return() -> None:
     )
     # Environment 0 starts anew after its end; the last row of environment 1 is not valid.
     running = [1.0, 2.0, 3.0 + 0.5, 4.0 + 1.0, 5.0]
-    normalizers = Normalizers((3,), 2, 0.5, observations=False, rewards=True)
+    normalizers = make(2, 0.5, observations=False, rewards=True)
     statistics = normalizers.after(sample, ALONE)
     assert statistics.rewards is not None
     np.testing.assert_allclose(statistics.rewards.variance, [np.var(running)])
@@ -167,7 +180,7 @@ def test_without_a_valid_row_the_moments_stay(rng: np.random.Generator) -> None:
     normalizers, sample = both(), rollout(rng)
     sample.valid[:] = False
     statistics = normalizers.after(sample, ALONE)
-    assert statistics.observations is normalizers.statistics.observations
+    assert statistics.observations[""] is moments_of(normalizers)
     assert statistics.rewards is normalizers.statistics.rewards
 
 
@@ -188,8 +201,7 @@ def test_statistics_that_do_not_fit_are_refused(change: dict[str, np.ndarray], r
         )
     other.statistics = other.after(rollout(rng), ALONE)
     normalizers.load_state(other.state())
-    assert normalizers.statistics.observations is not None
-    assert normalizers.statistics.observations.count > 0
+    assert moments_of(normalizers).count > 0
     for kind, moments in other.state().items():
         for name, array in moments.items():
             np.testing.assert_array_equal(normalizers.state()[kind][name], array)

@@ -193,14 +193,14 @@ def test_rollouts_keep_normalized_and_raw_observations() -> None:
     agent.learn(8)
     rollout = agent.sampler.rollout
     np.testing.assert_array_equal(rollout.observations, rollout.raw_observations)  # no statistics yet
-    moments = agent.learner.normalizers.statistics.observations
+    moments = agent.learner.normalizers.statistics.observations[""]
     np.testing.assert_allclose(moments.mean, rollout.raw_observations[:-1][rollout.valid].mean(axis=0))
     last = rollout.raw_observations[-1].copy()
     agent.learn(8)
     np.testing.assert_array_equal(rollout.raw_observations[0], last)
     expected = (last - moments.mean) / np.sqrt(moments.variance + 1e-8)
     np.testing.assert_allclose(rollout.observations[0], expected, rtol=1e-5, atol=1e-5)
-    count = agent.learner.normalizers.statistics.observations.count
+    count = agent.learner.normalizers.statistics.observations[""].count
     assert count == 8 + np.count_nonzero(rollout.valid) < 16  # the rows that only reset are left out
 
 

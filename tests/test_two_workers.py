@@ -13,6 +13,7 @@ from pgfast import kernels, losses, nn
 from pgfast.agent import Agent
 from pgfast.algorithms import ALGORITHMS
 from pgfast.algos import advantages, natural
+from pgfast.envs.observations import ObservationRows
 from pgfast.metrics import Metrics
 from pgfast.policies import Policy, family_of
 from pgfast.reduce import ALONE, Reduce
@@ -45,7 +46,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 def in_float64(agent: Agent) -> Agent:
     """Gives the agent float64 networks, which no setting offers, so sums differ only by float64 rounding."""
     learner, space = agent.learner, agent.space
-    inputs, head = int(np.prod(space.observation_shape)), learner.policy.has_value_head
+    (leaf,) = learner.rows.leaves
+    learner.rows = ObservationRows(space.observation, [leaf], np.float64)
+    inputs, head = leaf.size, learner.policy.has_value_head
     family = family_of(space.action)
     network = nn.mlp(inputs, family.num_outputs + head, hidden_sizes=(8,), dtype=np.float64, seed=3)
     learner.policy = Policy(network, family, value_head=head)

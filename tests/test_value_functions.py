@@ -82,7 +82,7 @@ def test_linear_values_read_bytes_as_fractions_of_255(rng: np.random.Generator) 
 
 
 def test_linear_values_refuse_large_observations() -> None:
-    with pytest.raises(ValueError, match="LinearValues: observation_size must be at most 2000, got 2001"):
+    with pytest.raises(ValueError, match="LinearValues: observations must have at most 2000 numbers, got 2001"):
         LinearValues(2001)
 
 

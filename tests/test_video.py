@@ -330,7 +330,7 @@ def test_record_video_refuses_impossible_arguments(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a vector environment cannot be drawn"):
         record_video(A2C(make_vec("Counting-v0", 2, seed=0)), out)
     agent.source = EnvironmentSource("PongNoFrameskip-v4")
-    with pytest.raises(ValueError, match="the environment has SpaceInfo"):
+    with pytest.raises(ValueError, match="the environment has observations"):
         record_video(agent, out)
     agent.source = None
     with pytest.raises(ValueError, match="loaded without an environment"):

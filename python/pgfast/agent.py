@@ -21,6 +21,7 @@ from pgfast.envs.stepper import Stepper
 from pgfast.learning.bounds import Count, check
 from pgfast.learning.construction import count_parameters
 from pgfast.learning.help import ListsSettings
+from pgfast.learning.networks import describe_leaves
 from pgfast.learning.presets import find_preset, resolve_settings
 from pgfast.learning.settings import NetworkSettings, Settings
 from pgfast.random import Rng
@@ -91,6 +92,11 @@ class Agent(Trainer, metaclass=ListsSettings):
         env = (self.source and self.source.known_id) or "an environment of your own"
         return f"{self.name} on {env}, " + (f"preset {self.preset}" if self.preset else "the algorithm's defaults")
 
+    def describe_network(self) -> str:
+        """How the observations are read, and the number of parameters, in one line."""
+        observations = describe_leaves(self.space.observation, self.learner.rows.leaves, self.settings)
+        return f"observations: {observations}; {self.policy.parameters.size:,} parameters"
+
     @classmethod
     def restore(
         cls, source: EnvironmentSource | None, settings: Settings, space: SpaceInfo, arrays: Mapping[str, Array]
@@ -160,7 +166,7 @@ class Agent(Trainer, metaclass=ListsSettings):
         callbacks = Callbacks(callback)
         with self._session(None if run_dir is None else Path(run_dir), resume, target) or nullcontext() as session:
             if self.timesteps < target:
-                messages = [self.describe()]
+                messages = [self.describe(), self.describe_network()]
                 train(self, target, session=session, callbacks=callbacks, progress_bar=progress_bar, messages=messages)
         return self
 
@@ -289,36 +295,39 @@ class Agent(Trainer, metaclass=ListsSettings):
         write_model(Path(path), self.learner.model(), self.metadata().as_json())
 
     def choose(self, obs: Array, rng: Rng, deterministic: bool) -> Array:
-        """The policy's actions for raw observations ``[B, ...]``, before they are clipped for the environment."""
-        distribution = self.distribution(obs)
+        """The policy's actions for raw rows ``[B, ...]``, before they are clipped for the environment."""
+        rows = self.learner.normalizers.normalize_observations(self._packed("choose", obs))
+        distribution = self.policy.distribution(rows)
         actions: Array = distribution.mode() if deterministic else distribution.sample(rng)
         return actions
 
-    def _normalized(self, caller: str, obs: ArrayLike) -> tuple[Array, bool]:
+    def _normalized(self, caller: str, obs: Any) -> tuple[Array, bool]:
         """(the policy's inputs ``[B, ...]``, whether ``obs`` is a single observation)"""
-        obs, shape = np.asarray(obs), self.space.observation_shape
-        single = obs.shape == shape
-        if not single and obs.shape[1:] != shape:
-            raise ValueError(f"{caller}: obs must have shape {shape} or a batch of it, got {obs.shape}")
-        if self.space.byte_observations and obs.dtype != np.uint8:
-            raise TypeError(f"{caller}: obs must be uint8 like the environment's, got {obs.dtype}")
-        dtype = np.uint8 if self.space.byte_observations else np.float32
-        rows: Array = np.ascontiguousarray(obs, dtype).reshape(-1, *self.policy.network.input_shape)
-        if not self.space.byte_observations and not np.isfinite(rows).all():
-            raise ValueError(f"{caller}: obs must be finite")
-        return self.learner.normalizers.normalize_observations(rows), single
+        try:
+            raw, single = self.space.observation.batch(obs)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{caller}: {error}") from None
+        return self.learner.normalizers.normalize_observations(self._packed(caller, raw)), single
+
+    def _packed(self, caller: str, raw: Array) -> Array:
+        """Rows of the network's inputs from raw rows. Raises ``ValueError`` for numbers that are not finite."""
+        packing = self.learner.rows
+        rows = packing.zeros(len(raw))
+        packing.pack(raw, rows)
+        for field in packing.fields(rows).values():
+            if field.dtype.kind == "f" and not np.isfinite(field).all():
+                raise ValueError(f"{caller}: obs must be finite")
+        return rows
 
     def _require_same_policy(self, model: ModelMetadata) -> None:
         """Raises ``ValueError`` unless a model's parameters have the same meaning in this agent."""
-        if (model.space.observation_shape, model.space.action.sizes, model.space.action.components) != (
-            self.space.observation_shape,
-            self.space.action.sizes,
-            self.space.action.components,
-        ):
+        theirs, ours = model.space, self.space
+        is_same_action = (theirs.action.sizes, theirs.action.components) == (ours.action.sizes, ours.action.components)
+        if not is_same_action or not ours.observation.fits(theirs.observation):
             raise ValueError(f"the model is of {model.space}, the environment has {self.space}")
-        names = ("network", "hidden_sizes", "activation", "state_dependent_std")
+        names = ("network", "hidden_sizes", "activation", "layer_norm", "state_dependent_std")
         network = NetworkSettings(**{name: model.settings[name] for name in names if name in model.settings})
-        for name in names if self.settings.network == "mlp" else names[:1]:
+        for name in names if self.settings.network in ("auto", "mlp") else ("network", "layer_norm"):
             expected, given = getattr(self.settings, name), getattr(network, name)
             if given != expected:
                 raise ValueError(f"the model has {name} {given}, this agent {expected}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from pgfast.learning.settings import Schedule
+from pgfast.nn import NetworkSpec
 
 __all__ = ["A2CArguments", "NPGArguments", "TRPOArguments", "VPGArguments"]
 
@@ -20,6 +21,8 @@ class EnvironmentArguments(TypedDict, total=False):
     env_kwargs: Mapping[str, Any] | None
     vectorization: Literal["auto", "sync", "async"]
     normalize_observations: bool
+    one_hot_observations: bool
+    image_channels: Literal["auto", "first", "last"]
     normalize_rewards: bool
     max_env_restarts: int
     env_timeout: float | None
@@ -34,9 +37,10 @@ class WholeEpisodeArguments(RolloutArguments, total=False):
 
 
 class NetworkArguments(TypedDict, total=False):
-    network: Literal["mlp", "origin_cnn", "nature_cnn"]
+    network: Literal["auto", "mlp", "small_cnn", "origin_cnn", "nature_cnn"] | NetworkSpec
     hidden_sizes: tuple[int, ...] | list[int]
     activation: Literal["tanh", "relu"]
+    layer_norm: bool
     log_std_init: float
     state_dependent_std: bool
     init_from: str | Path | None
@@ -77,6 +81,11 @@ class OptimizerArguments(Arguments, total=False):
     entropy_coef_schedule: Schedule | Callable[[float], float]
 
 
+class ActorCriticArguments(OptimizerArguments, total=False):
+    value_coef: float
+    separate_value_network: bool
+
+
 class BaselineArguments(WholeEpisodeArguments, Arguments, total=False):
     baseline: Literal["zero", "time", "linear", "mlp"]
     value_learning_rate: float
@@ -105,6 +114,5 @@ class TRPOArguments(SecondOrderArguments, total=False):
     backtrack_ratio: float
 
 
-class A2CArguments(OptimizerArguments, total=False):
+class A2CArguments(ActorCriticArguments, total=False):
     max_grad_norm: float
-    value_coef: float

@@ -95,8 +95,9 @@ def train(algo: str, env_id: str, options: RunOptions, settings: dict[str, Any])
         path, width = session.directory.path, _width()
         if agent.timesteps < options.total_timesteps:
             if not options.quiet:
-                head = [wrap(agent.describe(), width), settings_table(agent.settings, width), f"run directory: {path}"]
-                print_line("\n".join(filter(None, head)))
+                lines = [wrap(agent.describe(), width), wrap(agent.describe_network(), width)]
+                lines += [settings_table(agent.settings, width), f"run directory: {path}"]
+                print_line("\n".join(filter(None, lines)))
             _run(
                 agent,
                 session,

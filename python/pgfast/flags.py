@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 import tyro
@@ -60,9 +61,9 @@ KEYWORDS = tyro.constructors.PrimitiveConstructorSpec[dict[str, Any] | None](
 
 
 def flag_type(kind: Any) -> Any:
-    """The type of a setting as a flag: of names or a table of values, which Python code computes, only the names."""
-    parts = {get_origin(part): part for part in get_args(kind)}
-    return parts[Literal] if {Literal, tuple} <= parts.keys() else kind
+    """The type of a setting as a flag: of names or an object that Python code makes, only the names."""
+    names = [part for part in get_args(kind) if get_origin(part) is Literal]
+    return names[0] if names and NoneType not in get_args(kind) else kind
 
 
 def import_typed(modules: Sequence[str]) -> None:

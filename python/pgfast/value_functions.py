@@ -7,6 +7,7 @@ expected gradient is unchanged (Williams, 1992, section 5). ``time`` counts the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from pgfast._streams import BASELINE_BATCHES
 from pgfast._typing import Array, BoolArray, FloatArray, IntArray
 from pgfast.kernels import fisher_matrix, natural_gradient
-from pgfast.nn import Network, Tape
+from pgfast.nn import Leaf, Network, Tape
 from pgfast.optim import Adam, require_matching_slots
 from pgfast.policies import Policy
 from pgfast.profiling import VALUE_FIT
@@ -163,32 +164,34 @@ class LinearValues(ValueFunction):
     V(s, t) = w . f,  f = (s, s^2, t/100, (t/100)^2, (t/100)^3, 1)
     (F'F / B + ridge I) w = F'R / B
 
-    s is clipped to [-10, 10]; bytes are divided by 255 instead. The rows of F are the features f of the batch. The
-    kernels of the natural gradient solve the system, since F'F / B has the form of a Fisher matrix.
+    s are the numbers of the observation, clipped to [-10, 10]; bytes are scaled to [0, 1] instead, and codes are taken
+    one-hot. The rows of F are the features f of the batch. The kernels of the natural gradient solve the system, since
+    F'F / B has the form of a Fisher matrix.
 
     Args:
-        observation_size: numbers of an observation, at most 2000.
+        observation: the leaves of the observation, or the count of its numbers; s has at most 2000.
         ridge: at least 0.
 
     Raises:
-        ValueError: if ``observation_size`` is above 2000.
+        ValueError: if s has more than 2000 numbers.
 
     Source: Duan et al. (2016), section 4.1 of their supplement, the linear feature baseline.
     """
 
-    def __init__(self, observation_size: int, ridge: float = 1e-5) -> None:
-        if observation_size > _MAX_LINEAR_SIZE:
-            raise ValueError(
-                f"LinearValues: observation_size must be at most {_MAX_LINEAR_SIZE}, got {observation_size}"
-            )
+    def __init__(self, observation: int | Sequence[Leaf], ridge: float = 1e-5) -> None:
+        self._leaves = (Leaf("", (observation,)),) if isinstance(observation, int) else tuple(observation)
+        size = sum(sum(leaf.choices) if leaf.kind == "codes" else leaf.size for leaf in self._leaves)
+        if size > _MAX_LINEAR_SIZE:
+            raise ValueError(f"LinearValues: observations must have at most {_MAX_LINEAR_SIZE} numbers, got {size}")
         self._ridge = ridge
-        self._weights: FloatArray = np.zeros(2 * observation_size + 4)
+        self._weights: FloatArray = np.zeros(2 * size + 4)
 
     def _features(self, observations: Array, time: IntArray) -> Array:
-        flat = observations.reshape(len(time), -1).astype(np.float64)
-        state = flat / 255.0 if observations.dtype == np.uint8 else np.clip(flat, -10.0, 10.0)
+        fields = [observations] if len(self._leaves) == 1 else [observations[leaf.name] for leaf in self._leaves]
+        state = [_numbers(leaf, field.reshape(len(time), -1)) for leaf, field in zip(self._leaves, fields, strict=True)]
+        squares = [numbers**2 for numbers in state]
         t = time[:, np.newaxis] / 100.0
-        return np.concatenate([state, state**2, t, t**2, t**3, np.ones_like(t)], axis=1)
+        return np.concatenate([*state, *squares, t, t**2, t**3, np.ones_like(t)], axis=1)
 
     def values(self, observations: Array, time: IntArray) -> FloatArray:
         # einsum rather than @: the order in which BLAS adds may depend on the number of threads.
@@ -212,6 +215,19 @@ class LinearValues(ValueFunction):
     def load_state(self, tree: Tree) -> None:
         require_same_shape("the weights of linear values", tree["weights"], self._weights)
         self._weights = tree["weights"].copy()
+
+
+def _numbers(leaf: Leaf, rows: Array) -> Array:
+    """The numbers of a leaf as features, float64 ``[B, ...]``, from its entries ``[B, size]``."""
+    if leaf.kind == "codes":
+        first = np.cumsum([0, *leaf.choices[:-1]])
+        one_hot = np.zeros((len(rows), sum(leaf.choices)))
+        np.put_along_axis(one_hot, (rows + first).astype(np.int64), 1.0, axis=1)
+        return one_hot
+    numbers = rows.astype(np.float64)
+    if rows.dtype == np.uint8:
+        return (numbers - leaf.low) / (leaf.high - leaf.low)
+    return np.clip(numbers, -10.0, 10.0)
 
 
 class MLPValues(ValueFunction):

@@ -14,7 +14,7 @@ from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.bounds import NotNegative, Positive
 from pgfast.learning.construction import entropy_coef_at, learning_rate_at, make_optimizer, make_policy
 from pgfast.learning.learner import Learner, require_finite_loss
-from pgfast.learning.settings import OptimizerSettings
+from pgfast.learning.settings import ActorCriticSettings
 from pgfast.metrics import Metrics
 from pgfast.optim import Optimizer
 from pgfast.reduce import Reduce
@@ -25,7 +25,7 @@ __all__ = ["A2CLearner", "A2CSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class A2CSettings(OptimizerSettings):
+class A2CSettings(ActorCriticSettings):
     """Settings of A2C. The batch of one update is num_envs x n_steps."""
 
     optimizer: Literal["sgd", "adam", "rmsprop"] = "rmsprop"
@@ -34,8 +34,6 @@ class A2CSettings(OptimizerSettings):
     """Largest Euclidean norm of the gradient; a longer one is scaled down."""
     entropy_coef: NotNegative = 0.01
     """Weight of the entropy bonus."""
-    value_coef: NotNegative = 0.5
-    """Weight of the value loss."""
 
 
 class A2CLearner(Learner):
@@ -49,7 +47,7 @@ class A2CLearner(Learner):
 
     def __init__(self, settings: A2CSettings, space: SpaceInfo) -> None:
         super().__init__(settings, space)
-        self.policy = make_policy(settings, space, value_head=True)
+        self.policy = make_policy(settings, space, value_head=True, separate_value=settings.separate_value_network)
         self.value_function = SharedValues(self.policy)
         self.optimizer = make_optimizer(settings)
         self._gradient: FloatArray = np.zeros_like(self.policy.parameters)  # reused by every update

@@ -75,11 +75,8 @@ def explain(error: Exception, env: VectorEnv[Any, Any, Any], step: int) -> Envir
     return EnvironmentFailure(_culprit(error, env), step, describe(error))
 
 
-def require_shapes(env: VectorEnv[Any, Any, Any], step: int, observations: Any, **rows: Any) -> None:
-    """Raises :class:`EnvironmentFailure` unless observations fit their space and ``rows`` are ``[N]`` each."""
-    expected = (env.num_envs, *(env.single_observation_space.shape or ()))
-    if np.shape(observations) != expected:
-        raise EnvironmentFailure(None, step, f"observations have shape {np.shape(observations)}, not {expected}")
+def require_shapes(env: VectorEnv[Any, Any, Any], step: int, **rows: Any) -> None:
+    """Raises :class:`EnvironmentFailure` unless ``rows`` are ``[N]`` each."""
     for name, values in rows.items():
         if np.shape(values) != (env.num_envs,):
             raise EnvironmentFailure(None, step, f"{name} has shape {np.shape(values)}, not ({env.num_envs},)")

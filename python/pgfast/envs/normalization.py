@@ -6,7 +6,7 @@ are saved with it, and frozen when it is evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgfast._typing import Array, BoolArray, FloatArray
+from pgfast.envs.observations import ObservationRows
 from pgfast.kernels import discounted_returns
 from pgfast.reduce import Reduce
 from pgfast.state import Tree, require_same_shape
@@ -65,6 +66,10 @@ class Moments:
             squares += self.variance * self.count
         return Moments(total, self.mean + change * (added / total), squares / total)
 
+    def scale(self, numbers: Array) -> Array:
+        """(x - mean) / sqrt(variance + 1e-8), clipped to +-10, for ``numbers`` ``[B, *shape]``, in their dtype."""
+        return _clipped((numbers - self.mean) / np.sqrt(self.variance + _EPSILON), numbers)
+
     def state(self) -> Tree:
         """``count`` ``[1]``, ``mean`` and ``variance``."""
         return {"count": np.array([self.count], np.int64), "mean": self.mean, "variance": self.variance}
@@ -81,13 +86,13 @@ class Moments:
 
 @dataclass(frozen=True)
 class Statistics:
-    """The statistics that scale observations and rewards; None for those that are not scaled.
+    """The statistics that scale observations, by leaf, and rewards; None if rewards are not scaled.
 
     ``rewards`` are the moments of the discounted return up to each step. ``running`` ``[N]`` is this return for the
     open episode of each environment.
     """
 
-    observations: Moments | None
+    observations: Mapping[str, Moments]
     rewards: Moments | None
     running: FloatArray
 
@@ -103,33 +108,45 @@ class Statistics:
 
 
 class Normalizers:
-    """The normalizers of an agent, for observations ``[*observation_shape]`` and for the rewards of N environments.
+    """The normalizers of an agent, for its observations and for the rewards of N environments.
 
-    ``observes`` is whether observations are normalized. ``statistics`` are the current ones. An update computes the
+    ``observes`` is whether any leaf is normalized. ``statistics`` are the current ones. An update computes the
     statistics that include its rollout with :meth:`after`, and assigns them when it has succeeded.
+
+    Args:
+        rows: the rows of observations.
+        normalized: the names of the leaves that are normalized.
+        num_envs: N.
+        discount: of the returns whose variance scales the rewards.
+        rewards: whether rewards are normalized.
     """
 
     def __init__(
-        self, observation_shape: tuple[int, ...], num_envs: int, discount: float, *, observations: bool, rewards: bool
+        self, rows: ObservationRows, normalized: Sequence[str], num_envs: int, discount: float, *, rewards: bool
     ) -> None:
-        self._discount = discount
-        self.observes = observations
+        self._rows, self._discount = rows, discount
+        self.observes = bool(normalized)
         self.statistics = Statistics(
-            Moments.empty(observation_shape) if observations else None,
+            {leaf.name: Moments.empty(leaf.shape) for leaf in rows.leaves if leaf.name in normalized},
             Moments.empty((1,)) if rewards else None,
             np.zeros(num_envs),
         )
 
-    def normalize_observations(self, observations: FloatArray) -> FloatArray:
-        """(x - mean) / sqrt(variance + 1e-8), clipped to +-10, entry by entry, for ``[B, *observation_shape]``.
+    def normalize_observations(self, observations: Array) -> Array:
+        """(x - mean) / sqrt(variance + 1e-8), clipped to +-10, entry by entry, for rows of observations ``[B, ...]``.
 
         Returns the dtype of ``observations``, or ``observations`` if there are no statistics yet.
         """
-        moments = self.statistics.observations
-        if moments is None or moments.count == 0:
+        known = {name: moments for name, moments in self.statistics.observations.items() if moments.count > 0}
+        if not known:
             return observations
-        scaled = (observations - moments.mean) / np.sqrt(moments.variance + _EPSILON)
-        return _clipped(scaled, observations)
+        if len(self._rows.leaves) == 1:
+            (moments,) = known.values()
+            return moments.scale(observations)
+        scaled = observations.copy()
+        for name, moments in known.items():
+            scaled[name] = moments.scale(observations[name])
+        return scaled
 
     def after(self, rollout: RolloutArrays, reduce: Reduce) -> Statistics:
         """Returns the statistics that include the valid rows of every worker's rollout.
@@ -138,8 +155,11 @@ class Normalizers:
         """
         now = self.statistics
         observations, rewards, running = now.observations, now.rewards, now.running
-        if observations is not None:
-            observations = observations.including(rollout.raw_observations[:-1][rollout.valid], reduce)
+        if observations:
+            fields = self._rows.fields(rollout.raw_observations[:-1])
+            observations = {
+                name: moments.including(fields[name][rollout.valid], reduce) for name, moments in observations.items()
+            }
         if rewards is not None:
             ends = rollout.terminated | rollout.truncated
             # The kernel computes R_t = r_t + discount R_{t+1}, so time is reversed.
@@ -155,23 +175,30 @@ class Normalizers:
         self.statistics = replace(self.statistics, running=np.zeros_like(self.statistics.running))
 
     def state(self) -> Tree:
-        """The moments of ``observations`` and of ``rewards``, if normalized."""
-        return {kind: moments.state() for kind, moments in self._moments().items() if moments is not None}
+        """The moments of ``observations``, by leaf if there are several, and of ``rewards``, if normalized."""
+        observations, rewards = self.statistics.observations, self.statistics.rewards
+        tree: dict[str, Any] = {}
+        if observations:
+            tree["observations"] = {name: moments.state() for name, moments in observations.items()}
+            tree["observations"] = tree["observations"].get("", tree["observations"])  # of the only leaf
+        if rewards is not None:
+            tree["rewards"] = rewards.state()
+        return tree
 
     def load_state(self, tree: Tree) -> None:
         """Loads all but the running returns. Raises ``KeyError`` or ``ValueError`` if the tree does not fit."""
-        loaded: dict[str, Moments | None] = {}
-        for kind, moments in self._moments().items():
-            given: Mapping[str, Any] = tree.get(kind, {})
-            if moments is not None and not given:
+        now = self.statistics
+        for kind, is_on in (("observations", self.observes), ("rewards", now.rewards is not None)):
+            if is_on and not tree.get(kind, {}):
                 raise ValueError(f"the file has no statistics of {kind}, but normalize_{kind} is on")
-            if moments is None and given:
+            if not is_on and tree.get(kind, {}):
                 raise ValueError(f"the file has statistics of {kind}, but normalize_{kind} is off")
-            loaded[kind] = None if moments is None else moments.loaded(given)
-        self.statistics = Statistics(**loaded, running=self.statistics.running)
-
-    def _moments(self) -> dict[str, Moments | None]:
-        return {"observations": self.statistics.observations, "rewards": self.statistics.rewards}
+        given = tree.get("observations", {})
+        self.statistics = Statistics(
+            {name: moments.loaded(given[name] if name else given) for name, moments in now.observations.items()},
+            None if now.rewards is None else now.rewards.loaded(tree["rewards"]),
+            now.running,
+        )
 
 
 def _clipped(scaled: Array, like: FloatArray) -> FloatArray:

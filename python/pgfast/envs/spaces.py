@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from pgfast._typing import Array
+from pgfast.envs.observations import ObservationInfo
 
 __all__ = ["ActionInfo", "ActionKind", "SpaceInfo"]
 
@@ -134,26 +135,24 @@ class ActionInfo:
 class SpaceInfo:
     """An observation space and an action space."""
 
-    observation_shape: tuple[int, ...]
-    byte_observations: bool
+    observation: ObservationInfo
     action: ActionInfo
 
     @classmethod
     def of(cls, observation: spaces.Space[Any], action: spaces.Space[Any]) -> SpaceInfo:
-        """Raises ``ValueError`` unless observations are a Box and actions of a kind and size within the limits."""
-        if not isinstance(observation, spaces.Box):
-            raise ValueError(
-                f"the observation space must be a Box, got {observation}; "
-                "gymnasium.wrappers.FlattenObservation makes one of most spaces"
-            )
-        shape = tuple(int(size) for size in observation.shape)
-        info = cls(shape, observation.dtype == np.uint8, ActionInfo.of(action))
+        """Raises ``ValueError`` for observations or actions of a kind or a size that no agent supports."""
+        info = cls(ObservationInfo.of(observation), ActionInfo.of(action))
         info.check()
         return info
 
     def check(self) -> None:
         """Raises ``ValueError`` for spaces that no agent supports."""
-        shape = self.observation_shape
-        if not all(1 <= size <= _LARGEST for size in shape) or not 1 <= len(shape) <= 4:
-            raise ValueError(f"observations of shape {shape} are not supported: 1 to 4 axes of 1 to {_LARGEST}")
+        self.observation.check()
         self.action.check()
+
+    def fits(self, other: SpaceInfo) -> bool:
+        """Whether an agent for these spaces can act in environments with those of ``other``."""
+        return self.observation.fits(other.observation) and self.action == other.action
+
+    def __str__(self) -> str:
+        return f"observations {self.observation} and actions {self.action}"

@@ -12,6 +12,7 @@ from pgfast._typing import Array, BoolArray
 from pgfast.envs.failures import EnvironmentFailure, explain, require_shapes
 from pgfast.envs.interface import autoreset_mode, reset_results, step_results
 from pgfast.envs.make import AnyVectorEnv, reset_with_seeds
+from pgfast.envs.observations import ObservationInfo
 from pgfast.envs.spaces import ActionInfo
 from pgfast.profiling import ENVIRONMENTS
 
@@ -26,7 +27,7 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 class Transition:
     """One step of n environments."""
 
-    observations: Array  # [n, ...] to act on next
+    observations: Array  # [n, ...] raw rows to act on next
     rewards: Array  # [n] to learn from
     raw_rewards: Array  # [n] to report
     terminated: BoolArray  # [n]
@@ -68,21 +69,22 @@ class Stepper:
         self._never = np.zeros(env.num_envs, np.bool_)
         self._action = ActionInfo.of(env.single_action_space)
         self._over = np.zeros(env.num_envs, np.bool_)
-        self._check = np.issubdtype(np.dtype(env.single_observation_space.dtype), np.floating)
+        self._observation = ObservationInfo.of(env.single_observation_space)
+        self._checked = [leaf.dtype.startswith("float") for leaf in self._observation.leaves]
 
     def reset(self, seeds: list[int]) -> Array:
-        """Starts new episodes, one seed per environment; returns observations ``[N, ...]``."""
+        """Starts new episodes, one seed per environment; returns raw rows of observations ``[N, ...]``."""
         self._over[:] = False
         self.steps = 0
         try:
             observations, _ = reset_results(reset_with_seeds(self.env, seeds))
-            require_shapes(self.env, 0, observations)
+            observations = self._rows(observations)
         except EnvironmentFailure:
             raise
         except Exception as error:
             raise explain(error, self.env, 0) from error
-        self._require_finite("observation", observations)
-        return np.asarray(observations)
+        self._require_finite_observations("observation", observations)
+        return observations
 
     def step(self, actions: Array) -> Transition:
         """Takes ``actions`` ``[n, ...]`` in a policy's form (:class:`~pgfast.envs.spaces.ActionInfo`)."""
@@ -92,10 +94,10 @@ class Stepper:
             with ENVIRONMENTS:
                 observations, rewards, terminated, truncated, infos = step_results(self.env.step(actions))
             reported = {name: infos[name] for name in self._reports if name in infos}
+            observations = self._rows(observations)
             require_shapes(
                 self.env,
                 self.steps,
-                observations,
                 rewards=rewards,
                 terminated=terminated,
                 truncated=truncated,
@@ -125,9 +127,9 @@ class Stepper:
         self._require_finite("reward", rewards)
         if "raw_reward" in reported:
             self._require_finite("raw reward", raw_rewards)
-        self._require_finite("observation", observations)
+        self._require_finite_observations("observation", observations)
         for index, last in final.items():
-            self._require_finite("final observation", last[None], first=index)
+            self._require_finite_observations("final observation", last[np.newaxis], first=index)
         return Transition(
             observations,
             rewards,
@@ -154,18 +156,42 @@ class Stepper:
                     self.steps,
                     'infos must hold "final_obs" at the end of an episode in autoreset mode SAME_STEP',
                 )
-            last = infos["final_obs"]
-            return observations, {int(i): np.array(last[i]) for i in indices}
+            return observations, {int(i): self._last_row(infos["final_obs"], int(i)) for i in indices}
         final = {int(i): np.array(observations[i]) for i in indices}
         try:
             fresh, _ = reset_results(self.env.reset(options={"reset_mask": ended}))
         except Exception as error:
             raise explain(error, self.env, self.steps) from error
-        return np.asarray(fresh), final
+        return self._rows(fresh), final
+
+    def _rows(self, observations: Any) -> Array:
+        """Raw rows ``[N, ...]``. Raises :class:`EnvironmentFailure` if they do not fit the space."""
+        leaves = self._observation.leaves
+        shape = leaves[0].shape if len(leaves) == 1 else ()
+        try:
+            rows = self._observation.rows(observations)
+        except ValueError as error:
+            raise EnvironmentFailure(None, self.steps, str(error)) from error
+        if rows.shape != (self.env.num_envs, *shape):
+            expected = (self.env.num_envs, *shape)
+            raise EnvironmentFailure(None, self.steps, f"observations have shape {rows.shape}, not {expected}")
+        return rows
+
+    def _last_row(self, final: Any, index: int) -> Array:
+        """The raw row of an environment's last observation, which infos hold as an object or in a tree of arrays."""
+        if isinstance(final, (dict, tuple)):
+            return np.array(self._observation.rows(final)[index])
+        rows, _ = self._observation.batch(final[index])
+        return np.array(rows[0])
+
+    def _require_finite_observations(self, key: str, rows: Array, first: int = 0) -> None:
+        for leaf, is_checked, values in zip(
+            self._observation.leaves, self._checked, self._observation.fields(rows), strict=True
+        ):
+            if is_checked:
+                self._require_finite(f"{key} {leaf.name}".rstrip(), values, first)
 
     def _require_finite(self, key: str, values: Array, first: int = 0) -> None:
-        if "observation" in key and not self._check:
-            return
         values = np.asarray(values)
         if values.min() >= -_FLOAT32_MAX and values.max() <= _FLOAT32_MAX:  # a NaN is neither
             return

@@ -18,7 +18,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import CloudpickleWrapper, batch_space
+from gymnasium.vector.utils import CloudpickleWrapper, batch_space, concatenate, create_empty_array
 
 from pgfast._typing import Array, BoolArray
 from pgfast.envs.closing import close_at_end
@@ -94,7 +94,7 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         self._seeds = [old if new is None else new for old, new in zip(self._seeds, seeds, strict=True)]
         self._over[:] = False
         replies, _ = self._ask([("reset", new) for new in seeds])
-        return np.stack([observation for observation, *_ in replies]), {}
+        return self._stacked([observation for observation, *_ in replies]), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
         """Steps every environment; an environment whose episode has ended is reset instead."""
@@ -111,7 +111,15 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         for index, info in enumerate(of_each):
             infos = self._add_info(infos, info, index)
         infos["restarted"] = restarted
-        return np.stack(observations), np.array(rewards), terminated, truncated, infos
+        return self._stacked(observations), np.array(rewards), terminated, truncated, infos
+
+    def _stacked(self, observations: Sequence[Any]) -> Any:
+        """One observation of each environment as a batch; a Dict or a Tuple has arrays at its leaves."""
+        space = self.single_observation_space
+        if space.shape is not None:
+            return np.stack(observations)
+        batch: Any = create_empty_array(space, self.num_envs)
+        return concatenate(space, observations, batch)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Closes the environments and ends their workers."""

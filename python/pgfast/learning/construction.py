@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from pgfast import nn, optim
 from pgfast.envs.spaces import SpaceInfo
+from pgfast.learning.networks import network_leaves, network_spec
 from pgfast.learning.settings import BaselineSettings, OptimizerSettings, Schedule, Settings
 from pgfast.nn import architectures
 from pgfast.policies import Policy, family_of
@@ -19,11 +18,15 @@ __all__ = [
 _VALUE_NETWORK_SEEDS = 2**63  # added to the run's seed: two networks of one shape start with different weights
 
 
-def make_policy(settings: Settings, space: SpaceInfo, *, value_head: bool = False) -> Policy:
+def make_policy(
+    settings: Settings, space: SpaceInfo, *, value_head: bool = False, separate_value: bool = False
+) -> Policy:
     """Makes the policy of these settings. Raises ``ValueError`` if the network does not fit the observations."""
     s = settings
     family = family_of(space.action, state_dependent_std=s.state_dependent_std)
-    network = _make_network(s, space.observation_shape, family.num_outputs + value_head, s.seed)
+    leaves = network_leaves(space.observation, s)
+    spec = network_spec(s, leaves, separate_value=value_head and separate_value)
+    network = nn.Network(spec, leaves, (family.num_outputs, int(value_head)), seed=s.seed)
     return Policy(network, family, value_head=value_head, log_std_init=s.log_std_init)
 
 
@@ -34,10 +37,11 @@ def make_value_function(settings: BaselineSettings, space: SpaceInfo) -> ValueFu
         return ZeroValues()
     if s.baseline == "time":
         return TimeValues()
+    leaves = network_leaves(space.observation, s)
     if s.baseline == "linear":
-        return LinearValues(math.prod(space.observation_shape))
+        return LinearValues(leaves)
     return MLPValues(
-        _make_network(s, space.observation_shape, 1, s.seed + _VALUE_NETWORK_SEEDS),
+        nn.Network(network_spec(s, leaves), leaves, 1, seed=s.seed + _VALUE_NETWORK_SEEDS),
         learning_rate=s.value_learning_rate,
         epochs=s.value_epochs,
         batch_size=s.value_batch_size,
@@ -48,7 +52,8 @@ def make_value_function(settings: BaselineSettings, space: SpaceInfo) -> ValueFu
 def count_parameters(settings: Settings, space: SpaceInfo) -> int:
     """Returns a lower bound on the policy's parameters without allocating any. Raises as :func:`make_policy` does."""
     family = family_of(space.action, state_dependent_std=settings.state_dependent_std)
-    return architectures.count_parameters(*_architecture(settings, space.observation_shape), family.num_outputs)
+    leaves = network_leaves(space.observation, settings)
+    return architectures.count_parameters(network_spec(settings, leaves), leaves, family.num_outputs)
 
 
 def make_optimizer(settings: OptimizerSettings) -> optim.Optimizer:
@@ -79,18 +84,3 @@ def _scheduled(initial: float, schedule: Schedule, timesteps: int, settings: Opt
         return optim.tabulated_schedule(initial, schedule, timesteps, settings.schedule_timesteps)
     fall = optim.linear_schedule if schedule == "linear" else optim.cosine_schedule
     return fall(initial, timesteps, settings.schedule_timesteps)
-
-
-def _make_network(settings: Settings, observation_shape: tuple[int, ...], outputs: int, seed: int) -> nn.Network:
-    return nn.Network(*_architecture(settings, observation_shape), outputs, seed=seed)
-
-
-def _architecture(settings: Settings, observation_shape: tuple[int, ...]) -> tuple[nn.NetworkSpec, tuple[int, ...]]:
-    s = settings
-    if s.network == "mlp":
-        return architectures.mlp_spec(s.hidden_sizes, s.activation), (math.prod(observation_shape),)
-    if len(observation_shape) != 3:
-        raise ValueError(
-            f"network {s.network} needs observations (channels, height, width), got shape {observation_shape}"
-        )
-    return architectures.cnn_spec(s.network), observation_shape

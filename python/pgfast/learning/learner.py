@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, ClassVar
 
+import numpy as np
+
 from pgfast._typing import Array
 from pgfast.envs.normalization import Normalizers
+from pgfast.envs.observations import ObservationRows
 from pgfast.envs.spaces import SpaceInfo
+from pgfast.learning.networks import network_leaves, normalized_leaves
 from pgfast.learning.settings import Settings
 from pgfast.metrics import Metrics
 from pgfast.optim import Optimizer, require_matching_slots
@@ -39,15 +43,14 @@ class Learner(ABC):
     optimizer: Optimizer | None = None
 
     def __init__(self, settings: Settings, space: SpaceInfo) -> None:
-        if settings.normalize_observations and space.byte_observations:
-            raise ValueError("normalize_observations is for numbers; observations of bytes are already scaled")
         self.settings = settings
         self.failed_updates = 0  # updates whose step was rejected, without a change of the policy
+        self.rows = ObservationRows(space.observation, network_leaves(space.observation, settings), np.float32)
         self.normalizers = Normalizers(
-            (math.prod(space.observation_shape),) if settings.network == "mlp" else space.observation_shape,
+            self.rows,
+            normalized_leaves(space.observation, settings),
             settings.num_envs,
             settings.discount,
-            observations=settings.normalize_observations,
             rewards=settings.normalize_rewards,
         )
 

@@ -9,12 +9,14 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from msgspec import Meta
 
 from pgfast.learning.bounds import Bounded, Count, Fraction, NotNegative, Positive
+from pgfast.nn import NetworkSpec
 from pgfast.sampling.episode_recorder import EPISODE_COLUMNS
 
 Schedule: TypeAlias = Literal["constant", "linear", "cosine"] | tuple[NotNegative, ...]
 _SCHEDULE_POINTS = 1001  # values that are stored of a function
 
 __all__ = [
+    "ActorCriticSettings",
     "BaselineSettings",
     "EnvironmentSettings",
     "NetworkSettings",
@@ -43,7 +45,12 @@ class EnvironmentSettings(Bounded):
     """How single environments become a vector environment: "sync" steps them in this process, "async" in one worker
     process each, and "auto" takes a native vector environment if the id has one."""
     normalize_observations: bool = False
-    """Shift and scale observations to mean 0 and standard deviation 1 by running statistics."""
+    """Shift and scale observations to mean 0 and standard deviation 1 by running statistics: the numbers among them, or
+    the bytes if there are no numbers."""
+    one_hot_observations: bool = False
+    """Take bytes and other bounded integers as codes, one-hot, instead of as quantities."""
+    image_channels: Literal["auto", "first", "last"] = "auto"
+    """Axis of an image's channels: "auto" takes the shorter of the first and the last."""
     normalize_rewards: bool = False
     """Divide rewards by the running standard deviation of the discounted return."""
     max_env_restarts: Annotated[int, Meta(ge=0)] = 0
@@ -91,12 +98,15 @@ class NetworkSettings(Bounded):
 
     group: ClassVar[str] = "network"
 
-    network: Literal["mlp", "origin_cnn", "nature_cnn"] = "mlp"
-    """Architecture: a multi-layer perceptron, or one of two convolutional networks for Atari."""
+    network: Literal["auto", "mlp", "small_cnn", "origin_cnn", "nature_cnn"] | NetworkSpec = "auto"
+    """Architecture: "auto" gives images of bytes a convolutional network that fits them, and the rest a multi-layer
+    perceptron; "mlp" takes images as vectors; the others are convolutional networks. Or a pgfast.nn.NetworkSpec."""
     hidden_sizes: tuple[Count, ...] = (64, 64)
     """Units of each hidden layer of an mlp; none makes it linear."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation of the hidden layers of an mlp."""
+    layer_norm: bool = False
+    """Normalize the inputs of the activations of dense hidden layers."""
     log_std_init: Annotated[float, Meta(ge=-20, le=20)] = 0.0
     """Initial log standard deviation of continuous actions."""
     state_dependent_std: bool = False
@@ -219,6 +229,16 @@ class OptimizerSettings(Settings):
         if not falls_to_zero or end is None or total_timesteps <= end:
             return []
         return [f"the learning rate is 0 from {end:,} timesteps on: the policy no longer changes there"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorCriticSettings(OptimizerSettings):
+    """The settings of algorithms that learn a policy and its value by one loss."""
+
+    value_coef: NotNegative = 0.5
+    """Weight of the value loss."""
+    separate_value_network: bool = False
+    """Give the value a network of its own, with the same layers, instead of a head on the policy's."""
 
 
 @dataclass(frozen=True, kw_only=True)

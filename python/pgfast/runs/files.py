@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 MAX_JSON_BYTES = 16 * 2**20
@@ -129,6 +130,8 @@ def encode_json(value: Mapping[str, Any], *, indent: int | None = 2) -> bytes:
 def _plain_number(value: object) -> Any:
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, msgspec.Struct):
+        return msgspec.to_builtins(value)
     raise TypeError(f"encode_json: cannot write a {type(value).__name__} as JSON")
 
 

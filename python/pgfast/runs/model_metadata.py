@@ -18,8 +18,8 @@ S = TypeVar("S", bound=Settings)
 
 _VERSION = version("pgfast")  # found here, as it imports modules, and reading a file must not
 
-MODEL_FORMAT = 3
-"""Every later version reads this format and those after it: a setting that a file lacks takes its default."""
+MODEL_FORMAT = 4
+"""Every later version reads the formats from 3 on: a setting that a file lacks takes its default."""
 
 StoredCount: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
@@ -39,11 +39,13 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, content: dict[str, Any]) -> ModelMetadata:
         """The metadata among the content of a file. Raises ``ValueError`` if it is not whole or of another format."""
-        if content.get("format") != MODEL_FORMAT:
+        if content.get("format") not in range(3, MODEL_FORMAT + 1):
             raise ValueError(
                 f"was written in format {content.get('format')!r:.40} by pgfast {content.get('pgfast')!s:.40}; "
-                f"pgfast {_VERSION} reads format {MODEL_FORMAT}"
+                f"pgfast {_VERSION} reads formats 3 to {MODEL_FORMAT}"
             )
+        if content["format"] == 3:
+            content = {**content, "format": MODEL_FORMAT, "space": _space_of_format_3(content["space"])}
         metadata = msgspec.convert(content, cls)
         metadata.space.check()
         return metadata
@@ -51,6 +53,21 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     def as_json(self) -> dict[str, Any]:
         """The metadata as JSON values."""
         return {**msgspec.structs.asdict(self), "space": asdict(self.space)}
+
+
+class _Space3(msgspec.Struct, frozen=True):
+    """The spaces of a file in format 3: observations are one Box."""
+
+    observation_shape: tuple[int, ...]
+    byte_observations: bool
+    action: dict[str, Any]
+
+
+def _space_of_format_3(space: Any) -> dict[str, Any]:
+    found = msgspec.convert(space, _Space3)
+    bounds = {"dtype": "uint8", "low": 0, "high": 255} if found.byte_observations else {"dtype": "float32"}
+    leaf = {"path": (), "kind": "box", "shape": found.observation_shape, **bounds}
+    return {"observation": {"leaves": [leaf]}, "action": found.action}
 
 
 def checked_settings(settings_type: type[S], settings: dict[str, Any], algo: str, written_by: str) -> S:

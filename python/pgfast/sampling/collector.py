@@ -107,7 +107,8 @@ class Collector:
         rollout = self.rollout
         rollout.timesteps, rollout.update = timesteps, update
         rollout.time[0] = rollout.time[-1]
-        self._store(0, rollout.raw_observations[-1])  # normalized again: the statistics have changed
+        rollout.raw_observations[0] = rollout.raw_observations[-1]
+        self._normalize(0)  # again: the statistics have changed
         rollout.final_observations.clear()
         self._first_step = timesteps // rollout.num_envs
 
@@ -137,15 +138,17 @@ class Collector:
             rollout.valid[max(0, t - int(rollout.time[t, restarted])) : t + 1, restarted] = False
         for index, last in transition.final_observations.items():
             if transition.truncated[index] and not transition.terminated[index]:
-                observation = np.ascontiguousarray(last, rollout.observations.dtype)
-                observation = observation.reshape(1, *rollout.observations.shape[2:])
-                rollout.final_observations.append((t, index, self._normalizers.normalize_observations(observation)[0]))
+                row = rollout.packing.zeros(1)
+                rollout.packing.pack(last[np.newaxis], row)
+                rollout.final_observations.append((t, index, self._normalizers.normalize_observations(row)[0]))
         self._on_transition(transition)
 
     def _store(self, t: int, observations: Array) -> None:
-        """Stores observations as row t: cast, flattened if the network takes them flat, and normalized."""
+        """Stores observations as row t, packed and normalized."""
+        self.rollout.packing.pack(observations, self.rollout.raw_observations[t])
+        self._normalize(t)
+
+    def _normalize(self, t: int) -> None:
         rollout = self.rollout
-        raw = rollout.raw_observations[t]
-        raw[:] = np.reshape(observations, raw.shape)
         if rollout.keeps_raw:
-            rollout.observations[t] = self._normalizers.normalize_observations(raw)
+            rollout.observations[t] = self._normalizers.normalize_observations(rollout.raw_observations[t])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pgfast._typing import Array, BoolArray, FloatArray, IntArray
-from pgfast.envs.spaces import SpaceInfo
+from pgfast.envs.observations import ObservationRows
 from pgfast.policies import Policy, PolicyTape
 
 __all__ = ["Rollout"]
@@ -32,7 +32,7 @@ class Rollout:
     def __init__(
         self,
         policy: Policy,
-        space: SpaceInfo,
+        packing: ObservationRows,
         steps: int,
         num_envs: int,
         *,
@@ -40,16 +40,14 @@ class Rollout:
         keep_raw: bool = False,
     ) -> None:
         shape, after, family = (steps, num_envs), (steps + 1, num_envs), policy.family
-        input_shape = policy.network.input_shape
         number = policy.network.dtype
-        dtype = np.dtype(np.uint8) if space.byte_observations else number
         self.tape = PolicyTape(policy, (steps + 1) * num_envs if keep_forward else num_envs)
-        self.keeps_forward, self.keeps_raw = keep_forward, keep_raw
+        self.packing, self.keeps_forward, self.keeps_raw = packing, keep_forward, keep_raw
         self._arrays: dict[str, Array] = {
             # A view of the tape's inputs, which avoids a copy.
-            "observations": self.tape.inputs(dtype).reshape(*after, *input_shape)
+            "observations": self.tape.inputs(packing.dtype).reshape(*after, *packing.shape)
             if keep_forward
-            else np.zeros((*after, *input_shape), dtype),
+            else packing.zeros(*after),
             "time": np.zeros(after, np.int64),
             "actions": np.zeros((*shape, *family.action_shape), family.action_dtype(number)),
             "log_prob": np.zeros(shape, number),
@@ -59,7 +57,7 @@ class Rollout:
             "valid": np.zeros(shape, np.bool_),
         }
         if keep_raw:
-            self._arrays["raw_observations"] = np.zeros((*after, *input_shape), dtype)
+            self._arrays["raw_observations"] = packing.zeros(*after)
         if policy.has_value_head:
             self._arrays["values"] = np.zeros(after, number)
         # (t, n, last observation) of truncated episodes whose next row already belongs to a new one

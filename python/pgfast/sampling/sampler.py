@@ -8,6 +8,7 @@ import numpy as np
 
 from pgfast.envs.make import AnyVectorEnv
 from pgfast.envs.normalization import Normalizers
+from pgfast.envs.observations import ObservationRows
 from pgfast.envs.options import EnvironmentOptions
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.source import EnvironmentSource
@@ -40,6 +41,7 @@ class Sampler:
         policy: Policy,
         normalizers: Normalizers,
         space: SpaceInfo,
+        packing: ObservationRows,
         options: EnvironmentOptions,
         *,
         num_envs: int,
@@ -52,6 +54,7 @@ class Sampler:
         self.statistics = EpisodeStatistics(num_envs)
         self.env: AnyVectorEnv | None = None
         self._policy, self._normalizers, self._space, self._options = policy, normalizers, space, options
+        self._packing = packing
         self._num_envs, self._n_steps, self._seed = num_envs, n_steps, seed
         self._whole_episodes, self._keep_forward = whole_episodes, keep_forward
         self._collector: Collector | None = None
@@ -147,7 +150,7 @@ class Sampler:
     def _make_collector(self) -> Collector:
         rollout = Rollout(
             self._policy,
-            self._space,
+            self._packing,
             self._n_steps,
             self._num_envs,
             keep_forward=self._keep_forward,
@@ -165,5 +168,5 @@ class Sampler:
 def require_spaces(caller: str, env: AnyVectorEnv, space: SpaceInfo) -> None:
     """Raises ``ValueError`` unless an environment has the agent's spaces."""
     found = SpaceInfo.of(env.single_observation_space, env.single_action_space)
-    if found != space:
+    if not space.fits(found):
         raise ValueError(f"{caller}: the environment has {found}, the agent {space}")

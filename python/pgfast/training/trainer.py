@@ -48,6 +48,7 @@ class Trainer(ABC):
             self.learner.policy,
             self.learner.normalizers,
             space,
+            self.learner.rows,
             EnvironmentOptions(
                 vectorization=s.vectorization, env_timeout=s.env_timeout, max_env_restarts=s.max_env_restarts
             ),
