@@ -58,6 +58,27 @@ def network(x: Any) -> nn.Network:
     return NETWORKS[dtype_for(x)]
 
 
+MEMORY = {
+    dtype: nn.Network(nn.NetworkSpec(memory="lstm", memory_size=2), [2], A, dtype=dtype)
+    for dtype in (np.float32, np.float64)
+}
+S = MEMORY[np.float32].state_size
+
+
+def memory(x: Any) -> nn.Network:
+    return MEMORY[dtype_for(x)]
+
+
+def sequence(d: Any, **others: Any) -> dict[str, Any]:
+    return {
+        "x": rows(d, T * N, 2),
+        **others,
+        "state": rows(d, N, S),
+        "starts": flags(T * N),
+        "held": flags(T * N)[::-1].copy(),
+    }
+
+
 GAUSSIAN = {
     dtype: policies.GaussianPolicy(nn.Network.of_layers([2, 6, 5], [nn.Layer("dense", A)], dtype=dtype))
     for dtype in (np.float32, np.float64)
@@ -335,6 +356,17 @@ CALLS = {
     },
     "Network.jvp": Call(
         lambda x, v: network(x).jvp(x, v), lambda d: {"x": rows(d, B, 2, 6, 5), "v": rows(d, P)}, "jvp"
+    ),
+    "Network.forward_sequence": Call(
+        lambda x, state, starts, held: memory(x).forward_sequence(x, state, starts, held), sequence, "forward_sequence"
+    ),
+    "Network.vjp_sequence": Call(
+        lambda x, dy, state, starts, held: memory(x).vjp_sequence(x, dy, state, starts, held),
+        lambda d: sequence(d, dy=rows(d, T * N, A)),
+        "vjp_sequence",
+    ),
+    "Tape.begin": Call(
+        lambda state: nn.Tape(memory(state), 2 * N).begin(state), lambda d: {"state": rows(d, N, S)}, "begin"
     ),
     "Tape.record": Call(
         lambda x: nn.Tape(network(x), 2 * B).record(x, 1), lambda d: {"x": rows(d, B, 2, 6, 5)}, "record"

@@ -32,6 +32,8 @@ LayerSpec::Kind parse_kind(const std::string& name) {
   if (name == "dense") return LayerSpec::Kind::dense;
   if (name == "conv2d") return LayerSpec::Kind::conv2d;
   if (name == "layer_norm") return LayerSpec::Kind::layer_norm;
+  if (name == "gru") return LayerSpec::Kind::gru;
+  if (name == "lstm") return LayerSpec::Kind::lstm;
   throw py::value_error("Network: unknown kind of layer \"" + name + "\"");
 }
 
@@ -89,6 +91,7 @@ py::array initialize(const Either<Network>& either, std::uint64_t seed, double h
 py::array forward(const Either<Network>& either, const py::object& parameters, const py::object& x) {
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     NetworkArguments<Scalar> call("Network.forward", network, parameters);
+    call.without_memory("; use forward_sequence");
     const Inputs inputs = call.inputs(x);
     return call.template filled<Scalar>({"B", "out"}, [&](Scalar* to) {
       Tape<Scalar> tape = borrowed_forward(call, inputs);
@@ -100,6 +103,7 @@ py::array forward(const Either<Network>& either, const py::object& parameters, c
 py::array vjp(const Either<Network>& either, const py::object& parameters, const py::object& x, const py::object& dy) {
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     NetworkArguments<Scalar> call("Network.vjp", network, parameters);
+    call.without_memory("; use vjp_sequence");
     const Inputs inputs = call.inputs(x);
     const auto* cotangent = call.template input<Scalar>("dy", dy, {"B", "out"});
     return call.template filled<Scalar>({"P"}, [&](Scalar* to) {
@@ -112,6 +116,7 @@ py::array vjp(const Either<Network>& either, const py::object& parameters, const
 py::array jvp(const Either<Network>& either, const py::object& parameters, const py::object& x, const py::object& v) {
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     NetworkArguments<Scalar> call("Network.jvp", network, parameters);
+    call.without_memory();
     const Inputs inputs = call.inputs(x);
     const auto* tangent = call.template input<Scalar>("v", v, {"P"});
     return call.template filled<Scalar>({"B", "out"}, [&](Scalar* to) {
@@ -125,12 +130,83 @@ py::array per_sample_vjp(const Either<Network>& either, const py::object& parame
                          const py::object& dy) {
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     NetworkArguments<Scalar> call("Network.per_sample_vjp", network, parameters);
+    call.without_memory();
     const Inputs inputs = call.inputs(x);
     const auto* cotangent = call.template input<Scalar>("dy", dy, {"B", "out"});
     return call.template filled<Scalar>({"B", "P"}, [&](Scalar* to) {
       Tape<Scalar> tape = borrowed_forward(call, inputs);
       network.per_sample_vjp(call.parameters, call.rows(), tape, cotangent, to, network.parameter_count());
     });
+  });
+}
+
+/// The arguments of a call on sequences of a network with memory: B = T N rows, row t N + n is step t of sequence n.
+template <typename Scalar>
+class SequenceArguments : public NetworkArguments<Scalar> {
+ public:
+  SequenceArguments(const char* function, const Network<Scalar>& net, const py::object& parameter_array,
+                    const py::object& x, const py::object& state, const py::object& starts, const py::object& held)
+      : NetworkArguments<Scalar>(function, net, parameter_array) {
+    if (net.state_size() == 0) this->fail("needs a network with memory");
+    inputs_ = this->inputs(x);
+    this->extent("S", net.state_size());
+    states_ = this->template input<Scalar>("state", state, {"N", "S"});
+    starts_ = this->template optional_input<bool>("starts", starts, {"B"});
+    held_ = this->template optional_input<bool>("held", held, {"B"});
+    if (this->rows() % this->extent("N") != 0)
+      this->fail("x", "must have whole steps of the N = " + std::to_string(this->extent("N")) + " sequences, got " +
+                          std::to_string(this->rows()) + " rows");
+  }
+
+  /// Runs the forward pass. The arguments must outlive the tape.
+  Tape<Scalar> forward() const {
+    Tape<Scalar> tape(this->network, this->rows());
+    tape.borrow_inputs(inputs_);
+    tape.begin(this->extent("N"), states_);
+    if (starts_ != nullptr) std::copy_n(starts_, this->rows(), tape.starts());
+    if (held_ != nullptr) std::copy_n(held_, this->rows(), tape.held());
+    this->network.forward(this->parameters, 0, this->rows(), tape);
+    return tape;
+  }
+
+ private:
+  Inputs inputs_;
+  const Scalar* states_;
+  const bool* starts_;
+  const bool* held_;
+};
+
+/// (outputs, the states after the last step), both new.
+py::tuple forward_sequence(const Either<Network>& either, const py::object& parameters, const py::object& x,
+                           const py::object& state, const py::object& starts, const py::object& held) {
+  return either.visit([&]<typename Scalar>(const Network<Scalar>& network) -> py::tuple {
+    SequenceArguments<Scalar> call("Network.forward_sequence", network, parameters, x, state, starts, held);
+    auto after = call.template result<Scalar>({"N", "S"});
+    Scalar* states = after.mutable_data();
+    py::array outputs = call.template filled<Scalar>({"B", "out"}, [&](Scalar* to) {
+      Tape<Scalar> tape = call.forward();
+      std::copy_n(tape.outputs(), call.rows() * network.output_size(), to);
+      tape.state_after(call.rows(), states);
+    });
+    return py::make_tuple(std::move(outputs), std::move(after));
+  });
+}
+
+/// (gradient, the gradient with respect to the states before the first step), both new.
+py::tuple vjp_sequence(const Either<Network>& either, const py::object& parameters, const py::object& x,
+                       const py::object& dy, const py::object& state, const py::object& starts,
+                       const py::object& held) {
+  return either.visit([&]<typename Scalar>(const Network<Scalar>& network) -> py::tuple {
+    SequenceArguments<Scalar> call("Network.vjp_sequence", network, parameters, x, state, starts, held);
+    const auto* cotangent = call.template input<Scalar>("dy", dy, {"B", "out"});
+    auto before = call.template result<Scalar>({"N", "S"});
+    Scalar* dstate = before.mutable_data();
+    py::array gradient = call.template filled<Scalar>({"P"}, [&](Scalar* to) {
+      Tape<Scalar> tape = call.forward();
+      network.vjp(call.parameters, call.rows(), tape, cotangent, to);
+      std::copy_n(tape.state_gradient(), call.extent("N") * call.extent("S"), dstate);
+    });
+    return py::make_tuple(std::move(gradient), std::move(before));
   });
 }
 
@@ -163,6 +239,40 @@ py::array tape_inputs(const py::object& self, const py::dtype& dtype) {
     }
     shape.insert(shape.begin(), tape.capacity());
     return py::array(dtype, shape, reserve_inputs("Tape.inputs", "dtype", tape, bytes, 0), self);
+  });
+}
+
+/// A view of flags of the tape's rows; empty if the network has no memory.
+template <typename Get>
+py::array tape_flags(const py::object& self, Get get) {
+  return self.cast<const Either<Tape>&>().visit([&]<typename Scalar>(Tape<Scalar>& tape) {
+    const Index rows = tape.network().state_size() > 0 ? tape.capacity() : 0;
+    return py::array(py::array_t<bool>({rows}, get(tape), self));
+  });
+}
+
+void tape_begin(const Either<Tape>& either, const py::object& state) {
+  either.visit([&]<typename Scalar>(Tape<Scalar>& tape) {
+    Arguments call("Tape.begin");
+    if (tape.network().state_size() == 0) call.fail("needs a network with memory");
+    const auto* states =
+        call.extent("S", tape.network().state_size()).template input<Scalar>("state", state, {"N", "S"});
+    if (call.extent("N") > tape.capacity())
+      call.fail("state", "has " + std::to_string(call.extent("N")) + " sequences, but the tape holds " +
+                             std::to_string(tape.capacity()) + " rows");
+    tape.begin(call.extent("N"), states);
+  });
+}
+
+py::array tape_state_after(const Either<Tape>& either, Index rows) {
+  return either.visit([&]<typename Scalar>(Tape<Scalar>& tape) {
+    Arguments call("Tape.state_after");
+    if (tape.sequences() == 0) call.fail("needs a network with memory, and Tape.begin before");
+    if (rows < 0 || rows > tape.rows() || rows % tape.sequences() != 0)
+      call.fail("rows", "must be whole steps of the " + std::to_string(tape.sequences()) + " sequences, at most the " +
+                            std::to_string(tape.rows()) + " rows on the tape, got " + std::to_string(rows));
+    call.extent("N", tape.sequences()).extent("S", tape.network().state_size());
+    return call.template filled<Scalar>({"N", "S"}, [&](Scalar* to) { tape.state_after(rows, to); });
   });
 }
 
@@ -204,16 +314,27 @@ void register_nn(py::module_& module) {
       .def_property_readonly("output_size", of_network([](const auto& network) { return network.output_size(); }))
       .def_property_readonly("parameter_count",
                              of_network([](const auto& network) { return network.parameter_count(); }))
+      .def_property_readonly("state_size", of_network([](const auto& network) { return network.state_size(); }))
       .def_property_readonly("layout", &layout)
       .def("initialize", &initialize, py::arg("seed"), py::arg("hidden_gain"), py::arg("output_gain"))
       .def("forward", &forward, py::arg("parameters"), py::arg("x"))
       .def("vjp", &vjp, py::arg("parameters"), py::arg("x"), py::arg("dy"))
       .def("jvp", &jvp, py::arg("parameters"), py::arg("x"), py::arg("v"))
-      .def("per_sample_vjp", &per_sample_vjp, py::arg("parameters"), py::arg("x"), py::arg("dy"));
+      .def("per_sample_vjp", &per_sample_vjp, py::arg("parameters"), py::arg("x"), py::arg("dy"))
+      .def("forward_sequence", &forward_sequence, py::arg("parameters"), py::arg("x"), py::arg("state"),
+           py::arg("starts"), py::arg("held"))
+      .def("vjp_sequence", &vjp_sequence, py::arg("parameters"), py::arg("x"), py::arg("dy"), py::arg("state"),
+           py::arg("starts"), py::arg("held"));
   py::class_<Either<Tape>>(module, "Tape")
       .def(py::init(&make_tape), py::arg("network"), py::arg("rows"), py::keep_alive<1, 2>())
       .def_property_readonly("outputs", &tape_outputs)
+      .def_property_readonly(
+          "starts", [](const py::object& self) { return tape_flags(self, [](auto& tape) { return tape.starts(); }); })
+      .def_property_readonly(
+          "held", [](const py::object& self) { return tape_flags(self, [](auto& tape) { return tape.held(); }); })
       .def("inputs", &tape_inputs, py::arg("dtype"))
+      .def("begin", &tape_begin, py::arg("state"))
+      .def("state_after", &tape_state_after, py::arg("rows"))
       .def("record", &tape_record, py::arg("parameters"), py::arg("x"), py::arg("first_row"))
       .def("vjp", &tape_vjp, py::arg("parameters"), py::arg("dy"), py::arg("gradient"));
 }

@@ -129,6 +129,7 @@ py::tuple policy_sample(const Either<Network>& either, const Family& family, con
                         const py::object& x, std::uint64_t seed, std::uint16_t stream, std::uint64_t step) {
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) -> py::tuple {
     PolicyArguments<Scalar> call("Policy.act", network, family, parameters);
+    call.without_memory();
     const Inputs inputs = call.inputs(x);
     Tape<Scalar> tape(network, call.rows());
     tape.borrow_inputs(inputs);
@@ -157,6 +158,7 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
     const bool is_tape = py::isinstance<Either<Tape>>(at);
     Tape<Scalar>* tape = is_tape ? at.cast<const Either<Tape>&>().get<Scalar>() : nullptr;
     if (is_tape && (tape == nullptr || &tape->network() != &network)) call.fail("tape", "was made for another network");
+    if (!is_tape) call.without_memory(", or a tape");
     const Inputs inputs = is_tape ? tape->inputs() : call.inputs(at);
     const FamilyActions<Scalar> chosen = call.actions(actions);
     if (is_tape) call.require_recorded("actions", *tape);
@@ -186,6 +188,7 @@ py::array policy_scores(const Either<Network>& either, const Family& family, con
                         const py::object& x, const py::object& actions) {
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     PolicyArguments<Scalar> call("Policy.scores", network, family, parameters);
+    call.without_memory();
     const Inputs inputs = call.inputs(x);
     const FamilyActions<Scalar> chosen = call.actions(actions);
     Tape<Scalar> tape = without_gil([&] { return borrowed_forward(call, inputs); });
@@ -205,6 +208,7 @@ BoundFisherOperator make_fisher_operator(const Either<Network>& either, const Fa
                                          std::optional<Index> count) {
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     PolicyArguments<Scalar> call("Policy.fisher_operator", network, family, parameters);
+    call.without_memory();
     const Inputs inputs = call.inputs(x);
     call.not_negative("damping", damping);
     const Index divisor = count.value_or(call.rows());

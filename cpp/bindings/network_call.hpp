@@ -74,6 +74,11 @@ class NetworkArguments : public Arguments {
     }
   }
 
+  /// Requires a network without memory. `cure` says what to do otherwise.
+  void without_memory(const char* cure = "") const {
+    if (network.state_size() > 0) fail(std::string("needs a network without memory") + cure);
+  }
+
   /// B.
   Index rows() const { return rows_ > 0 ? rows_ : extent("B"); }
 
@@ -82,6 +87,12 @@ class NetworkArguments : public Arguments {
     if (first_row < 0 || first_row > tape.capacity() - rows())
       fail("x", "has " + std::to_string(rows()) + " rows from row " + std::to_string(first_row) +
                     ", but the tape holds " + std::to_string(tape.capacity()));
+    if (network.state_size() > 0) {
+      require_steps("x", tape);
+      if (first_row % tape.sequences() != 0 || first_row > tape.rows())
+        fail("x", "must follow the " + std::to_string(tape.rows()) + " rows on the tape, of " +
+                      std::to_string(tape.sequences()) + " sequences, got rows from row " + std::to_string(first_row));
+    }
     reserve_inputs(function_, "x", tape, x.bytes, first_row + rows());
   }
 
@@ -89,12 +100,21 @@ class NetworkArguments : public Arguments {
   void require_recorded(const char* name, const Tape<Scalar>& tape) const {
     if (rows() > tape.rows())
       fail(name, "has " + std::to_string(rows()) + " rows, but the tape has recorded " + std::to_string(tape.rows()));
+    if (network.state_size() > 0) require_steps(name, tape);
   }
 
   const Network<Scalar>& network;
   const Scalar* parameters;
 
  private:
+  /// Requires B to be a multiple of the number of sequences on the tape.
+  void require_steps(const char* name, const Tape<Scalar>& tape) const {
+    if (tape.sequences() == 0) fail("the network has memory; Tape.begin comes first");
+    if (rows() % tape.sequences() != 0)
+      fail(name, "must have whole steps of the " + std::to_string(tape.sequences()) + " sequences, got " +
+                     std::to_string(rows()) + " rows");
+  }
+
   /// Requires rows [B, *shape] of the only leaf, and returns whether they are bytes.
   bool require_numbers(const py::array& x) const {
     const bool bytes = is_bytes<Scalar>(function_, "x", x.dtype());

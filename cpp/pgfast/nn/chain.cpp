@@ -53,6 +53,8 @@ void Chain<Scalar>::add_layers(const Leaf& input, const std::vector<LayerSpec>& 
   }
   for (LayerSpec spec : specs) {
     const std::string name = std::to_string(first_layer + layer_count());
+    if (spec.recurrent())
+      throw std::invalid_argument("layer " + name + ": gru and lstm cannot stand among other layers, only as a memory");
     if (spec.kind == LayerSpec::Kind::layer_norm) spec.outputs = size;
     if (spec.outputs < 1 || spec.outputs > kMaxOutputs)
       throw std::invalid_argument("layer " + name + ": outputs must be in [1, " + std::to_string(kMaxOutputs) +

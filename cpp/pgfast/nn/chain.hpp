@@ -13,12 +13,15 @@
 namespace pgfast {
 
 struct LayerSpec {
-  enum class Kind { dense, conv2d, layer_norm };
+  enum class Kind { dense, conv2d, layer_norm, gru, lstm };
   Kind kind;
-  Index outputs;  // units of a dense layer, filters of a convolution; layer_norm has those of the layer before
+  Index outputs;  // units, or filters of a convolution; layer_norm has those of the layer before
   Index kernel;   // convolution only
   Index stride;   // convolution only
   Activation activation;
+
+  /// Whether the layer is a recurrence, which is no layer of a chain.
+  bool recurrent() const { return kind == Kind::gru || kind == Kind::lstm; }
 };
 
 /// A symmetric linear map of each row's output tangent.

@@ -1,18 +1,22 @@
-// A network over one flat parameter vector: a static graph of chains of layers. Encoders read the leaves of an
-// observation, later chains read what others have written, and the outputs are those of the heads, side by side.
+// A network over one flat parameter vector: a static graph of chains of layers and recurrences. Encoders read the
+// leaves of an observation, later parts read what others have written, and the outputs are those of the heads, side by
+// side.
 #pragma once
 
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "pgfast/base/types.hpp"
 #include "pgfast/nn/chain.hpp"
 #include "pgfast/nn/leaf.hpp"
+#include "pgfast/nn/recurrence.hpp"
 #include "pgfast/nn/tape.hpp"
 
 namespace pgfast {
 
-/// A chain of layers on the concatenation of its inputs: a leaf of the observation, or an earlier node.
+/// A chain of layers, or one recurrent layer, on the concatenation of inputs: leaves of the observation, or earlier
+/// nodes.
 struct NodeSpec {
   struct Input {
     bool is_leaf;
@@ -24,7 +28,8 @@ struct NodeSpec {
   bool is_head = false;  // its outputs are outputs of the network
 };
 
-/// The network holds no parameters and no state, so many threads may use one network.
+/// The network holds no parameters and no state, so many threads may use one network. The states of its recurrences
+/// stand side by side in a row [state_size].
 template <typename Scalar>
 class Network {
  public:
@@ -38,21 +43,28 @@ class Network {
   /// Bytes of a row of inputs.
   Index row_bytes(bool bytes) const;
   Index output_size() const { return output_size_; }
+  /// 0 if the network has no recurrence. Otherwise the tape's rows are those of sequences, as `Tape::begin` says.
+  Index state_size() const { return state_size_; }
   Index parameter_count() const { return parameter_count_; }
   const std::vector<ParameterBlock>& layout() const { return layout_; }
 
   /// Orthogonal weights (Saxe et al., 2014) times `hidden_gain`, the heads' last layers' times `output_gain`; zero
-  /// biases.
+  /// biases. Recurrences have initial parameters of their own.
   void initialize(Scalar* parameters, std::uint64_t seed, Scalar hidden_gain, Scalar output_gain) const;
 
-  /// Writes the outputs of rows [first_row, first_row + rows) of the tape, which holds their inputs.
+  /// Writes the outputs of rows [first_row, first_row + rows) of the tape, which holds their inputs. If the network has
+  /// a state, these are whole steps, and the tape holds the outputs of the steps before.
   void forward(const Scalar* parameters, Index first_row, Index rows, Tape<Scalar>& tape) const;
 
   // The following require a forward pass of rows [0, rows) on the same tape with the same parameters.
 
-  /// gradient [parameter_count] = sum over rows of dy[row] . d output[row] / d parameters.
+  /// gradient [parameter_count] = sum over rows of dy[row] . d output[row] / d parameters. If the network has a state,
+  /// the rows are whole steps, and the gradient with respect to the initial state is left on the tape.
   void vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, Scalar* gradient) const;
-  /// gradients [rows, parameter_count], leading dimension `ld`: the terms of this sum.
+
+  // The following require a network without a state.
+
+  /// gradients [rows, parameter_count], leading dimension `ld`: the terms of the sum of `vjp`.
   void per_sample_vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, Scalar* gradients,
                       Index ld) const;
   /// dy [rows, output_size] = d output / d parameters . tangent.
@@ -68,18 +80,35 @@ class Network {
   friend class Tape<Scalar>;
 
   struct Node {
-    Chain<Scalar> chain;
+    std::variant<Chain<Scalar>, Recurrence<Scalar>> part;
     std::vector<NodeSpec::Input> inputs;
     std::vector<Index> widths;   // of the inputs
     Index offset;                // of its parameters
     Index head_column;           // of its outputs among those of the network; -1 if it is no head
+    Index state_column;          // of its state among those of the network
     bool differentiates_inputs;  // whether an input is another node
+
     bool gathers() const { return inputs.size() > 1; }
+    const Chain<Scalar>& chain() const { return *std::get_if<0>(&part); }
+    /// Null if the node is a chain.
+    const Recurrence<Scalar>* recurrence() const { return std::get_if<1>(&part); }
+    Index input_size() const {
+      return std::visit([](const auto& of) { return of.input_size(); }, part);
+    }
+    Index output_size() const {
+      return std::visit([](const auto& of) { return of.output_size(); }, part);
+    }
+    Index parameter_count() const {
+      return std::visit([](const auto& of) { return of.parameter_count(); }, part);
+    }
   };
 
   Node make_node(const NodeSpec& spec, Index first_layer) const;
+  std::variant<Chain<Scalar>, Recurrence<Scalar>> make_part(const NodeSpec& spec, Index inputs,
+                                                            Index first_layer) const;
   Source<Scalar> leaf_source(Index leaf, const Tape<Scalar>& tape) const;
   Source<Scalar> source(Index node, Tape<Scalar>& tape) const;
+  Sequences<Scalar> sequences(const Node& node, const Tape<Scalar>& tape) const;
   void gather(const Node& node, Index first_row, Index rows, Tape<Scalar>& tape, Scalar* to) const;
   const Scalar* gather_tangents(Index node, Index rows, Tape<Scalar>& tape) const;
   void take_output_gradients(const Scalar* dy, Index rows, Tape<Scalar>& tape) const;
@@ -92,6 +121,7 @@ class Network {
   std::vector<ParameterBlock> layout_;
   Index parameter_count_ = 0;
   Index output_size_ = 0;
+  Index state_size_ = 0;
 };
 
 }  // namespace pgfast

@@ -14,7 +14,7 @@ template <typename Scalar>
 void Network<Scalar>::take_output_gradients(const Scalar* dy, Index rows, Tape<Scalar>& tape) const {
   for (std::size_t n = 0; n < nodes_.size(); ++n) {
     if (nodes_[n].head_column < 0) continue;
-    const Index width = nodes_[n].chain.output_size();
+    const Index width = nodes_[n].output_size();
     Scalar* to = tape.nodes_[n].delta.reserve(rows * width);
     if (width == output_size_) {
       std::copy_n(dy, rows * width, to);
@@ -29,7 +29,7 @@ void Network<Scalar>::take_output_gradients(const Scalar* dy, Index rows, Tape<S
 template <typename Scalar>
 void Network<Scalar>::pass_on(const Node& node, const Scalar* dx, Index rows, std::vector<bool>& has_delta,
                               Tape<Scalar>& tape) const {
-  const Index size = node.chain.input_size();
+  const Index size = node.input_size();
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
     const auto& [is_leaf, index] = node.inputs[i];
     const Index width = node.widths[i];
@@ -54,12 +54,17 @@ void Network<Scalar>::vjp(const Scalar* parameters, Index rows, Tape<Scalar>& ta
     const Node& node = nodes_[n];
     auto& memory = tape.nodes_[n];
     if (!has_delta[n]) {  // no head reads it
-      std::fill_n(gradient + node.offset, node.chain.parameter_count(), Scalar(0));
+      std::fill_n(gradient + node.offset, node.parameter_count(), Scalar(0));
       continue;
     }
-    Scalar* dx = node.differentiates_inputs ? memory.input_delta.reserve(rows * node.chain.input_size()) : nullptr;
-    node.chain.vjp(parameters + node.offset, source(n, tape), rows, memory.chain, memory.delta.data(),
-                   gradient + node.offset, dx);
+    Scalar* dx = node.differentiates_inputs ? memory.input_delta.reserve(rows * node.input_size()) : nullptr;
+    const Source<Scalar> inputs = source(n, tape);
+    Scalar* to = gradient + node.offset;
+    if (node.recurrence() != nullptr)
+      node.recurrence()->vjp(parameters + node.offset, inputs, sequences(node, tape), rows, memory.recurrence,
+                             memory.delta.data(), to, dx, tape.state_gradient_.data() + node.state_column);
+    else
+      node.chain().vjp(parameters + node.offset, inputs, rows, memory.chain, memory.delta.data(), to, dx);
     if (dx != nullptr) pass_on(node, dx, rows, has_delta, tape);
   }
 }
@@ -69,7 +74,7 @@ void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Index rows, Tape<
                                      Scalar* gradients, Index ld) const {
   prepare_products(parameters, tape);
   Index multiply_adds = 0;
-  for (const Node& node : nodes_) multiply_adds += node.chain.multiply_adds();
+  for (const Node& node : nodes_) multiply_adds += node.chain().multiply_adds();
   const Index chunk_rows = rows_per_chunk(multiply_adds);
   parallel_for(ceil_divide(rows, chunk_rows), [&](Index chunk) {
     thread_local std::vector<Buffer<Scalar>> deltas;
@@ -79,7 +84,7 @@ void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Index rows, Tape<
     for (Index row = chunk * chunk_rows; row < end; ++row) {
       std::fill_n(gradients + row * ld, parameter_count_, Scalar(0));
       for (std::size_t n = 0; n < nodes_.size(); ++n) {
-        const Index width = nodes_[n].chain.output_size();
+        const Index width = nodes_[n].output_size();
         Scalar* delta = deltas[n].reserve(width);
         if (nodes_[n].head_column >= 0)
           std::copy_n(dy + row * output_size_ + nodes_[n].head_column, width, delta);
@@ -88,9 +93,9 @@ void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Index rows, Tape<
       }
       for (Index n = static_cast<Index>(nodes_.size()) - 1; n >= 0; --n) {
         const Node& node = nodes_[n];
-        Scalar* dx = node.differentiates_inputs ? input_delta.reserve(node.chain.input_size()) : nullptr;
-        node.chain.row_vjp(source(n, tape), row, tape.nodes_[n].chain, deltas[n].data(),
-                           gradients + row * ld + node.offset, dx);
+        Scalar* dx = node.differentiates_inputs ? input_delta.reserve(node.input_size()) : nullptr;
+        node.chain().row_vjp(source(n, tape), row, tape.nodes_[n].chain, deltas[n].data(),
+                             gradients + row * ld + node.offset, dx);
         if (dx == nullptr) continue;
         for (std::size_t i = 0; i < node.inputs.size(); ++i) {
           if (!node.inputs[i].is_leaf)
@@ -109,7 +114,7 @@ const Scalar* Network<Scalar>::gather_tangents(Index n, Index rows, Tape<Scalar>
   const Node& node = nodes_[n];
   if (!node.differentiates_inputs) return nullptr;
   if (!node.gathers()) return tape.nodes_[node.inputs.front().index].delta.data();
-  const Index size = node.chain.input_size();
+  const Index size = node.input_size();
   Scalar* tangents = tape.nodes_[n].input_delta.reserve(rows * size);
   Scalar* column = tangents;
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
@@ -133,11 +138,11 @@ void Network<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, Index
   for (std::size_t n = 0; n < nodes_.size(); ++n) {
     const Node& node = nodes_[n];
     const auto index = static_cast<Index>(n);
-    const Index width = node.chain.output_size();
+    const Index width = node.output_size();
     const bool writes_dy = node.head_column >= 0 && width == output_size_;
     Scalar* to = writes_dy ? dy : tape.nodes_[n].delta.reserve(rows * width);
-    node.chain.jvp(parameters + node.offset, tangent + node.offset, source(index, tape),
-                   gather_tangents(index, rows, tape), rows, tape.nodes_[n].chain, to);
+    node.chain().jvp(parameters + node.offset, tangent + node.offset, source(index, tape),
+                     gather_tangents(index, rows, tape), rows, tape.nodes_[n].chain, to);
     if (node.head_column < 0 || writes_dy) continue;
     for (Index row = 0; row < rows; ++row)
       std::copy_n(to + row * width, width, dy + row * output_size_ + node.head_column);
@@ -147,15 +152,15 @@ void Network<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, Index
 template <typename Scalar>
 void Network<Scalar>::prepare_products(const Scalar* parameters, Tape<Scalar>& tape) const {
   for (std::size_t n = 0; n < nodes_.size(); ++n)
-    nodes_[n].chain.prepare_products(parameters + nodes_[n].offset, tape.nodes_[n].chain);
+    nodes_[n].chain().prepare_products(parameters + nodes_[n].offset, tape.nodes_[n].chain);
 }
 
 template <typename Scalar>
 void Network<Scalar>::curvature_product(const Scalar* parameters, const Scalar* tangent, Index rows, Tape<Scalar>& tape,
                                         const OutputMap<Scalar>& map, Scalar* product) const {
-  if (nodes_.size() == 1 && nodes_.front().chain.one_segment()) {
-    nodes_.front().chain.curvature_product(parameters, tangent, source(0, tape), rows, tape.nodes_.front().chain, map,
-                                           product);
+  if (nodes_.size() == 1 && nodes_.front().chain().one_segment()) {
+    nodes_.front().chain().curvature_product(parameters, tangent, source(0, tape), rows, tape.nodes_.front().chain, map,
+                                             product);
     return;
   }
   Scalar* dy = tape.tangents_.reserve(rows * output_size_);

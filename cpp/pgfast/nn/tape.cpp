@@ -12,11 +12,16 @@ Tape<Scalar>::Tape(const Network<Scalar>& network, Index capacity)
     : network_(network), capacity_(capacity), nodes_(network.nodes_.size()), has_delta_(network.nodes_.size()) {
   for (std::size_t n = 0; n < nodes_.size(); ++n) {
     const auto& node = network.nodes_[n];
-    node.chain.reserve(capacity, nodes_[n].chain);
-    if (node.gathers()) nodes_[n].inputs.reserve(capacity * node.chain.input_size());
+    if (node.recurrence() != nullptr)
+      node.recurrence()->reserve(capacity, nodes_[n].recurrence);
+    else
+      node.chain().reserve(capacity, nodes_[n].chain);
+    if (node.gathers()) nodes_[n].inputs.reserve(capacity * node.input_size());
   }
-  if (network.nodes_.back().chain.output_size() != network.output_size())
-    heads_.reserve(capacity * network.output_size());
+  if (network.nodes_.back().output_size() != network.output_size()) heads_.reserve(capacity * network.output_size());
+  if (network.state_size() == 0) return;
+  starts_.reserve(capacity);
+  held_.reserve(capacity);
 }
 
 template <typename Scalar>
@@ -44,6 +49,32 @@ void Tape<Scalar>::record(const Scalar* parameters, Inputs x, Index first_row, I
   if (static_cast<const std::uint8_t*>(inputs_.data) + offset != x.data)
     std::memmove(input_memory_.data() + offset, x.data, static_cast<std::size_t>(rows * row_size));
   network_.forward(parameters, first_row, rows, *this);
+}
+
+template <typename Scalar>
+void Tape<Scalar>::begin(Index sequences, const Scalar* states) {
+  const Index size = sequences * network_.state_size();
+  sequences_ = sequences;
+  rows_ = 0;
+  std::copy_n(states, size, state_.reserve(size));
+  std::fill_n(state_gradient_.reserve(size), size, Scalar(0));
+  for (bool* flags : {starts(), held()}) std::fill_n(flags, capacity_, false);
+}
+
+template <typename Scalar>
+void Tape<Scalar>::state_after(Index rows, Scalar* to) const {
+  const Index size = network_.state_size();
+  if (rows == 0) {
+    std::copy_n(state_.data(), sequences_ * size, to);
+    return;
+  }
+  for (std::size_t n = 0; n < nodes_.size(); ++n) {
+    const auto& node = network_.nodes_[n];
+    if (node.recurrence() == nullptr) continue;
+    for (Index i = 0; i < sequences_; ++i)
+      node.recurrence()->state_after(network_.sequences(node, *this), rows - sequences_ + i, nodes_[n].recurrence,
+                                     to + i * size + node.state_column);
+  }
 }
 
 template class Tape<float>;

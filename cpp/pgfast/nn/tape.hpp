@@ -7,6 +7,7 @@
 #include "pgfast/base/types.hpp"
 #include "pgfast/nn/chain.hpp"
 #include "pgfast/nn/leaf.hpp"
+#include "pgfast/nn/recurrence.hpp"
 
 namespace pgfast {
 
@@ -16,6 +17,9 @@ class Network;
 /// The results of a forward pass that the products after it need: the inputs and every layer's output for `capacity`
 /// rows, and the working memory of the backward pass. A tape belongs to one network, which must outlive it. Several
 /// threads may record different rows at once; all other calls are for one thread at a time.
+///
+/// If the network has a state, `begin` comes first, and row t N + n is step t of sequence n. Whole steps are recorded,
+/// one thread at a time, each after the steps before it.
 template <typename Scalar>
 class Tape {
  public:
@@ -23,7 +27,7 @@ class Tape {
   Index capacity() const { return capacity_; }
   const Network<Scalar>& network() const { return network_; }
   /// The network's outputs [capacity, output_size].
-  Scalar* outputs() { return heads_.data() == nullptr ? nodes_.back().chain.outputs.back().data() : heads_.data(); }
+  Scalar* outputs() { return heads_.data() == nullptr ? nodes_.back().outputs() : heads_.data(); }
   /// Memory for the gradient of a loss with respect to the outputs of the first `rows` rows.
   Scalar* output_gradients(Index rows);
 
@@ -40,14 +44,31 @@ class Tape {
   /// these rows.
   void record(const Scalar* parameters, Inputs x, Index first_row, Index rows);
 
+  /// Begins `sequences` sequences with copies of the states [sequences, state_size]. Discards all rows and flags.
+  void begin(Index sequences, const Scalar* states);
+  /// N; 0 before `begin`.
+  Index sequences() const { return sequences_; }
+  /// Flags of the rows [capacity], false after `begin`, to be set before a row is recorded: whether the state before
+  /// the row is zero; whether the state after the row is the one before it. The outputs are those of a step in either
+  /// case.
+  bool* starts() { return starts_.data(); }
+  bool* held() { return held_.data(); }
+  /// Writes the states [N, state_size] after the first `rows` rows, which are whole steps.
+  void state_after(Index rows, Scalar* to) const;
+  /// The gradient [N, state_size] with respect to the initial states, which a vjp leaves.
+  const Scalar* state_gradient() const { return state_gradient_.data(); }
+
  private:
   friend class Network<Scalar>;
 
   struct NodeMemory {
     ChainMemory<Scalar> chain;
+    RecurrenceMemory<Scalar> recurrence;
     Buffer<Scalar> inputs;       // [capacity, input_size], if the node has several
     Buffer<Scalar> delta;        // dL/dy, or the tangent, of its outputs
     Buffer<Scalar> input_delta;  // the same of its inputs
+
+    Scalar* outputs() { return chain.outputs.empty() ? recurrence.outputs.data() : chain.outputs.back().data(); }
   };
 
   const Network<Scalar>& network_;
@@ -60,6 +81,11 @@ class Tape {
   Buffer<Scalar> output_gradients_;
   Buffer<Scalar> tangents_;      // of the outputs, if computed for all rows at once
   std::vector<bool> has_delta_;  // of the nodes, in a backward pass
+  Index sequences_ = 0;
+  Buffer<Scalar> state_;           // [N, state_size], before the first row
+  Buffer<Scalar> state_gradient_;  // the same
+  Buffer<bool> starts_;            // [capacity], if the network has a state
+  Buffer<bool> held_;
 };
 
 extern template class Tape<float>;

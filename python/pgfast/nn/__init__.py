@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pgfast.nn.architectures import mlp, nature_cnn, origin_cnn
 from pgfast.nn.network import Network, ParameterBlock, Tape
-from pgfast.nn.spec import Activation, Layer, Leaf, NetworkSpec
+from pgfast.nn.spec import Activation, Layer, Leaf, Memory, NetworkSpec
 
 __all__ = [
     "Activation",
     "Layer",
     "Leaf",
+    "Memory",
     "Network",
     "NetworkSpec",
     "ParameterBlock",

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pgfast._native import core
-from pgfast._typing import Array, FloatArray
+from pgfast._typing import Array, BoolArray, FloatArray
 from pgfast.nn.spec import Graph, Layer, Leaf, NetworkSpec, Node, as_leaves, input_dtype, native_arguments
 
 __all__ = ["Network", "ParameterBlock", "Tape"]
+
+_RECURRENT = ("gru", "lstm")
 
 
 class ParameterBlock(NamedTuple):
@@ -34,9 +36,19 @@ class Network:
     ``[kernel, kernel, channels, filters]``, that of a dense layer ``[inputs, outputs]``; images between layers are
     ``[height, width, channels]``.
 
-    Initial weights are orthogonal with gain sqrt(2), or gain 1 in the last layer of a head, and biases are zero. They
-    are a pure function of the shapes and ``seed``. Methods raise ``TypeError`` or ``ValueError`` as
-    :mod:`pgfast.kernels` does.
+    Initial weights are orthogonal with gain sqrt(2), or gain 1 in the last layer of a head, and biases are zero. The
+    weights of a memory are orthogonal gate by gate, with gain 1, and the bias of an LSTM's forget gate is 1. All are a
+    pure function of the shapes and ``seed``.
+
+    A network with memory runs on sequences: B = T N rows, of which row t N + n is step t of sequence n. Its state
+    ``[N, state_size]`` holds the h ``[memory_size]`` of a GRU, or h and c of an LSTM: those of the policy's memory
+    first, then those of a separate value network's. :meth:`forward_sequence` and :meth:`vjp_sequence` are for networks
+    with memory, :meth:`forward`, :meth:`vjp`, :meth:`jvp` and :meth:`per_sample_vjp` for those without. A memory has
+    the weights ``[inputs, gates * memory_size]`` of its input and ``[memory_size, gates * memory_size]`` of h, with the
+    gates in PyTorch's order: r, z, n of a GRU, i, f, g, o of an LSTM. Its bias ``[4 * memory_size]`` has this order,
+    too; the last quarter of a GRU's is the bias of the product with h within n, which r multiplies.
+
+    Methods raise ``TypeError`` or ``ValueError`` as :mod:`pgfast.kernels` does.
 
     Args:
         spec: the layers of each part.
@@ -83,6 +95,7 @@ class Network:
         self.input_dtype = input_dtype(graph.leaves, self.dtype)
         self.input_shape = tuple(graph.leaves[0].shape) if len(graph.leaves) == 1 else ()
         self.output_size: int = self.native.output_size
+        self.state_size: int = self.native.state_size  # 0 without memory
 
     def __getstate__(self) -> dict[str, Any]:
         """For copy and pickle, which need not know the native network."""
@@ -134,7 +147,7 @@ class Network:
         """(weight, bias) of the last layer of each head, the policy's first; it may hold the value's outputs too."""
         blocks, found = iter(self.layout), []
         for node in self.graph.nodes:
-            of_node = list(islice(blocks, 2 * len(node.layers)))
+            of_node = list(islice(blocks, sum(3 if layer.kind in _RECURRENT else 2 for layer in node.layers)))
             if node.is_head:
                 found.append((of_node[-2], of_node[-1]))
         return found
@@ -161,6 +174,50 @@ class Network:
         """Returns the terms of :meth:`vjp`, one row per sample: ``[B, P]``, newly allocated (B times P scalars)."""
         return self.native.per_sample_vjp(self._parameters, x, dy)
 
+    def initial_state(self, sequences: int) -> FloatArray:
+        """Returns the state ``[sequences, state_size]`` at the start of an episode: zeros."""
+        return np.zeros((sequences, self.state_size), self.dtype)
+
+    def forward_sequence(
+        self, x: Array, state: FloatArray, starts: BoolArray | None = None, held: BoolArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Runs a network with memory over T steps of N sequences; one step is T = 1.
+
+        The outputs have the same bits whether the steps are computed together or one by one.
+
+        Args:
+            x: ``[T N, *input_shape]``, step by step.
+            state: ``[N, state_size]``, before the first step.
+            starts: ``[T N]``, where an episode starts: the state before these rows is zero. None for nowhere.
+            held: ``[T N]``, rows that do not advance the state, such as the last observation of an episode whose value
+                is needed; their outputs are as if they did. None for no rows.
+
+        Returns:
+            The outputs ``[T N, output_size]`` and the state ``[N, state_size]`` after the last step, both new.
+        """
+        outputs, after = self.native.forward_sequence(self._parameters, x, state, starts, held)
+        return outputs, after
+
+    def vjp_sequence(
+        self,
+        x: Array,
+        dy: FloatArray,
+        state: FloatArray,
+        starts: BoolArray | None = None,
+        held: BoolArray | None = None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Computes the vector-Jacobian product of :meth:`forward_sequence` for ``dy`` ``[T N, output_size]``.
+
+        Gradients go back through all steps, and stop where an episode starts.
+
+        Returns:
+            sum_b dy_b . d y_b / d parameters ``[P]``, and the same with respect to ``state``, ``[N, state_size]``.
+
+        Source: Werbos (1990), for the gradient through time.
+        """
+        gradient, dstate = self.native.vjp_sequence(self._parameters, x, dy, state, starts, held)
+        return gradient, dstate
+
 
 class Tape:
     """The forward passes of up to ``rows`` rows of a network, kept with their inputs for later products.
@@ -168,6 +225,10 @@ class Tape:
     ``outputs`` ``[rows, output_size]`` is a view of the recorded outputs. Inputs are of one dtype, the network's or
     uint8. The memory is reused for the next rollout or batch. Methods raise ``TypeError`` or ``ValueError`` as the
     network's do, and ``ValueError`` if the rows do not fit.
+
+    If the network has memory, :meth:`begin` comes first. Whole steps are then recorded, each after the one before it,
+    as described for :meth:`Network.forward_sequence`. ``starts`` and ``held`` ``[rows]`` are views of flags, to be
+    written before a row is recorded, and False after :meth:`begin`.
 
     Args:
         network: its parameters are read whenever rows are recorded.
@@ -182,6 +243,8 @@ class Tape:
         self.rows = rows
         self.native = core.Tape(network.native, rows)
         self.outputs: FloatArray = self.native.outputs
+        self.starts: BoolArray = self.native.starts
+        self.held: BoolArray = self.native.held
 
     def inputs(self, dtype: DTypeLike) -> Array:
         """Returns a writable view ``[rows, *input_shape]`` of the tape's inputs, zero at first.
@@ -190,12 +253,20 @@ class Tape:
         """
         return self.native.inputs(np.dtype(dtype))
 
+    def begin(self, state: FloatArray) -> None:
+        """Discards all rows, and begins N sequences with ``state`` ``[N, state_size]``, which is copied."""
+        self.native.begin(state)
+
+    def state_after(self, rows: int) -> FloatArray:
+        """Returns the state ``[N, state_size]`` after the first ``rows`` rows, whole steps; newly allocated."""
+        return self.native.state_after(rows)
+
     def record(self, x: Array, first_row: int = 0) -> None:
         """Runs the forward pass of ``x`` ``[B, *input_shape]`` and keeps it from row ``first_row`` on."""
         self.native.record(self.network.parameters, x, first_row)
 
     def vjp(self, dy: FloatArray, gradient: FloatArray) -> None:
-        """Writes :meth:`Network.vjp` of the first B rows to ``gradient``.
+        """Writes :meth:`Network.vjp` of the first B rows, or :meth:`Network.vjp_sequence`, to ``gradient``.
 
         The parameters must be those with which the rows were recorded.
 

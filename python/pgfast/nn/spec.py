@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 import numpy as np
 from numpy.typing import DTypeLike
 
-__all__ = ["Activation", "Graph", "Layer", "Leaf", "NetworkSpec", "Node", "input_dtype"]
+__all__ = ["Activation", "Graph", "Layer", "Leaf", "Memory", "NetworkSpec", "Node", "input_dtype"]
 
 Activation: TypeAlias = Literal["identity", "tanh", "relu"]
+Memory: TypeAlias = Literal["none", "gru", "lstm"]
 
 _EMBEDDING = 64  # outputs of the layer that takes the codes of one leaf of several, unless its encoder says else
 
@@ -25,9 +26,11 @@ class Layer(NamedTuple):
     - "conv2d": ``outputs`` filters of ``kernel`` x ``kernel`` pixels, ``stride`` pixels apart, without padding.
     - "layer_norm": shifts and scales the numbers of each row to mean 0 and variance 1, then by a gain and a bias for
       each; its number of outputs is that of the layer before, and ``outputs`` is 0.
+    - "gru" and "lstm": ``outputs`` recurrent units. :class:`NetworkSpec` has a field for them; they cannot stand among
+      other layers.
     """
 
-    kind: Literal["dense", "conv2d", "layer_norm"]
+    kind: Literal["dense", "conv2d", "layer_norm", "gru", "lstm"]
     outputs: int = 0
     kernel: int = 0
     stride: int = 1
@@ -62,22 +65,27 @@ class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
 class NetworkSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """The layers of a network with a head for the policy and possibly one for the value.
 
-    Encoders read the leaves of an observation; the trunk reads their outputs side by side; the heads read the trunk.
-    The layer that gives a head its number of outputs is not part of the description. Policy and value share one output
-    layer if neither head has layers of its own.
+    Encoders read the leaves of an observation; the trunk reads their outputs side by side; the memory, if there is one,
+    reads the trunk; the heads read the memory, or else the trunk. The layer that gives a head its number of outputs is
+    not part of the description. Policy and value share one output layer if neither head has layers of its own.
 
     Args:
         encoders: layers for each leaf, by its name. The trunk reads a leaf without any as it is.
         trunk: layers after the encoders.
+        memory: "gru" (Cho et al., 2014) or "lstm" (Hochreiter and Schmidhuber, 1997), both in the form of PyTorch; or
+            "none".
+        memory_size: units of the memory, its number of outputs.
         policy: hidden layers of the policy's head.
         value: hidden layers of the value's head; or another description, for a value network that shares nothing with
-            the policy. Its ``value`` must be empty, and its ``policy`` is the head.
+            the policy. Its ``value`` must be empty, its ``policy`` is the head, and its memory is its own.
     """
 
     encoders: dict[str, tuple[Layer, ...]] = {}
     trunk: tuple[Layer, ...] = ()
     policy: tuple[Layer, ...] = ()
     value: tuple[Layer, ...] | NetworkSpec = ()
+    memory: Memory = "none"
+    memory_size: int = 128
 
     def graph(self, leaves: Sequence[Leaf], policy_outputs: int, value_outputs: int = 0) -> Graph:
         """Returns the graph of this network for the leaves of an observation.
@@ -104,7 +112,10 @@ class NetworkSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Node(NamedTuple):
-    """A chain of layers on the concatenation of leaves (``(True, index)``) and earlier nodes (``(False, index)``)."""
+    """A chain of layers, or one recurrent layer, on the concatenation of its inputs.
+
+    An input is a leaf, ``(True, index)``, or an earlier node, ``(False, index)``.
+    """
 
     name: str
     inputs: list[tuple[bool, int]]
@@ -132,22 +143,36 @@ class _GraphBuilder:
         self._nodes: list[Node] = []
 
     def add_body(self, spec: NetworkSpec, prefix: str, leaves: Sequence[Leaf]) -> _Body:
-        """Adds the encoders of several leaves; returns what reads them. One leaf needs no node of its own."""
+        """Adds the encoders of several leaves and the memory; returns what reads them. One leaf needs no encoder."""
         unknown = spec.encoders.keys() - {leaf.name for leaf in leaves}
         if unknown:
             names = ", ".join(f'"{leaf.name}"' for leaf in leaves)
             raise ValueError(f"NetworkSpec: no leaf for the encoder {sorted(unknown)}; the leaves are {names}")
         if len(leaves) == 1:
-            return _Body([(True, 0)], (*spec.encoders.get(leaves[0].name, ()), *spec.trunk))
+            layers = (*spec.encoders.get(leaves[0].name, ()), *spec.trunk)
+            if leaves[0].kind == "codes" and not layers and spec.memory != "none":
+                layers = (_embedding(leaves[0]),)
+            return self._with_memory(spec, prefix, _Body([(True, 0)], layers))
         inputs = []
         for index, leaf in enumerate(leaves):
             layers = spec.encoders.get(leaf.name, ())
             if leaf.kind == "codes" and not layers:
-                layers = (Layer("dense", min(_EMBEDDING, sum(leaf.choices))),)
+                layers = (_embedding(leaf),)
             if layers:
                 self._nodes.append(Node(f"{prefix}encoder.{leaf.name}.", [(True, index)], layers, is_head=False))
             inputs.append((False, len(self._nodes) - 1) if layers else (True, index))
-        return _Body(inputs, spec.trunk)
+        return self._with_memory(spec, prefix, _Body(inputs, spec.trunk))
+
+    def _with_memory(self, spec: NetworkSpec, prefix: str, body: _Body) -> _Body:
+        """Adds the memory, if there is one; returns what reads it."""
+        if spec.memory == "none":
+            return body
+        if spec.memory not in get_args(Memory):
+            raise ValueError(f'NetworkSpec: memory must be "none", "gru" or "lstm", got {spec.memory!r}')
+        trunk = self.closed(body, f"{prefix}trunk.")
+        layer = Layer(spec.memory, spec.memory_size)
+        self._nodes.append(Node(f"{prefix}memory.", trunk.inputs, (layer,), is_head=False))
+        return _Body([(False, len(self._nodes) - 1)], ())
 
     def closed(self, body: _Body, name: str) -> _Body:
         """A body that several heads can read: its layers become a node."""
@@ -166,6 +191,10 @@ class _GraphBuilder:
         if len(self._nodes) == 1:
             self._nodes = [self._nodes[0]._replace(name="")]
         return Graph(self._leaves, self._nodes)
+
+
+def _embedding(leaf: Leaf) -> Layer:
+    return Layer("dense", min(_EMBEDDING, sum(leaf.choices)))
 
 
 def input_dtype(leaves: Sequence[Leaf], dtype: DTypeLike) -> np.dtype[Any]:

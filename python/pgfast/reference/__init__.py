@@ -12,6 +12,8 @@ nothing, and return new arrays even if the native call writes in place.
 ``optim``              the steps of SGD, Adam and RMSprop, global-norm clipping
 ``network``            dense and convolutional layers: forward, vjp, jvp, per-sample vjp, initial weights
 ``fisher_operator``    products with the Fisher information of a policy
+``graph``              networks of several parts
+``memory``             recurrent cells and the gradient through time
 ``policy_gradient``    gradient of a loss in a policy's parameters from its gradients in the rows
 ``random``             Philox4x32-10, uniform and normal numbers
 ``second_order``       Fisher matrix, natural gradient and step size, conjugate gradients

@@ -4,6 +4,9 @@ A node is a tuple (name, inputs, layers, is_head) like ``pgfast.nn.spec.Node``: 
 ``(True, index)`` and earlier nodes ``(False, index)``. Leaves are given as the network reads them: numbers, bytes
 already scaled, codes already one-hot; ``[B, ...]`` each, images ``[B, channels, height, width]``. The outputs are those
 of the heads, side by side.
+
+A node whose only layer is "gru" or "lstm" is a memory: the rows are then those of sequences, as ``memory`` describes
+them, and their state holds that of every memory, side by side.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from pgfast.reference import network
+from pgfast.reference import memory, network
+from pgfast.reference.memory import Sequences
 from pgfast.reference.network import Array, LayerTuple
 
 NodeTuple: TypeAlias = tuple[str, Sequence[tuple[bool, int]], Sequence[LayerTuple], bool]
@@ -38,6 +42,9 @@ def _parameter_counts(nodes: Sequence[NodeTuple], leaves: Sequence[Array]) -> li
                 height, width = ((size - kernel) // stride + 1 for size in shape[1:])
                 count += kernel**2 * shape[0] * units + units
                 shape = (units, height, width)
+            elif kind in ("gru", "lstm"):
+                count += memory.parameter_count(kind, int(np.prod(shape)), units)
+                shape = (units,)
             elif kind == "layer_norm":
                 count += 2 * int(np.prod(shape))
             else:
@@ -52,32 +59,83 @@ def _split(nodes: Sequence[NodeTuple], leaves: Sequence[Array], vector: Array) -
     return np.split(vector, np.cumsum(_parameter_counts(nodes, leaves))[:-1])
 
 
-def _outputs(nodes: Sequence[NodeTuple], parameters: list[Array], leaves: Sequence[Array]) -> list[Array]:
+def _runs(nodes: Sequence[NodeTuple], run: Sequences | None) -> list[Sequences | None]:
+    """The sequences of each node that is a memory, with its part of the state."""
+    runs: list[Sequences | None] = []
+    column = 0
+    for node in nodes:
+        kind, units, *_ = node[2][0]
+        width = {"gru": units, "lstm": 2 * units}.get(kind, 0)
+        runs.append(run._replace(state=run.state[:, column : column + width]) if run and width else None)
+        column += width
+    return runs
+
+
+def _outputs(
+    nodes: Sequence[NodeTuple], parameters: list[Array], leaves: Sequence[Array], run: Sequences | None = None
+) -> tuple[list[Array], list[Array]]:
+    """The outputs of each node, and the states after the last step."""
     outputs: list[Array] = []
-    for node, theta in zip(nodes, parameters, strict=True):
-        outputs.append(network.forward(node[2], theta, _read(node, leaves, outputs)))
-    return outputs
+    states: list[Array] = []
+    for node, theta, of_node in zip(nodes, parameters, _runs(nodes, run), strict=True):
+        x = _read(node, leaves, outputs)
+        if of_node is None:
+            outputs.append(network.forward(node[2], theta, x))
+        else:
+            kind, units, *_ = node[2][0]
+            y, state = memory.forward(kind, theta, x.reshape(len(x), -1), units, of_node)
+            outputs.append(y)
+            states.append(state)
+    return outputs, states
 
 
 def forward(nodes: Sequence[NodeTuple], parameters: Array, leaves: Sequence[Array]) -> Array:
     """Outputs ``[B, outputs]``."""
-    outputs = _outputs(nodes, _split(nodes, leaves, parameters), leaves)
+    outputs, _ = _outputs(nodes, _split(nodes, leaves, parameters), leaves)
     return np.concatenate([y for y, node in zip(outputs, nodes, strict=True) if node[3]], axis=1)
+
+
+def forward_sequence(
+    nodes: Sequence[NodeTuple], parameters: Array, leaves: Sequence[Array], run: Sequences
+) -> tuple[Array, Array]:
+    """Outputs ``[T N, outputs]`` and the state after the last step."""
+    outputs, states = _outputs(nodes, _split(nodes, leaves, parameters), leaves, run)
+    return np.concatenate([y for y, node in zip(outputs, nodes, strict=True) if node[3]], axis=1), np.hstack(states)
 
 
 def vjp(nodes: Sequence[NodeTuple], parameters: Array, leaves: Sequence[Array], dy: Array) -> Array:
     """sum_b dy_b . d y_b / d parameters, ``[P]``: a node's output gradient is the sum over those that read it."""
+    return _vjp(nodes, parameters, leaves, dy, None)[0]
+
+
+def vjp_sequence(
+    nodes: Sequence[NodeTuple], parameters: Array, leaves: Sequence[Array], dy: Array, run: Sequences
+) -> tuple[Array, Array]:
+    """The same for the outputs of :func:`forward_sequence`, and the gradient of the state before the first step."""
+    gradient, dstates = _vjp(nodes, parameters, leaves, dy, run)
+    return gradient, np.hstack(dstates)
+
+
+def _vjp(
+    nodes: Sequence[NodeTuple], parameters: Array, leaves: Sequence[Array], dy: Array, run: Sequences | None
+) -> tuple[Array, list[Array]]:
     split = _split(nodes, leaves, parameters)
-    outputs = _outputs(nodes, split, leaves)
+    outputs, _ = _outputs(nodes, split, leaves, run)
     deltas = [np.zeros_like(y) for y in outputs]
     column = 0
     for delta, node in zip(deltas, nodes, strict=True):
         if node[3]:
             delta[:] = dy[:, column : column + delta.shape[1]]
             column += delta.shape[1]
-    gradients = []
-    for node, theta, delta in reversed(list(zip(nodes, split, deltas, strict=True))):
-        gradient, dx = network.backward(node[2], theta, _read(node, leaves, outputs), delta)
+    gradients, dstates = [], []
+    for node, theta, delta, of_node in reversed(list(zip(nodes, split, deltas, _runs(nodes, run), strict=True))):
+        x = _read(node, leaves, outputs)
+        if of_node is None:
+            gradient, dx = network.backward(node[2], theta, x, delta)
+        else:
+            kind, units, *_ = node[2][0]
+            gradient, dx, dstate = memory.backward(kind, theta, x.reshape(len(x), -1), units, of_node, delta)
+            dstates.append(dstate)
         gradients.append(gradient)
         dx, first = dx.reshape(len(dx), -1), 0
         for is_leaf, index in node[1]:
@@ -85,13 +143,13 @@ def vjp(nodes: Sequence[NodeTuple], parameters: Array, leaves: Sequence[Array], 
             if not is_leaf:
                 deltas[index] += dx[:, first : first + width]
             first += width
-    return np.concatenate(gradients[::-1])
+    return np.concatenate(gradients[::-1]), dstates[::-1]
 
 
 def jvp(nodes: Sequence[NodeTuple], parameters: Array, leaves: Sequence[Array], v: Array) -> Array:
     """d y / d parameters . v, ``[B, outputs]``."""
     split = _split(nodes, leaves, parameters)
-    outputs = _outputs(nodes, split, leaves)
+    outputs, _ = _outputs(nodes, split, leaves)
     tangents: list[Array] = []
     for node, theta, change in zip(nodes, split, _split(nodes, leaves, v), strict=True):
         x = _read(node, leaves, outputs)

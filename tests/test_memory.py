@@ -1,0 +1,532 @@
+"""Networks with memory: GRU and LSTM over time, alone and as a part of a network."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gradcheck import check_gradient, directional_derivative
+from pgfast import nn, optim, policies
+from pgfast.losses import RowGradients
+from pgfast.nn import Layer, Leaf, NetworkSpec
+from pgfast.reference import graph as reference
+from pgfast.reference.memory import Sequences
+from pgfast.reference.network import one_hot
+
+Draw = Callable[..., NDArray[np.float64]]
+AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
+Kind = Literal["gru", "lstm"]
+KINDS: tuple[Kind, ...] = ("gru", "lstm")
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def dense(*sizes: int) -> tuple[Layer, ...]:
+    return tuple(Layer("dense", size, activation="tanh") for size in sizes)
+
+
+class Run(NamedTuple):
+    """T steps of N sequences with episode starts and held rows, in numbers that float32 represents exactly."""
+
+    x: NDArray[np.float64]
+    state: NDArray[np.float64]
+    starts: NDArray[np.bool_]
+    held: NDArray[np.bool_]
+
+    def of(self, dtype: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Returns the arguments of a network."""
+        return self.x.astype(dtype), self.state.astype(dtype), self.starts, self.held
+
+    @property
+    def sequences(self) -> Sequences:
+        return Sequences(self.state, self.starts, self.held)
+
+
+def make_run(draw: Draw, steps: int, sequences: int, inputs: int, states: int) -> Run:
+    flags = np.random.default_rng(steps * sequences).random((2, steps * sequences)) < 0.2
+    return Run(draw(steps * sequences, inputs), draw(sequences, states), *flags)
+
+
+def cell(kind: Kind, inputs: int, size: int, dtype: Any = np.float64) -> nn.Network:
+    """Returns a network that is one cell, with parameters far from their initial values."""
+    network = nn.Network.of_layers((inputs,), [Layer(kind, size)], dtype=dtype)
+    change = np.random.default_rng(1).standard_normal(network.parameters.size, np.float32)
+    start = nn.Network.of_layers((inputs,), [Layer(kind, size)]).parameters
+    network.parameters[:] = start + change / np.float32(8.0 * max(1.0, size / 16))
+    return network
+
+
+@pytest.mark.parametrize("sequences", [1, 3, 16])
+@pytest.mark.parametrize("steps", [1, 7, 33])
+@pytest.mark.parametrize("size", [1, 5, 64, 130])
+@each_kind
+def test_a_cell_matches_the_reference(
+    kind: Kind, size: int, steps: int, sequences: int, draw: Draw, dtype: Any, assert_close: AssertClose
+) -> None:
+    network = cell(kind, 6, size, dtype)
+    run = make_run(draw, steps, sequences, 6, network.state_size)
+    parameters, dy = network.parameters.astype(np.float64), draw(steps * sequences, size)
+    x, *context = run.of(dtype)
+    expected = reference.forward_sequence(network.graph.nodes, parameters, [run.x], run.sequences)
+    for ours, theirs in zip(network.forward_sequence(x, *context), expected, strict=True):
+        assert_close(ours, theirs)
+    gradients = reference.vjp_sequence(network.graph.nodes, parameters, [run.x], dy, run.sequences)
+    for ours, theirs in zip(network.vjp_sequence(x, dy.astype(dtype), *context), gradients, strict=True):
+        assert_close(ours, theirs)
+
+
+@each_kind
+def test_gradients_through_time_match_finite_differences(kind: Kind, draw: Draw) -> None:
+    network = cell(kind, 2, 3)
+    run = make_run(draw, 6, 3, 2, network.state_size)
+    assert run.starts.any()
+    assert run.held.any()
+    dy, start = draw(18, 3), network.parameters.copy()
+    gradient, dstate = network.vjp_sequence(run.x, dy, *run[1:])
+
+    def weighted(parameters: NDArray[np.float64]) -> float:
+        network.parameters[:] = parameters
+        return float((dy * network.forward_sequence(*run)[0]).sum())
+
+    check_gradient(weighted, start, gradient)
+    network.parameters[:] = start
+    check_gradient(
+        lambda state: float((dy * network.forward_sequence(run.x, state, run.starts, run.held)[0]).sum()),
+        run.state,
+        dstate,
+    )
+
+
+VECTOR = Leaf("vector", (5,))
+IMAGE = Leaf("image", (2, 9, 8), "bytes")
+CODES = Leaf("codes", (3,), "codes", choices=(4, 2, 3))
+CONV = (Layer("conv2d", 3, 3, 2, "relu"), Layer("dense", 6, activation="tanh"))
+
+
+class Case(NamedTuple):
+    leaves: tuple[Leaf, ...]
+    spec: NetworkSpec
+
+
+CASES = {
+    "on-the-input": Case((VECTOR,), NetworkSpec(memory="gru", memory_size=4)),
+    "after-the-trunk": Case((VECTOR,), NetworkSpec(trunk=dense(7), policy=dense(6), memory="lstm", memory_size=4)),
+    "two-heads": Case((VECTOR,), NetworkSpec({}, dense(7), dense(6), dense(3), memory="lstm", memory_size=4)),
+    "image": Case((IMAGE,), NetworkSpec(trunk=CONV, memory="gru", memory_size=5)),
+    "codes": Case((CODES,), NetworkSpec(memory="gru", memory_size=5)),
+    "leaves-side-by-side": Case((VECTOR, IMAGE), NetworkSpec(memory="lstm", memory_size=3)),
+    "all": Case((VECTOR, IMAGE, CODES), NetworkSpec({"image": CONV}, dense(7), dense(5), memory="gru", memory_size=4)),
+    "two-memories": Case(
+        (VECTOR, CODES),
+        NetworkSpec(
+            {}, dense(6), (), NetworkSpec(trunk=dense(4), memory="lstm", memory_size=3), memory="gru", memory_size=5
+        ),
+    ),
+    "memory-of-the-value-alone": Case(
+        (VECTOR,), NetworkSpec(trunk=dense(6), value=NetworkSpec(memory="lstm", memory_size=3))
+    ),
+}
+each_case = pytest.mark.parametrize("name", CASES)
+
+
+def build(name: str, dtype: Any = np.float64) -> nn.Network:
+    leaves, spec = CASES[name]
+    network = nn.Network(spec, leaves, (3, 1), dtype=dtype)
+    start = nn.Network(spec, leaves, (3, 1)).parameters
+    network.parameters[:] = start + np.random.default_rng(1).standard_normal(start.size, np.float32) / np.float32(8.0)
+    return network
+
+
+def rows_of(name: str, rows: int, dtype: Any) -> tuple[NDArray[Any], list[NDArray[np.float64]]]:
+    """Returns inputs for the network, and the same as the reference reads them."""
+    rng, arrays, read = np.random.default_rng(rows), [], []
+    for leaf in CASES[name].leaves:
+        array: Any = rng.standard_normal((rows, *leaf.shape), np.float32).astype(dtype)
+        if leaf.kind == "bytes":
+            array = rng.integers(0, 256, (rows, *leaf.shape), np.uint8)
+        elif leaf.kind == "codes":
+            array = np.stack([rng.integers(0, n, rows) for n in leaf.choices], axis=1).astype(dtype)
+        arrays.append(array)
+        number = array.astype(np.float64)
+        read.append(one_hot(number, leaf.choices) if leaf.kind == "codes" else number)
+        if leaf.kind == "bytes":
+            read[-1] /= 255.0
+    if len(arrays) == 1:
+        return arrays[0], read
+    x = np.zeros(rows, build(name, dtype).input_dtype)
+    for leaf, array in zip(CASES[name].leaves, arrays, strict=True):
+        x[leaf.name] = array
+    return x, read
+
+
+def context_of(name: str, draw: Draw, steps: int, sequences: int) -> Sequences:
+    run = make_run(draw, steps, sequences, 1, build(name).state_size)
+    return run.sequences
+
+
+@each_case
+def test_a_network_matches_the_reference(name: str, draw: Draw, dtype: Any, assert_close: AssertClose) -> None:
+    network, (x, leaves), run = build(name, dtype), rows_of(name, 28, dtype), context_of(name, draw, 7, 4)
+    nodes, parameters, dy = network.graph.nodes, network.parameters.astype(np.float64), draw(28, 4)
+    context = (run.state.astype(dtype), run.starts, run.held)
+    expected = reference.forward_sequence(nodes, parameters, leaves, run)
+    for ours, theirs in zip(network.forward_sequence(x, *context), expected, strict=True):
+        assert_close(ours, theirs)
+    gradients = reference.vjp_sequence(nodes, parameters, leaves, dy, run)
+    for ours, theirs in zip(network.vjp_sequence(x, dy.astype(dtype), *context), gradients, strict=True):
+        assert_close(ours, theirs)
+
+
+@each_case
+def test_the_gradient_of_a_network_matches_finite_differences(name: str, draw: Draw) -> None:
+    network, (x, _), run = build(name), rows_of(name, 12, np.float64), context_of(name, draw, 4, 3)
+    dy, v, start = draw(12, 4), draw(network.parameters.size), network.parameters.copy()
+    gradient, _ = network.vjp_sequence(x, dy, *run)
+
+    def weighted(parameters: NDArray[np.float64]) -> float:
+        network.parameters[:] = parameters
+        return float((dy * network.forward_sequence(x, *run)[0]).sum())
+
+    assert directional_derivative(weighted, start, v) == pytest.approx(float(gradient @ v), rel=1e-6)
+
+
+@pytest.mark.parametrize("sequences", [1, 3, 7, 16, 50])
+@pytest.mark.parametrize("size", [5, 37, 128])
+@each_kind
+def test_step_by_step_is_the_whole_rollout_bit_for_bit(
+    kind: Kind, size: int, sequences: int, draw: Draw, dtype: Any
+) -> None:
+    spec = NetworkSpec(trunk=dense(70), memory=kind, memory_size=size)
+    network, steps = nn.Network(spec, (5,), (3, 1), dtype=dtype), 9
+    x, state, starts, held = make_run(draw, steps, sequences, 5, network.state_size).of(dtype)
+    outputs, last = network.forward_sequence(x, state, starts, held)
+    tape = nn.Tape(network, steps * sequences)
+    tape.begin(state)
+    tape.starts[:], tape.held[:] = starts, held
+    for t in range(steps):
+        rows = slice(t * sequences, (t + 1) * sequences)
+        np.testing.assert_array_equal(tape.state_after(rows.start), state)
+        one, state = network.forward_sequence(x[rows], state, starts[rows], held[rows])
+        np.testing.assert_array_equal(one, outputs[rows])
+        tape.record(x[rows], rows.start)
+    np.testing.assert_array_equal(state, last)
+    np.testing.assert_array_equal(tape.outputs, outputs)
+    np.testing.assert_array_equal(tape.state_after(len(x)), last)
+    dy, gradient = draw(len(x), 4).astype(dtype), np.empty_like(network.parameters)
+    tape.vjp(dy, gradient)
+    np.testing.assert_array_equal(gradient, network.vjp_sequence(x, dy, tape.state_after(0), starts, held)[0])
+
+
+@each_kind
+def test_results_do_not_depend_on_the_number_of_threads(
+    kind: Kind, draw: Draw, num_threads: Callable[[int], None]
+) -> None:
+    spec = NetworkSpec(trunk=dense(64), memory=kind, memory_size=96)
+    network = nn.Network(spec, (5,), (3, 1))
+    x, state, starts, held = make_run(draw, 12, 21, 5, network.state_size).of(np.float32)
+    dy = draw(len(x), 4).astype(np.float32)
+    results = []
+    for threads in (1, 2, 3, 8):
+        num_threads(threads)
+        forward = network.forward_sequence(x, state, starts, held)
+        results.append([*forward, *network.vjp_sequence(x, dy, state, starts, held)])
+    for result in results[1:]:
+        for ours, first in zip(result, results[0], strict=True):
+            np.testing.assert_array_equal(ours, first)
+
+
+@each_kind
+def test_the_state_is_zero_where_an_episode_starts(kind: Kind, draw: Draw) -> None:
+    network = cell(kind, 3, 8)
+    x, state = draw(10, 3), draw(2, network.state_size)
+    starts = np.zeros(10, np.bool_)
+    starts[[4, 7]] = True  # sequence 0 at step 2, sequence 1 at step 3
+    outputs, _ = network.forward_sequence(x, state, starts)
+    for n, first in ((0, 4), (1, 7)):
+        rows = slice(first, 10, 2)
+        fresh, _ = network.forward_sequence(np.ascontiguousarray(x[rows]), network.initial_state(1))
+        np.testing.assert_array_equal(outputs[rows], fresh)
+        dy = np.zeros((10, 8))
+        dy[rows] = 1.0
+        _, dstate = network.vjp_sequence(x, dy, state, starts)
+        assert not dstate[n].any()
+    before = np.zeros((10, 8))
+    before[:4] = 1.0
+    assert network.vjp_sequence(x, before, state, starts)[1].all()
+
+
+@each_kind
+def test_a_held_row_has_an_output_and_leaves_the_state(kind: Kind, draw: Draw) -> None:
+    network = cell(kind, 3, 8)
+    x, state = draw(5, 3), draw(1, network.state_size)
+    held = np.array([False, False, True, False, False])
+    outputs, last = network.forward_sequence(x, state, None, held)
+    plain, _ = network.forward_sequence(x, state)
+    without, last_without = network.forward_sequence(np.delete(x, 2, axis=0), state)
+    np.testing.assert_array_equal(outputs[2], plain[2])
+    np.testing.assert_array_equal(np.delete(outputs, 2, axis=0), without)
+    np.testing.assert_array_equal(last, last_without)
+
+
+@each_kind
+def test_a_rollout_goes_on_from_the_state_of_the_one_before(kind: Kind, draw: Draw, dtype: Any) -> None:
+    network = cell(kind, 3, 20, dtype)
+    x, state, starts, held = make_run(draw, 8, 5, 3, network.state_size).of(dtype)
+    outputs, last = network.forward_sequence(x, state, starts, held)
+    tape = nn.Tape(network, 20)
+    for first in (0, 20):
+        rows = slice(first, first + 20)
+        tape.begin(state)
+        assert not tape.starts.any()
+        assert not tape.held.any()
+        tape.starts[:], tape.held[:] = starts[rows], held[rows]
+        tape.record(x[rows])
+        np.testing.assert_array_equal(tape.outputs, outputs[rows])
+        state = tape.state_after(20)
+    np.testing.assert_array_equal(state, last)
+
+
+@each_kind
+def test_initial_weights(kind: Kind) -> None:
+    network = nn.Network(NetworkSpec(trunk=dense(40), memory=kind, memory_size=24), (5,), (2, 1), seed=3)
+    blocks = {block.name: network.parameters[block.slice].reshape(block.shape) for block in network.layout}
+    prefix, gates = f"memory.{kind}1.", 3 if kind == "gru" else 4
+    assert list(blocks)[2:5] == [prefix + "weight", prefix + "recurrent_weight", prefix + "bias"]
+    weights = [
+        gate
+        for name in ("weight", "recurrent_weight")
+        for gate in np.split(blocks[prefix + name].astype(np.float64), gates, axis=1)
+    ]
+    for k, gate in enumerate(weights):
+        np.testing.assert_allclose(gate.T @ gate, np.eye(24), atol=1e-5)
+        for other in weights[:k]:
+            assert gate.shape != other.shape or abs(gate - other).max() > 0.1
+    forget = np.zeros(96, np.float32)
+    forget[24:48] = kind == "lstm"
+    np.testing.assert_array_equal(blocks[prefix + "bias"], forget)
+
+
+def test_the_blocks_are_named_after_their_part() -> None:
+    assert [block.name for block in build("two-memories").layout] == [
+        "encoder.codes.dense0.weight",
+        "encoder.codes.dense0.bias",
+        "trunk.dense1.weight",
+        "trunk.dense1.bias",
+        "memory.gru2.weight",
+        "memory.gru2.recurrent_weight",
+        "memory.gru2.bias",
+        "policy.dense3.weight",
+        "policy.dense3.bias",
+        "value.encoder.codes.dense4.weight",
+        "value.encoder.codes.dense4.bias",
+        "value.trunk.dense5.weight",
+        "value.trunk.dense5.bias",
+        "value.memory.lstm6.weight",
+        "value.memory.lstm6.recurrent_weight",
+        "value.memory.lstm6.bias",
+        "value.head.dense7.weight",
+        "value.head.dense7.bias",
+    ]
+    network = build("two-memories")
+    assert network.state_size == 5 + 2 * 3
+    assert [weight.name for weight, _ in network.output_layers] == ["policy.dense3.weight", "value.head.dense7.weight"]
+
+
+@each_case
+def test_a_network_with_memory_is_data(name: str) -> None:
+    spec = CASES[name].spec
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=NetworkSpec) == spec
+    network = build(name)
+    for twin in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert twin.layout == network.layout
+        assert twin.state_size == network.state_size
+
+
+def test_products_without_a_state_are_refused(draw: Draw) -> None:
+    network = nn.Network(NetworkSpec(memory="gru", memory_size=4), (3,), 2, dtype=np.float64)
+    x, dy, v = draw(6, 3), draw(6, 2), draw(network.parameters.size)
+    calls: dict[str, Callable[[], Any]] = {
+        "Network.forward: needs a network without memory; use forward_sequence": lambda: network.forward(x),
+        "Network.vjp: needs a network without memory; use vjp_sequence": lambda: network.vjp(x, dy),
+        "Network.jvp: needs a network without memory": lambda: network.jvp(x, v),
+        "Network.per_sample_vjp: needs a network without memory": lambda: network.per_sample_vjp(x, dy),
+    }
+    policy, rows, actions = policies.CategoricalPolicy(network), RowGradients(np.ones(6), None, None), np.zeros(6, int)
+    calls |= {
+        "Policy.act: needs a network without memory": lambda: policy.act(x, 0),
+        "Policy.gradient: needs a network without memory, or a tape": lambda: policy.gradient(x, actions, rows),
+        "Policy.scores: needs a network without memory": lambda: policy.scores(x, actions),
+        "Policy.fisher_operator: needs a network without memory": lambda: policy.fisher_operator(x),
+    }
+    for text, call in calls.items():
+        with pytest.raises(ValueError, match=f"^{text}$"):
+            call()
+
+
+def test_the_gradient_of_a_policy_on_a_tape_goes_through_time(draw: Draw) -> None:
+    policy = policies.CategoricalPolicy(
+        nn.Network(NetworkSpec(memory="lstm", memory_size=4), (3,), 2, dtype=np.float64)
+    )
+    run = make_run(draw, 5, 3, 3, policy.network.state_size)
+    tape = nn.Tape(policy.network, 15)
+    tape.begin(run.state)
+    tape.starts[:], tape.held[:] = run.starts, run.held
+    tape.record(run.x)
+    actions, weights = np.arange(15) % 2, draw(15)
+
+    def loss(parameters: NDArray[np.float64]) -> float:
+        policy.parameters[:] = parameters
+        outputs, _ = policy.network.forward_sequence(*run)
+        return float(weights @ policy.distribution_from(outputs).log_prob(actions))
+
+    gradient = policy.gradient(tape, actions, RowGradients(weights, None, None))
+    check_gradient(loss, policy.parameters.copy(), gradient)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda n, x, s: n.forward_sequence(x[:5], s), r"x must have whole steps of the N = 2 sequences, got 5 rows"),
+        (lambda n, x, s: n.forward_sequence(x, s[:, :3]), r"state must have shape \(N, S\) = \(2, 4\), got \(2, 3\)"),
+        (lambda n, x, s: n.forward_sequence(x, s, np.zeros(5, bool)), r"starts must have shape \(B,\) = \(6,\)"),
+        (lambda n, x, s: n.forward_sequence(x, s, None, np.zeros(7, bool)), r"held must have shape \(B,\) = \(6,\)"),
+        (lambda n, x, s: n.vjp_sequence(x, x, s), r"dy must have shape \(B, out\) = \(6, 2\), got \(6, 3\)"),
+        (lambda n, x, s: nn.Tape(n, 6).record(x), "the network has memory; Tape.begin comes first"),
+        (lambda n, x, s: nn.Tape(n, 1).begin(s), "state has 2 sequences, but the tape holds 1 rows"),
+        (lambda n, x, s: nn.Tape(n, 6).state_after(0), "needs a network with memory, and Tape.begin before"),
+        (lambda n, x, s: begun(n, s).record(x[:3]), "x must have whole steps of the 2 sequences, got 3 rows"),
+        (lambda n, x, s: begun(n, s).record(x[:2], 2), "x must follow the 0 rows on the tape"),
+        (lambda n, x, s: begun(n, s, x[:4]).record(x[:2], 3), "x must follow the 4 rows on the tape"),
+        (lambda n, x, s: begun(n, s, x[:4]).vjp(np.ones((3, 2)), n.parameters.copy()), "dy must have whole steps"),
+        (lambda n, x, s: begun(n, s, x[:4]).vjp(np.ones((6, 2)), n.parameters.copy()), "dy has 6 rows, but the tape"),
+        (lambda n, x, s: begun(n, s, x[:4]).state_after(3), "rows must be whole steps of the 2 sequences"),
+        (lambda n, x, s: begun(n, s, x[:4]).state_after(6), "rows must be whole steps of the 2 sequences"),
+        (
+            lambda n, x, s: begun(n, s, x[:4]).state_after(-2),
+            "rows must be whole steps of the 2 sequences, at most the 4 rows",
+        ),
+    ],
+)
+def test_wrong_sequences_are_refused(call: Callable[..., Any], text: str) -> None:
+    network = nn.Network(NetworkSpec(memory="gru", memory_size=4), (3,), 2, dtype=np.float64)
+    with pytest.raises(ValueError, match=text):
+        call(network, np.ones((6, 3)), np.ones((2, 4)))
+
+
+def begun(network: nn.Network, state: NDArray[Any], x: NDArray[Any] | None = None) -> nn.Tape:
+    tape = nn.Tape(network, 8)
+    tape.begin(state)
+    if x is not None:
+        tape.record(x)
+    return tape
+
+
+def test_wrong_dtypes_are_refused(draw: Draw) -> None:
+    network = nn.Network(NetworkSpec(memory="gru", memory_size=4), (3,), 2, dtype=np.float64)
+    x, state = draw(6, 3), draw(2, 4)
+    with pytest.raises(TypeError, match=r"^Network.forward_sequence: state must be float64, got float32$"):
+        network.forward_sequence(x, state.astype(np.float32))
+    with pytest.raises(TypeError, match=r"^Network.forward_sequence: starts must be bool, got int64$"):
+        network.forward_sequence(x, state, np.zeros(6, np.int64))
+    with pytest.raises(TypeError, match=r"^Tape.begin: state must be float64, got float32$"):
+        nn.Tape(network, 6).begin(state.astype(np.float32))
+
+
+def test_networks_without_memory_have_no_sequences(draw: Draw) -> None:
+    network = nn.mlp(3, 2, (4,), dtype=np.float64)
+    assert network.state_size == 0
+    tape = nn.Tape(network, 6)
+    assert len(tape.starts) == len(tape.held) == 0
+    for call in (lambda: network.forward_sequence(draw(6, 3), draw(2, 4)), lambda: tape.begin(draw(2, 4))):
+        with pytest.raises(ValueError, match="needs a network with memory"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("spec", "leaf", "text"),
+    [
+        (NetworkSpec(memory="gru", memory_size=0), VECTOR, "outputs must be in"),
+        (NetworkSpec(memory="lstm", memory_size=2**26), VECTOR, "is too large"),
+        (NetworkSpec(memory="rnn"), VECTOR, 'memory must be "none", "gru" or "lstm", got \'rnn\''),  # type: ignore[arg-type]
+        (NetworkSpec(trunk=(Layer("gru", 4),)), VECTOR, "gru and lstm cannot stand among other layers"),
+        (NetworkSpec(encoders={"codes": (Layer("lstm", 4),)}), CODES, "gru and lstm cannot stand among other layers"),
+    ],
+)
+def test_descriptions_that_are_refused(spec: NetworkSpec, leaf: Leaf, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        nn.Network(spec, [leaf], (2, 1))
+
+
+def test_a_memory_size_must_be_an_int() -> None:
+    with pytest.raises(TypeError, match="outputs of a layer must be an int, got float"):
+        nn.Network(NetworkSpec(memory="gru", memory_size=4.0), [VECTOR], 2)  # type: ignore[arg-type]
+
+
+def torch_gradients(
+    kind: Kind, network: nn.Network, run: Run, dy: NDArray[np.float64]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns outputs and gradient of PyTorch's module of one layer, as pgfast lays out its parameters."""
+    torch = pytest.importorskip("torch")
+    inputs, (size, columns) = network.input_shape[0], network.layout[1].shape
+    steps, sequences = len(dy) // len(run.state), len(run.state)
+    module = getattr(torch.nn, kind.upper())(inputs, size).double()
+    w, u, bias = (network.parameters[block.slice].reshape(block.shape) for block in network.layout)
+    with torch.no_grad():
+        module.weight_ih_l0.copy_(torch.from_numpy(w.T.copy()))
+        module.weight_hh_l0.copy_(torch.from_numpy(u.T.copy()))
+        module.bias_ih_l0.copy_(torch.from_numpy(bias[:columns].copy()))
+        module.bias_hh_l0.zero_()
+        if kind == "gru":
+            module.bias_hh_l0[2 * size :].copy_(torch.from_numpy(bias[columns:].copy()))
+    parts = [torch.from_numpy(part.copy())[None] for part in np.split(run.state, run.state.shape[1] // size, axis=1)]
+    x = torch.from_numpy(run.x.reshape(steps, sequences, inputs))
+    outputs, _ = module(x, parts[0] if kind == "gru" else tuple(parts))
+    outputs.backward(torch.from_numpy(dy.reshape(steps, sequences, size)))
+    grad = {name: parameter.grad.numpy() for name, parameter in module.named_parameters()}
+    blocks = [grad["weight_ih_l0"].T, grad["weight_hh_l0"].T, grad["bias_ih_l0"]]
+    if kind == "gru":
+        blocks.append(grad["bias_hh_l0"][2 * size :])
+    return outputs.detach().numpy().reshape(-1, size), np.concatenate([block.ravel() for block in blocks])
+
+
+@each_kind
+def test_a_cell_is_that_of_pytorch(kind: Kind, draw: Draw) -> None:
+    network = cell(kind, 7, 33)
+    run = make_run(draw, 12, 5, 7, network.state_size)
+    dy = draw(60, 33)
+    outputs, gradient = torch_gradients(kind, network, run, dy)
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-6)):
+        ours = nn.Network.of_layers((7,), [Layer(kind, 33)], dtype=dtype)
+        ours.parameters[:] = network.parameters
+        x, state, _, _ = run.of(dtype)
+        np.testing.assert_allclose(ours.forward_sequence(x, state)[0], outputs, atol=tolerance)
+        error = np.abs(ours.vjp_sequence(x, dy.astype(dtype), state)[0] - gradient).max()
+        assert error <= tolerance * np.abs(gradient).max()
+
+
+@each_kind
+def test_a_bit_is_remembered_for_twenty_steps(kind: Kind) -> None:
+    """Adam on the gradient through time learns to name, at the last step, the bit that the first step has shown."""
+    network = nn.Network(NetworkSpec(memory=kind, memory_size=16), (2,), 1)
+    optimizer, rng, steps, sequences = optim.Adam(0.01), np.random.default_rng(0), 20, 32
+    for _ in range(400):
+        bits = rng.integers(0, 2, sequences)
+        x = np.zeros((steps, sequences, 2), np.float32)
+        x[0, :, 0] = 2.0 * bits - 1.0
+        x[1:, :, 1] = rng.standard_normal((steps - 1, sequences))
+        flat, state = x.reshape(-1, 2), network.initial_state(sequences)
+        outputs, _ = network.forward_sequence(flat, state)
+        logits = outputs[-sequences:, 0]
+        accuracy = np.mean((logits > 0.0) == bits)
+        dy = np.zeros_like(outputs)
+        dy[-sequences:, 0] = (1.0 / (1.0 + np.exp(-logits)) - bits) / sequences
+        gradient, _ = network.vjp_sequence(flat, dy, state)
+        optimizer.step(network.parameters, gradient)
+    assert accuracy == 1.0
+    assert np.abs(logits).min() > 1.0
