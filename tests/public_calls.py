@@ -365,6 +365,11 @@ CALLS = {
         lambda d: sequence(d, dy=rows(d, T * N, A)),
         "vjp_sequence",
     ),
+    "Network.jvp_sequence": Call(
+        lambda x, v, state, starts, held: memory(x).jvp_sequence(x, v, state, starts, held),
+        lambda d: sequence(d, v=rows(d, memory(rows(d, 1)).parameters.size)),
+        "jvp_sequence",
+    ),
     "Tape.begin": Call(
         lambda state: nn.Tape(memory(state), 2 * N).begin(state), lambda d: {"state": rows(d, N, S)}, "begin"
     ),

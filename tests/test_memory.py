@@ -184,16 +184,37 @@ def test_a_network_matches_the_reference(name: str, draw: Draw, dtype: Any, asse
 
 
 @each_case
-def test_the_gradient_of_a_network_matches_finite_differences(name: str, draw: Draw) -> None:
+def test_the_products_of_a_network_match_finite_differences(name: str, draw: Draw) -> None:
     network, (x, _), run = build(name), rows_of(name, 12, np.float64), context_of(name, draw, 4, 3)
     dy, v, start = draw(12, 4), draw(network.parameters.size), network.parameters.copy()
     gradient, _ = network.vjp_sequence(x, dy, *run)
+    tangents = network.jvp_sequence(x, v, *run)
 
-    def weighted(parameters: NDArray[np.float64]) -> float:
+    def outputs(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
         network.parameters[:] = parameters
-        return float((dy * network.forward_sequence(x, *run)[0]).sum())
+        return network.forward_sequence(x, *run)[0]
 
-    assert directional_derivative(weighted, start, v) == pytest.approx(float(gradient @ v), rel=1e-6)
+    np.testing.assert_allclose(tangents, directional_derivative(outputs, start, v), rtol=1e-6, atol=1e-7)
+    assert float(gradient @ v) == pytest.approx(float((dy * tangents).sum()), rel=1e-10)
+
+
+@pytest.mark.parametrize("sequences", [1, 3, 16])
+@pytest.mark.parametrize("size", [1, 5, 130])
+@each_kind
+def test_jvp_is_the_transpose_of_vjp(kind: Kind, size: int, sequences: int, draw: Draw) -> None:
+    spec = NetworkSpec(trunk=dense(70), memory=kind, memory_size=size)
+    network = nn.Network(spec, (5,), (3, 1), dtype=np.float64)
+    run = make_run(draw, 11, sequences, 5, network.state_size)
+    dy, v = draw(11 * sequences, 4), draw(network.parameters.size)
+    gradient, _ = network.vjp_sequence(run.x, dy, *run.sequences)
+    tangents = network.jvp_sequence(run.x, v, *run.sequences)
+    assert float(gradient @ v) == pytest.approx(float((dy * tangents).sum()), rel=1e-10)
+    single = nn.Network(spec, (5,), (3, 1), dtype=np.float32)
+    single.parameters[:] = network.parameters
+    x, *context = run.of(np.float32)
+    np.testing.assert_allclose(
+        single.jvp_sequence(x, v.astype(np.float32), *context), tangents, atol=1e-5 * np.abs(tangents).max()
+    )
 
 
 @pytest.mark.parametrize("sequences", [1, 3, 7, 16, 50])
@@ -230,12 +251,13 @@ def test_results_do_not_depend_on_the_number_of_threads(
     spec = NetworkSpec(trunk=dense(64), memory=kind, memory_size=96)
     network = nn.Network(spec, (5,), (3, 1))
     x, state, starts, held = make_run(draw, 12, 21, 5, network.state_size).of(np.float32)
-    dy = draw(len(x), 4).astype(np.float32)
+    dy, v = draw(len(x), 4).astype(np.float32), draw(network.parameters.size).astype(np.float32)
     results = []
     for threads in (1, 2, 3, 8):
         num_threads(threads)
         forward = network.forward_sequence(x, state, starts, held)
-        results.append([*forward, *network.vjp_sequence(x, dy, state, starts, held)])
+        tangents = network.jvp_sequence(x, v, state, starts, held)
+        results.append([*forward, *network.vjp_sequence(x, dy, state, starts, held), tangents])
     for result in results[1:]:
         for ours, first in zip(result, results[0], strict=True):
             np.testing.assert_array_equal(ours, first)
@@ -354,7 +376,7 @@ def test_products_without_a_state_are_refused(draw: Draw) -> None:
     calls: dict[str, Callable[[], Any]] = {
         "Network.forward: needs a network without memory; use forward_sequence": lambda: network.forward(x),
         "Network.vjp: needs a network without memory; use vjp_sequence": lambda: network.vjp(x, dy),
-        "Network.jvp: needs a network without memory": lambda: network.jvp(x, v),
+        "Network.jvp: needs a network without memory; use jvp_sequence": lambda: network.jvp(x, v),
         "Network.per_sample_vjp: needs a network without memory": lambda: network.per_sample_vjp(x, dy),
     }
     policy, rows, actions = policies.CategoricalPolicy(network), RowGradients(np.ones(6), None, None), np.zeros(6, int)

@@ -116,7 +116,7 @@ py::array vjp(const Either<Network>& either, const py::object& parameters, const
 py::array jvp(const Either<Network>& either, const py::object& parameters, const py::object& x, const py::object& v) {
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     NetworkArguments<Scalar> call("Network.jvp", network, parameters);
-    call.without_memory();
+    call.without_memory("; use jvp_sequence");
     const Inputs inputs = call.inputs(x);
     const auto* tangent = call.template input<Scalar>("v", v, {"P"});
     return call.template filled<Scalar>({"B", "out"}, [&](Scalar* to) {
@@ -207,6 +207,18 @@ py::tuple vjp_sequence(const Either<Network>& either, const py::object& paramete
       std::copy_n(tape.state_gradient(), call.extent("N") * call.extent("S"), dstate);
     });
     return py::make_tuple(std::move(gradient), std::move(before));
+  });
+}
+
+py::array jvp_sequence(const Either<Network>& either, const py::object& parameters, const py::object& x,
+                       const py::object& v, const py::object& state, const py::object& starts, const py::object& held) {
+  return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
+    SequenceArguments<Scalar> call("Network.jvp_sequence", network, parameters, x, state, starts, held);
+    const auto* tangent = call.template input<Scalar>("v", v, {"P"});
+    return call.template filled<Scalar>({"B", "out"}, [&](Scalar* to) {
+      Tape<Scalar> tape = call.forward();
+      network.jvp(call.parameters, tangent, call.rows(), tape, to);
+    });
   });
 }
 
@@ -322,6 +334,8 @@ void register_nn(py::module_& module) {
       .def("jvp", &jvp, py::arg("parameters"), py::arg("x"), py::arg("v"))
       .def("per_sample_vjp", &per_sample_vjp, py::arg("parameters"), py::arg("x"), py::arg("dy"))
       .def("forward_sequence", &forward_sequence, py::arg("parameters"), py::arg("x"), py::arg("state"),
+           py::arg("starts"), py::arg("held"))
+      .def("jvp_sequence", &jvp_sequence, py::arg("parameters"), py::arg("x"), py::arg("v"), py::arg("state"),
            py::arg("starts"), py::arg("held"))
       .def("vjp_sequence", &vjp_sequence, py::arg("parameters"), py::arg("x"), py::arg("dy"), py::arg("state"),
            py::arg("starts"), py::arg("held"));

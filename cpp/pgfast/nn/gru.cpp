@@ -10,7 +10,7 @@ void Gru<Scalar>::initialize_bias(Scalar* bias) const {
 }
 
 template <typename Scalar>
-void Gru<Scalar>::forward(Scalar* linear, const Scalar* before, Index rows, Scalar* output, Scalar*) const {
+void Gru<Scalar>::forward(Scalar* linear, const Scalar* before, Index rows, Scalar* output, Scalar* /*rest*/) const {
   const Index size = this->size_;
   for (Index row = 0; row < rows; ++row, linear += this->kParts * size, before += size, output += size) {
     sigmoid(linear, 2 * size);
@@ -25,8 +25,8 @@ void Gru<Scalar>::forward(Scalar* linear, const Scalar* before, Index rows, Scal
 }
 
 template <typename Scalar>
-void Gru<Scalar>::backward(const Scalar* gates, const Scalar* before, const Scalar*, Index rows, Scalar* dstate,
-                           Scalar* deltas, Index ld) const {
+void Gru<Scalar>::backward(const Scalar* gates, const Scalar* before, const Scalar* /*rest*/, Index rows,
+                           Scalar* dstate, Scalar* deltas, Index ld) const {
   const Index size = this->size_;
   constexpr auto one = Scalar(1);
   for (Index row = 0; row < rows; ++row, gates += this->kParts * size, before += size, dstate += size, deltas += ld) {
@@ -45,6 +45,26 @@ void Gru<Scalar>::backward(const Scalar* gates, const Scalar* before, const Scal
     dq = dn * r;
     dr = dn * q * (r * (one - r));
     dh *= z;
+  }
+}
+
+template <typename Scalar>
+void Gru<Scalar>::jvp(const Scalar* gates, const Scalar* before, const Scalar* /*rest*/, Index rows,
+                      const Scalar* dlinear, Index ld, const Scalar* dbefore, Scalar* doutput,
+                      Scalar* /*drest*/) const {
+  const Index size = this->size_;
+  constexpr auto one = Scalar(1);
+  for (Index row = 0; row < rows;
+       ++row, gates += this->kParts * size, before += size, dlinear += ld, dbefore += size, doutput += size) {
+    ConstArrayView<Scalar> r(gates, size);
+    ConstArrayView<Scalar> z(gates + size, size);
+    ConstArrayView<Scalar> n(gates + 2 * size, size);
+    ConstArrayView<Scalar> q(gates + 3 * size, size);
+    ConstArrayView<Scalar> h(before, size);
+    const auto part = [=](Index k) { return ConstArrayView<Scalar>(dlinear + k * size, size); };
+    ArrayView<Scalar> dn(doutput, size);
+    dn = (part(2) + r * (one - r) * part(0) * q + r * part(3)) * (one - n * n);
+    dn = (one - z) * dn + z * ConstArrayView<Scalar>(dbefore, size) + z * (one - z) * part(1) * (h - n);
   }
 }
 

@@ -26,6 +26,8 @@ class Gru final : public MemoryCell<Scalar> {
   void forward(Scalar* linear, const Scalar* before, Index rows, Scalar* output, Scalar* rest) const override;
   void backward(const Scalar* gates, const Scalar* before, const Scalar* rest, Index rows, Scalar* dstate,
                 Scalar* deltas, Index ld) const override;
+  void jvp(const Scalar* gates, const Scalar* before, const Scalar* rest, Index rows, const Scalar* dlinear, Index ld,
+           const Scalar* dbefore, Scalar* doutput, Scalar* drest) const override;
 };
 
 extern template class Gru<float>;

@@ -58,6 +58,28 @@ void Lstm<Scalar>::backward(const Scalar* gates, const Scalar* before, const Sca
   }
 }
 
+template <typename Scalar>
+void Lstm<Scalar>::jvp(const Scalar* gates, const Scalar* before, const Scalar* rest, Index rows, const Scalar* dlinear,
+                       Index ld, const Scalar* dbefore, Scalar* doutput, Scalar* drest) const {
+  const Index size = this->size_;
+  constexpr auto one = Scalar(1);
+  for (Index row = 0; row < rows; ++row, gates += this->kParts * size, before += 2 * size, rest += size, dlinear += ld,
+             dbefore += 2 * size, doutput += size, drest += size) {
+    ConstArrayView<Scalar> i(gates, size);
+    ConstArrayView<Scalar> f(gates + size, size);
+    ConstArrayView<Scalar> g(gates + 2 * size, size);
+    ConstArrayView<Scalar> o(gates + 3 * size, size);
+    ConstArrayView<Scalar> c(before + size, size);
+    const auto part = [=](Index k) { return ConstArrayView<Scalar>(dlinear + k * size, size); };
+    ArrayView<Scalar> dh(doutput, size);
+    ArrayView<Scalar> dc(drest, size);
+    dc = f * (one - f) * part(1) * c + f * ConstArrayView<Scalar>(dbefore + size, size) + i * (one - i) * part(0) * g +
+         i * (one - g * g) * part(2);
+    dh = ConstArrayView<Scalar>(rest, size).tanh();
+    dh = o * (one - o) * part(3) * dh + o * (one - dh * dh) * dc;
+  }
+}
+
 template class Lstm<float>;
 template class Lstm<double>;
 

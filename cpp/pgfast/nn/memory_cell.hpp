@@ -43,6 +43,11 @@ class MemoryCell {
   virtual void backward(const Scalar* gates, const Scalar* before, const Scalar* rest, Index rows, Scalar* dstate,
                         Scalar* deltas, Index ld) const = 0;
 
+  /// Sets the tangents `doutput` [rows, size] and `drest` [rows, state_size - size] from those of the linear parts,
+  /// `dlinear` [rows, 4 size] with leading dimension `ld`, and of the state before, `dbefore` [rows, state_size].
+  virtual void jvp(const Scalar* gates, const Scalar* before, const Scalar* rest, Index rows, const Scalar* dlinear,
+                   Index ld, const Scalar* dbefore, Scalar* doutput, Scalar* drest) const = 0;
+
  protected:
   explicit MemoryCell(Index size) : size_(size) {}
   Index size_;

@@ -61,18 +61,17 @@ class Network {
   /// gradient [parameter_count] = sum over rows of dy[row] . d output[row] / d parameters. If the network has a state,
   /// the rows are whole steps, and the gradient with respect to the initial state is left on the tape.
   void vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, Scalar* gradient) const;
-
-  // The following require a network without a state.
-
-  /// gradients [rows, parameter_count], leading dimension `ld`: the terms of the sum of `vjp`.
+  /// gradients [rows, parameter_count], leading dimension `ld`: the terms of this sum. Requires a network without a
+  /// state.
   void per_sample_vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, Scalar* gradients,
                       Index ld) const;
-  /// dy [rows, output_size] = d output / d parameters . tangent.
+  /// dy [rows, output_size] = d output / d parameters . tangent. The rows are those of `vjp`.
   void jvp(const Scalar* parameters, const Scalar* tangent, Index rows, Tape<Scalar>& tape, Scalar* dy) const;
 
   /// Computes what all curvature products of one forward pass have in common: the transposed weights.
   void prepare_products(const Scalar* parameters, Tape<Scalar>& tape) const;
-  /// product [parameter_count] = sum over rows of J' M J tangent: J is the Jacobian of the row's output, M its map.
+  /// product [parameter_count] = sum over rows of J' M J tangent: J is the Jacobian of the row's output, M its map. The
+  /// rows are those of `vjp`.
   void curvature_product(const Scalar* parameters, const Scalar* tangent, Index rows, Tape<Scalar>& tape,
                          const OutputMap<Scalar>& map, Scalar* product) const;
 

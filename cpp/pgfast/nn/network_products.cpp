@@ -141,8 +141,13 @@ void Network<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, Index
     const Index width = node.output_size();
     const bool writes_dy = node.head_column >= 0 && width == output_size_;
     Scalar* to = writes_dy ? dy : tape.nodes_[n].delta.reserve(rows * width);
-    node.chain().jvp(parameters + node.offset, tangent + node.offset, source(index, tape),
-                     gather_tangents(index, rows, tape), rows, tape.nodes_[n].chain, to);
+    const Scalar* dx = gather_tangents(index, rows, tape);
+    if (node.recurrence() != nullptr)
+      node.recurrence()->jvp(parameters + node.offset, tangent + node.offset, source(index, tape),
+                             sequences(node, tape), dx, rows, tape.nodes_[n].recurrence, to);
+    else
+      node.chain().jvp(parameters + node.offset, tangent + node.offset, source(index, tape), dx, rows,
+                       tape.nodes_[n].chain, to);
     if (node.head_column < 0 || writes_dy) continue;
     for (Index row = 0; row < rows; ++row)
       std::copy_n(to + row * width, width, dy + row * output_size_ + node.head_column);
@@ -152,13 +157,14 @@ void Network<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, Index
 template <typename Scalar>
 void Network<Scalar>::prepare_products(const Scalar* parameters, Tape<Scalar>& tape) const {
   for (std::size_t n = 0; n < nodes_.size(); ++n)
-    nodes_[n].chain().prepare_products(parameters + nodes_[n].offset, tape.nodes_[n].chain);
+    if (nodes_[n].recurrence() == nullptr)
+      nodes_[n].chain().prepare_products(parameters + nodes_[n].offset, tape.nodes_[n].chain);
 }
 
 template <typename Scalar>
 void Network<Scalar>::curvature_product(const Scalar* parameters, const Scalar* tangent, Index rows, Tape<Scalar>& tape,
                                         const OutputMap<Scalar>& map, Scalar* product) const {
-  if (nodes_.size() == 1 && nodes_.front().chain().one_segment()) {
+  if (nodes_.size() == 1 && state_size_ == 0 && nodes_.front().chain().one_segment()) {
     nodes_.front().chain().curvature_product(parameters, tangent, source(0, tape), rows, tape.nodes_.front().chain, map,
                                              product);
     return;

@@ -1,5 +1,5 @@
-// A recurrent cell run over time, a part of a network: forward pass and vector-Jacobian product through time. It holds
-// neither parameters nor results, so many threads may use one recurrence.
+// A recurrent cell run over time, a part of a network: forward pass, vector-Jacobian and Jacobian-vector product
+// through time. It holds neither parameters nor results, so many threads may use one recurrence.
 #pragma once
 
 #include <memory>
@@ -36,7 +36,7 @@ struct RecurrenceMemory {
   Buffer<Scalar> gates;       // [capacity, 4 size]
   Buffer<Scalar> packed;      // W and U at a better stride
   Buffer<Scalar> inputs;      // if the source does not hold them as scalars
-  Buffer<Scalar> deltas;      // dL/d linear
+  Buffer<Scalar> deltas;      // dL/d linear, or the tangents of the linear parts
   Buffer<Scalar> transposed;  // the transposed weights
 };
 
@@ -77,6 +77,11 @@ class Recurrence {
   /// the same memory, source, sequences and parameters.
   void vjp(const Scalar* parameters, const Source<Scalar>& source, const Sequences<Scalar>& sequences, Index rows,
            RecurrenceMemory<Scalar>& memory, const Scalar* dy, Scalar* gradient, Scalar* dx, Scalar* dstate) const;
+  /// dy [rows, size] = d output / d parameters . tangent + d output / d input . dx (null: zero). Requires what `vjp`
+  /// does.
+  void jvp(const Scalar* parameters, const Scalar* tangent, const Source<Scalar>& source,
+           const Sequences<Scalar>& sequences, const Scalar* dx, Index rows, RecurrenceMemory<Scalar>& memory,
+           Scalar* dy) const;
 
  private:
   struct Weights {
@@ -97,6 +102,10 @@ class Recurrence {
             RecurrenceMemory<Scalar>& memory) const;
   void step_back(const Scalar* transposed, const Sequences<Scalar>& sequences, const Scalar* dy, Index row, Index rows,
                  RecurrenceMemory<Scalar>& memory, Scalar* dafter, Scalar* dbefore) const;
+  void linear_tangents(const Scalar* parameters, const Scalar* tangent, const Source<Scalar>& source, const Scalar* dx,
+                       Index row, Index rows, RecurrenceMemory<Scalar>& memory) const;
+  void step_tangents(const Scalar* recurrent, const Sequences<Scalar>& sequences, Index row, Index rows,
+                     RecurrenceMemory<Scalar>& memory, Scalar* dstate, Scalar* drest, Scalar* dy) const;
   void weight_gradients(const Scalar* x, Index rows, const RecurrenceMemory<Scalar>& memory, Scalar* gradient) const;
   void input_gradients(const Scalar* parameters, Index rows, RecurrenceMemory<Scalar>& memory, Scalar* dx) const;
 

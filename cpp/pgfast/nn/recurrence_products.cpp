@@ -1,6 +1,6 @@
-// The vector-Jacobian product of a recurrence: through time for each chunk of sequences, then the products with the
-// weights for all rows at once. Every element of a gradient is one sum over the rows, in their order, so that it does
-// not depend on the number of threads.
+// Products of a recurrence's Jacobian with vectors: through time for each chunk of sequences, then the products with
+// the weights for all rows at once. Every element of a gradient is one sum over the rows, in their order, so that it
+// does not depend on the number of threads.
 #include <algorithm>
 #include <utility>
 
@@ -150,10 +150,93 @@ void Recurrence<Scalar>::vjp(const Scalar* parameters, const Source<Scalar>& sou
   if (dx != nullptr) input_gradients(parameters, rows, memory, dx);
 }
 
+/// Sets the tangents of the linear parts of rows [row, row + rows), but for what the tangent of the state before
+/// contributes.
+template <typename Scalar>
+void Recurrence<Scalar>::linear_tangents(const Scalar* parameters, const Scalar* tangent, const Source<Scalar>& source,
+                                         const Scalar* dx, Index row, Index rows,
+                                         RecurrenceMemory<Scalar>& memory) const {
+  thread_local Buffer<Scalar> scratch;
+  const Index states = state_size();
+  const Index parts = cell_->kParts * output_size();
+  const Index ld = packed_stride<Scalar>(parts);
+  const Scalar* x = source.rows(row, rows, inputs_, scratch);
+  const Scalar* before = memory.before.data() + row * states;
+  Scalar* to = memory.deltas.data() + row * ld;
+  for (Index i = 0; i < rows; ++i) std::copy_n(tangent + bias_offset(), parts, to + i * ld);
+  const auto add_inputs = [&](const Scalar* from, const Scalar* weight) {
+    multiply_add<Scalar>(
+        rows, columns(), inputs_, [=, this](Index i) { return from + i * inputs_; }, Contiguous{}, weight, columns(),
+        [=](Index i) { return to + i * ld; });
+  };
+  add_inputs(x, tangent);
+  if (dx != nullptr) add_inputs(dx + row * inputs_, parameters);
+  for (const auto& [weight, column, count] : recurrent_columns_)
+    multiply_add<Scalar>(
+        rows, count, output_size(), [=](Index i) { return before + i * states; }, Contiguous{},
+        tangent + recurrent_offset() + weight, columns(), [=, first = to + column](Index i) { return first + i * ld; });
+}
+
+/// The tangents of rows [row, row + rows) of one step. `dstate` [rows, state_size] holds the tangent of the state after
+/// the step before and is replaced by that after this one. Writes dy; `drest` is working memory.
+template <typename Scalar>
+void Recurrence<Scalar>::step_tangents(const Scalar* recurrent, const Sequences<Scalar>& sequences, Index row,
+                                       Index rows, RecurrenceMemory<Scalar>& memory, Scalar* dstate, Scalar* drest,
+                                       Scalar* dy) const {
+  const Index size = output_size();
+  const Index states = state_size();
+  const Index rest = states - size;
+  const Index ld = packed_stride<Scalar>(cell_->kParts * size);
+  Scalar* linear = memory.deltas.data() + row * ld;
+  Scalar* output = dy + row * size;
+  for (Index i = 0; i < rows; ++i)
+    if (sequences.starts[row + i]) std::fill_n(dstate + i * states, states, Scalar(0));
+  for (const auto& [weight, column, count] : recurrent_columns_)
+    multiply_add<Scalar>(
+        rows, count, size, [=](Index i) { return dstate + i * states; }, Contiguous{}, recurrent + weight, columns(),
+        [=, first = linear + column](Index i) { return first + i * ld; });
+  cell_->jvp(memory.gates.data() + row * cell_->kParts * size, memory.before.data() + row * states,
+             memory.rest.data() + row * rest, rows, linear, ld, dstate, output, drest);
+  for (Index i = 0; i < rows; ++i) {
+    if (sequences.held[row + i]) continue;
+    std::copy_n(output + i * size, size, dstate + i * states);
+    std::copy_n(drest + i * rest, rest, dstate + i * states + size);
+  }
+}
+
+template <typename Scalar>
+void Recurrence<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, const Source<Scalar>& source,
+                             const Sequences<Scalar>& sequences, const Scalar* dx, Index rows,
+                             RecurrenceMemory<Scalar>& memory, Scalar* dy) const {
+  const Index size = output_size();
+  const Index states = state_size();
+  const Index steps = rows / sequences.count;
+  memory.deltas.reserve(rows * packed_stride<Scalar>(cell_->kParts * size));
+  const Index chunk_rows = std::max(kLeastProductRows, rows_per_chunk((2 * inputs_ + size) * columns()));
+  parallel_for(ceil_divide(rows, chunk_rows), [&](Index chunk) {
+    const Index end = std::min(rows, (chunk + 1) * chunk_rows);
+    for (Index row = chunk * chunk_rows; row < end; row += kDenseBlockRows)
+      linear_tangents(parameters, tangent, source, dx, row, std::min(kDenseBlockRows, end - row), memory);
+  });
+  const Index chunks = chunks_of(sequences, steps * size * columns());
+  parallel_for(chunks, [&](Index chunk) {
+    thread_local Buffer<Scalar> storage;
+    const Index begin = chunk * sequences.count / chunks;
+    const Index count = (chunk + 1) * sequences.count / chunks - begin;
+    Scalar* dstate = storage.reserve(count * (2 * states - size));
+    std::fill_n(dstate, count * states, Scalar(0));
+    for (Index t = 0; t < steps; ++t)
+      step_tangents(parameters + recurrent_offset(), sequences, t * sequences.count + begin, count, memory, dstate,
+                    dstate + count * states, dy);
+  });
+}
+
 // The other members are instantiated in recurrence.cpp, with the constructor.
-#define PGFAST_INSTANTIATE(Scalar)                                                                             \
-  template void Recurrence<Scalar>::vjp(const Scalar*, const Source<Scalar>&, const Sequences<Scalar>&, Index, \
-                                        RecurrenceMemory<Scalar>&, const Scalar*, Scalar*, Scalar*, Scalar*) const;
+#define PGFAST_INSTANTIATE(Scalar)                                                                                     \
+  template void Recurrence<Scalar>::vjp(const Scalar*, const Source<Scalar>&, const Sequences<Scalar>&, Index,         \
+                                        RecurrenceMemory<Scalar>&, const Scalar*, Scalar*, Scalar*, Scalar*) const;    \
+  template void Recurrence<Scalar>::jvp(const Scalar*, const Scalar*, const Source<Scalar>&, const Sequences<Scalar>&, \
+                                        const Scalar*, Index, RecurrenceMemory<Scalar>&, Scalar*) const;
 PGFAST_INSTANTIATE(float)
 PGFAST_INSTANTIATE(double)
 #undef PGFAST_INSTANTIATE

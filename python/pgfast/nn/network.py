@@ -41,12 +41,13 @@ class Network:
     pure function of the shapes and ``seed``.
 
     A network with memory runs on sequences: B = T N rows, of which row t N + n is step t of sequence n. Its state
-    ``[N, state_size]`` holds the h ``[memory_size]`` of a GRU, or h and c of an LSTM: those of the policy's memory
-    first, then those of a separate value network's. :meth:`forward_sequence` and :meth:`vjp_sequence` are for networks
-    with memory, :meth:`forward`, :meth:`vjp`, :meth:`jvp` and :meth:`per_sample_vjp` for those without. A memory has
-    the weights ``[inputs, gates * memory_size]`` of its input and ``[memory_size, gates * memory_size]`` of h, with the
-    gates in PyTorch's order: r, z, n of a GRU, i, f, g, o of an LSTM. Its bias ``[4 * memory_size]`` has this order,
-    too; the last quarter of a GRU's is the bias of the product with h within n, which r multiplies.
+    ``[N, state_size]`` holds the h ``[memory_size]`` of a GRU, or h and c of an LSTM. If a separate value network has a
+    memory, too, its state follows that of the policy's. The methods named ``_sequence`` are for networks with memory,
+    those that they are named after for networks without.
+
+    A memory has the weights ``[inputs, gates * memory_size]`` of its input and ``[memory_size, gates * memory_size]`` of
+    h, with the gates in PyTorch's order: r, z, n of a GRU, i, f, g, o of an LSTM. Its bias ``[4 * memory_size]`` has
+    this order, too; the last quarter of a GRU's is the bias of the product with h within n, which r multiplies.
 
     Methods raise ``TypeError`` or ``ValueError`` as :mod:`pgfast.kernels` does.
 
@@ -217,6 +218,17 @@ class Network:
         """
         gradient, dstate = self.native.vjp_sequence(self._parameters, x, dy, state, starts, held)
         return gradient, dstate
+
+    def jvp_sequence(
+        self,
+        x: Array,
+        v: FloatArray,
+        state: FloatArray,
+        starts: BoolArray | None = None,
+        held: BoolArray | None = None,
+    ) -> FloatArray:
+        """Returns the Jacobian-vector product ``[T N, output_size]`` of :meth:`forward_sequence` for ``v`` ``[P]``."""
+        return self.native.jvp_sequence(self._parameters, x, v, state, starts, held)
 
 
 class Tape:
