@@ -48,7 +48,7 @@ toc_object_entries_show_parents = "hide"
 
 # Type aliases are shown by name; docs/reference/index.md defines them.
 _ARRAYS = ("Array", "ArrayLike", "FloatArray", "BoolArray", "IntArray", "NDArray", "DTypeLike")
-_CHOICES = ("Activation", "RmspropForm", "Vectorization")
+_CHOICES = ("Activation", "Memory", "RmspropForm", "Vectorization")
 _KINDS = (
     *("Actions", "AgentT", "AnyVectorEnv", "CallbackLike", "EnvironmentLike", "Key", "LinearMap", "LinearOperator"),
     *("Row", "T", "Tree"),
@@ -106,12 +106,15 @@ def skip_member(app: Sphinx, what: str, name: str, obj: object, skip: bool, opti
 def format_signature(
     app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """Shows an alias in a union by its name, and no signature that would list every setting."""
+    """Shows aliases by name, an empty default of msgspec as such, and no signature that would list every setting."""
     if what == "class" and name.endswith("Settings"):
         return "", None
     if isinstance(obj, ListsSettings):
         return "(env: EnvironmentLike, *, preset: str | None = 'default', **settings)", None
-    shown = [None if text is None else _ALIAS_IN_UNION.sub(r"\1", text) for text in (signature, returned)]
+    shown = [
+        None if text is None else _ALIAS_IN_UNION.sub(r"\1", text).replace("<factory>", "{}")
+        for text in (signature, returned)
+    ]
     return shown[0], shown[1]
 
 

@@ -43,6 +43,30 @@ print(*counts["update"], *counts["collect"], count() - before)
 """
 
 
+# Prints the allocations of each backward pass through a rollout, recorded step by step and at once.
+MEMORY = """
+import ctypes, sys
+import numpy as np
+from pgfast import nn
+
+count = ctypes.CDLL(None).large_allocations
+count.restype = ctypes.c_long
+network = nn.Network(nn.NetworkSpec(trunk=(nn.Layer("dense", 64),), memory=sys.argv[1], memory_size=128), [64], 3)
+tape, gradient, state = nn.Tape(network, 160), np.empty_like(network.parameters), network.initial_state(16)
+x, dy, counts = np.ones((160, 64), np.float32), np.ones((160, 3), np.float32), []
+rows = [x[first : first + 16] for first in range(0, 160, 16)]
+for _ in range(4):
+    before = count()
+    tape.begin(state)
+    for t in range(10):
+        tape.record(rows[t], 16 * t)
+    tape.record(x)
+    tape.vjp(dy, gradient)
+    counts.append(count() - before)
+print(*counts)
+"""
+
+
 @pytest.fixture(scope="module")
 def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -55,16 +79,29 @@ def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("env_id", "network"), [("CartPole-v1", "mlp"), ("BreakoutNoFrameskip-v4", "origin_cnn")])
 def test_training_allocates_nothing_after_the_first_update(counter: Path, env_id: str, network: str) -> None:
-    # One thread: with several, each allocates working memory at its first task of a kind, which may come late.
+    numbers = allocations(counter, PROGRAM, env_id, network)
+    updates, rollouts, emulation = numbers[:6], numbers[6:12], numbers[12]
+    assert updates == [0] * 6
+    assert rollouts == [emulation] * 6
+    assert (emulation > 0) == (network == "origin_cnn")  # the counter works
+
+
+@pytest.mark.parametrize("memory", ["gru", "lstm"])
+def test_sequences_allocate_nothing_after_the_first(counter: Path, memory: str) -> None:
+    first, *others = allocations(counter, MEMORY, memory)
+    assert first > 0  # the counter works
+    assert others == [0, 0, 0]
+
+
+def allocations(counter: Path, program: str, *arguments: str) -> list[int]:
+    """Returns the numbers that a program prints. It runs on one thread: with several, each allocates working memory at
+    its first task of a kind, which may come late.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, env_id, network],
+        [sys.executable, "-c", program, *arguments],
         env={**os.environ, "LD_PRELOAD": str(counter), "PGFAST_NUM_THREADS": "1"},
         check=True,
         capture_output=True,
         text=True,
     )
-    numbers = [int(word) for word in done.stdout.split()]
-    updates, rollouts, emulation = numbers[:6], numbers[6:12], numbers[12]
-    assert updates == [0] * 6
-    assert rollouts == [emulation] * 6
-    assert (emulation > 0) == (network == "origin_cnn")  # the counter works
+    return [int(word) for word in done.stdout.split()]

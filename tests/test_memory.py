@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 import pytest
+from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from gradcheck import check_gradient, directional_derivative
@@ -409,6 +410,52 @@ def test_the_gradient_of_a_policy_on_a_tape_goes_through_time(draw: Draw) -> Non
 
     gradient = policy.gradient(tape, actions, RowGradients(weights, None, None))
     check_gradient(loss, policy.parameters.copy(), gradient)
+
+
+@each_kind
+def test_a_step_of_a_policy(kind: Kind, draw: Draw, dtype: Any) -> None:
+    network = nn.Network(NetworkSpec(memory=kind, memory_size=4), (3,), (2, 1), dtype=dtype)
+    policy = policies.ActorCritic(network, Discrete(2))
+    obs, *context = make_run(draw, 5, 3, 3, network.state_size).of(dtype)
+    outputs, after = network.forward_sequence(obs, *context)
+    distribution, values, state = policy.step(obs, *context)
+    np.testing.assert_array_equal(distribution.logits, outputs[:, :2])
+    np.testing.assert_array_equal(values, outputs[:, 2])
+    np.testing.assert_array_equal(state, after)
+    without_values = policies.CategoricalPolicy(network)
+    assert without_values.step(obs, *context).values is None
+
+
+@each_kind
+def test_a_policy_learns_to_act_on_what_it_saw_before(kind: Kind) -> None:
+    """Policy gradients on a tape: only the first observation of an episode shows the action that its last step pays."""
+    length, sequences, steps = 5, 32, 13  # episodes go on from one rollout to the next
+    network = nn.Network(NetworkSpec(memory=kind, memory_size=16), (2,), 2)
+    policy, optimizer = policies.CategoricalPolicy(network), optim.Adam(0.01)
+    tape, rng = policies.PolicyTape(policy, steps * sequences), np.random.default_rng(0)
+    actions, log_prob = np.zeros((steps, sequences), np.int64), np.zeros((steps, sequences), np.float32)
+    time, cues = np.arange(sequences) % length, rng.choice([-1, 1], sequences)
+    state, returns = network.initial_state(sequences), []
+    for update in range(150):
+        tape.begin(state)
+        weights = np.zeros((steps, sequences), np.float32)
+        paid = []
+        for t in range(steps):
+            first = time == 0
+            cues = np.where(first, rng.choice([-1, 1], sequences), cues)
+            obs = np.stack([np.where(first, cues, 0), time == length - 1], axis=1).astype(np.float32)
+            tape.act(obs, t * sequences, actions[t], log_prob[t], key=(update, 0, 0, t), starts=first)
+            pays = time == length - 1
+            reward = np.where(actions[t] == (cues > 0), 1.0, -1.0)
+            weights[t, pays] = -reward[pays] / (steps * sequences)
+            paid.append(reward[pays].mean())
+            time = (time + 1) % length
+        returns.append(np.mean(paid))
+        state = tape.state_after(steps * sequences)
+        rows = RowGradients(weights.reshape(-1), None, None)
+        optimizer.step(policy.parameters, policy.gradient(tape, actions.reshape(-1), rows))
+    assert abs(np.mean(returns[:5])) < 0.3
+    assert np.mean(returns[-5:]) > 0.95
 
 
 @pytest.mark.parametrize(

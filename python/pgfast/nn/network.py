@@ -45,8 +45,8 @@ class Network:
     memory, too, its state follows that of the policy's. The methods named ``_sequence`` are for networks with memory,
     those that they are named after for networks without.
 
-    A memory has the weights ``[inputs, gates * memory_size]`` of its input and ``[memory_size, gates * memory_size]`` of
-    h, with the gates in PyTorch's order: r, z, n of a GRU, i, f, g, o of an LSTM. Its bias ``[4 * memory_size]`` has
+    A memory has the weights ``[inputs, gates * memory_size]`` of its input and ``[memory_size, gates * memory_size]``
+    of h, with the gates in PyTorch's order: r, z, n of a GRU, i, f, g, o of an LSTM. Its bias ``[4 * memory_size]`` has
     this order, too; the last quarter of a GRU's is the bias of the product with h within n, which r multiplies.
 
     Methods raise ``TypeError`` or ``ValueError`` as :mod:`pgfast.kernels` does.

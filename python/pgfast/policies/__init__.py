@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pgfast.policies.families import Family, family_of
-from pgfast.policies.policy import ActorCritic, CategoricalPolicy, GaussianPolicy, Policy
+from pgfast.policies.policy import ActorCritic, CategoricalPolicy, GaussianPolicy, Policy, PolicyStep
 from pgfast.policies.tape import PolicyTape
 
-__all__ = ["ActorCritic", "CategoricalPolicy", "Family", "GaussianPolicy", "Policy", "PolicyTape", "family_of"]
+__all__ = [
+    "ActorCritic",
+    "CategoricalPolicy",
+    "Family",
+    "GaussianPolicy",
+    "Policy",
+    "PolicyStep",
+    "PolicyTape",
+    "family_of",
+]
 
 
 def __dir__() -> list[str]:

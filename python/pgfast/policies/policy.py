@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pgfast._native import core
-from pgfast._typing import Array, FloatArray
+from pgfast._typing import Array, BoolArray, FloatArray
 from pgfast.distributions import Distribution
 from pgfast.envs.spaces import ActionInfo
 from pgfast.kernels import LinearOperator
@@ -22,9 +22,17 @@ from pgfast.state import Tree, require_same_shape
 if TYPE_CHECKING:
     from gymnasium import Space
 
-__all__ = ["ActorCritic", "CategoricalPolicy", "GaussianPolicy", "Policy"]
+__all__ = ["ActorCritic", "CategoricalPolicy", "GaussianPolicy", "Policy", "PolicyStep"]
 
 _POLICY_GAIN = 0.01  # the first policy is nearly uniform, so exploration does not depend on the initial weights
+
+
+class PolicyStep(NamedTuple):
+    """The result of :meth:`Policy.step`: the distribution and V ``[B]`` of the rows, and the state after them."""
+
+    distribution: Distribution[Any]
+    values: FloatArray | None
+    state: FloatArray
 
 
 class Policy:
@@ -33,6 +41,9 @@ class Policy:
     ``parameters`` is one flat vector ``[P]``: the network's blocks first, then the log_std of a Gaussian that does not
     depend on the observation. It may be written in place at any time; the network's parameters are a view of it. A
     network belongs to one policy.
+
+    A policy whose network has memory is pi(a | s, state): :meth:`step` takes the place of :meth:`distribution`,
+    :meth:`values` and :meth:`act`, and :meth:`gradient` takes a tape.
 
     Methods take observations ``[B, ...]`` of the network's dtype or uint8, allocate their results, and raise
     ``TypeError`` or ``ValueError`` as :mod:`pgfast.kernels` does.
@@ -119,6 +130,18 @@ class Policy:
             raise ValueError("Policy.values: the policy has no value head")
         with FORWARD:
             return np.ascontiguousarray(self.network.forward(obs)[:, -1])
+
+    def step(
+        self, obs: Array, state: FloatArray, starts: BoolArray | None = None, held: BoolArray | None = None
+    ) -> PolicyStep:
+        """Runs a policy with memory on one or more steps; arguments as for :meth:`pgfast.nn.Network.forward_sequence`.
+
+        ``policy.network.initial_state(N)`` is the state before the first step.
+        """
+        with FORWARD:
+            outputs, after = self.network.forward_sequence(obs, state, starts, held)
+        values = np.ascontiguousarray(outputs[:, -1]) if self.has_value_head else None
+        return PolicyStep(self.distribution_from(outputs), values, after)
 
     def act(self, obs: Array, rng: int | Rng) -> tuple[Any, FloatArray]:
         """Samples an action for each row.

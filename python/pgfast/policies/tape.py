@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pgfast._native import core
-from pgfast._typing import Array, FloatArray
+from pgfast._typing import Array, BoolArray, FloatArray
 from pgfast.distributions import Distribution
 from pgfast.nn import Tape
 from pgfast.policies.policy import Policy
@@ -30,7 +30,16 @@ class PolicyTape(Tape):
         super().__init__(policy.network, rows)
         self.policy = policy
 
-    def act(self, obs: Array, first_row: int, actions: Array, log_prob: FloatArray, *, key: Key) -> None:
+    def act(
+        self,
+        obs: Array,
+        first_row: int,
+        actions: Array,
+        log_prob: FloatArray,
+        *,
+        key: Key,
+        starts: BoolArray | None = None,
+    ) -> None:
         """Records observations, samples an action for each, and writes the actions and their log-probabilities.
 
         Args:
@@ -40,11 +49,14 @@ class PolicyTape(Tape):
                 place.
             log_prob: ``[n]`` in the network's dtype, written in place.
             key: (seed, stream, environment, step). Row i draws the numbers of (seed, stream, environment + i, step).
+            starts: ``[n]``, where an episode starts, if the network has memory; None for the flags on the tape.
 
         Raises:
             TypeError: if a dtype is wrong.
             ValueError: if a shape is wrong, the rows do not fit, or outputs or actions are not finite.
         """
+        if starts is not None:
+            self.starts[first_row : first_row + len(starts)] = starts
         family, parameters = self.policy.family.native, self.policy.parameters
         with FORWARD:
             core.policy_act(self.native, family, parameters, obs, first_row, *key, actions, log_prob)
