@@ -22,7 +22,7 @@ class Lstm final : public MemoryCell<Scalar> {
     return {{0, 0, 4 * this->size_}};
   }
   /// Zero, but 1 for the forget gate: a cell that keeps most of its state passes gradients back from the start
-  /// (Jozefowicz et al., 2015, section 2.2).
+  /// (Jozefowicz et al., 2015).
   void initialize_bias(Scalar* bias) const override;
   void forward(Scalar* linear, const Scalar* before, Index rows, Scalar* output, Scalar* rest) const override;
   void backward(const Scalar* gates, const Scalar* before, const Scalar* rest, Index rows, Scalar* dstate,
