@@ -1,8 +1,9 @@
 """GRU and LSTM: one step, a rollout, and the gradient through its time, compared with PyTorch.
 
 128 inputs, 128 units, 16 sequences, 32 steps. A step is 16 x 256 x 128 multiply-adds for each gate, of which a GRU has
-three and an LSTM four: 1.6 and 2.1 million. A rollout has 32 steps, and its gradient twice as many multiply-adds more.
-A step reads the weights, 393 and 524 kB, from the second-level cache.
+three and an LSTM four: 1.6 and 2.1 million. It reads the weights, 393 and 524 kB, from the second-level cache. A
+rollout has 32 steps. Its backward pass takes one and a half times as many multiply-adds: both weights' gradients, and
+the product that takes the gradient one step back.
 
 PyTorch's LSTM runs in oneDNN, which uses AVX-512 where the CPU has it; ONEDNN_MAX_CPU_ISA=AVX2 shows how much that is.
 
