@@ -76,13 +76,24 @@ def observations(name: str, rows: int, dtype: Any = np.float64) -> NDArray[Any]:
     return rng.standard_normal(shape, np.float32).astype(dtype)
 
 
-def all_actions(policy: Policy, obs: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[np.float64]]]:
+def some_mask(policy: Policy, rows: int) -> NDArray[np.bool_]:
+    """Draws a mask that forbids about half of the choices, but not all of a group."""
+    rng, sizes = np.random.default_rng(rows), policy.family.sizes
+    groups = [rng.random((rows, size)) < 0.5 for size in sizes]
+    for group, size in zip(groups, sizes, strict=True):
+        group[np.arange(rows), rng.integers(0, size, rows)] = True
+    return np.concatenate(groups, axis=1)
+
+
+def all_actions(
+    policy: Policy, obs: NDArray[Any], mask: NDArray[np.bool_] | None = None
+) -> Iterator[tuple[NDArray[Any], NDArray[np.float64]]]:
     """Yields (actions, weights ``[B]``) whose weighted sums are expectations over pi(a | obs).
 
     A discrete policy yields every action. A Gaussian policy yields 4 Gauss-Hermite nodes along each axis, which are
     exact for polynomials of degree 7; products of two scores have degree 4.
     """
-    distribution, rows = policy.distribution(obs), len(obs)
+    distribution, rows = policy.distribution(obs, mask), len(obs)
     if isinstance(distribution, DiagGaussian):
         points, point_weights = np.polynomial.hermite_e.hermegauss(4)
         point_weights = point_weights / np.sqrt(2.0 * np.pi)
@@ -99,8 +110,8 @@ def all_actions(policy: Policy, obs: NDArray[Any]) -> Iterator[tuple[NDArray[Any
         yield actions, np.exp(distribution.log_prob(actions))
 
 
-def some_actions(policy: Policy, obs: NDArray[Any]) -> NDArray[Any]:
-    return policy.act(obs, 5)[0]
+def some_actions(policy: Policy, obs: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> NDArray[Any]:
+    return policy.act(obs, 5, mask)[0]
 
 
-__all__ = ["ZOO", "all_actions", "make_policy", "observations", "some_actions"]
+__all__ = ["ZOO", "all_actions", "make_policy", "observations", "some_actions", "some_mask"]

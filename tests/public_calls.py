@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distribution_calls import CHOICES, DISTRIBUTION_CALLS, allowed
 from pgfast import kernels, losses, nn, optim, policies
-from pgfast.distributions import Categorical, DiagGaussian, MultiCategorical
-
-T, N, B, A = 4, 3, 5, 3
-CLEAN = (TypeError, ValueError, FloatingPointError)
-
-
-class Call(NamedTuple):
-    """A public function and valid arguments for it; ``written`` names the arguments that it may modify.
-
-    ``native`` is the name of the compiled function: pybind11's message starts with it if an argument cannot be
-    converted at all. ``inner`` names the functions called inside that check arguments and report errors themselves.
-    """
-
-    function: Callable[..., Any]
-    valid: Callable[[Any], dict[str, Any]]
-    native: str
-    written: tuple[str, ...] = ()
-    inner: tuple[str, ...] = ()
-
-
-def rows(dtype: Any, *shape: int) -> NDArray[Any]:
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(dtype)
-
-
-def flags(*shape: int) -> NDArray[np.bool_]:
-    return np.random.default_rng(1).random(shape) < 0.5
+from pgfast.distributions import Categorical
+from public_call import SIZES, A, B, Call, N, T, dtype_for, flags, rows
 
 
 def with_state(optimizer: optim.Optimizer, **state: Any) -> optim.Optimizer:
@@ -47,11 +24,6 @@ NETWORKS = {
     for dtype in (np.float32, np.float64)
 }
 P = NETWORKS[np.float32].parameters.size
-
-
-def dtype_for(x: Any) -> Any:
-    """Returns float64 if ``x`` is a float64 array, else float32."""
-    return np.float64 if getattr(x, "dtype", None) == np.float64 else np.float32
 
 
 def network(x: Any) -> nn.Network:
@@ -87,6 +59,20 @@ GAUSSIAN = {
 
 def gaussian_policy(obs: Any) -> policies.Policy:
     return GAUSSIAN[dtype_for(obs)]
+
+
+GROUPED = {
+    dtype: policies.CategoricalPolicy(nn.mlp(2, 5, (), dtype=dtype), SIZES) for dtype in (np.float32, np.float64)
+}
+
+
+def grouped_policy(obs: Any) -> policies.Policy:
+    return GROUPED[dtype_for(obs)]
+
+
+def act_with_a_mask(obs: Any, mask: Any, actions: Any, log_prob: Any) -> None:
+    tape = policies.PolicyTape(grouped_policy(obs), B)
+    tape.act(obs, 0, actions, log_prob, key=(1, 2, 3, 4), mask=mask)
 
 
 def act(obs: Any, actions: Any, log_prob: Any) -> None:
@@ -125,54 +111,6 @@ def information(dtype: Any) -> NDArray[Any]:
 
 def vector(dtype: Any) -> dict[str, Any]:
     return {"parameters": rows(dtype, 9), "gradient": rows(dtype, 9)}
-
-
-SIZES = (2, 3)
-CHOICES = np.stack([np.arange(B) % size for size in SIZES], axis=1)
-
-
-def row_weights(dtype: Any) -> dict[str, Any]:
-    return {"weight_log_prob": rows(dtype, B), "weight_entropy": rows(dtype, B)}
-
-
-def categorical_calls(
-    family: str, make: Callable[[Any], Categorical | MultiCategorical], columns: int, actions: NDArray[np.int64]
-) -> dict[str, Call]:
-    """Returns the methods that Categorical and MultiCategorical share, called on ``make(logits)``."""
-
-    def logits(dtype: Any, *others: str) -> dict[str, Any]:
-        return {name: rows(dtype, B, columns) for name in ("logits", *others)}
-
-    def call(name: str, function: Callable[..., Any], valid: Callable[[Any], dict[str, Any]]) -> tuple[str, Call]:
-        return f"{family}.{name}", Call(function, valid, f"categorical_{name}")
-
-    return dict(
-        [
-            call(
-                "log_prob",
-                lambda logits, actions: make(logits).log_prob(actions),
-                lambda d: {**logits(d), "actions": actions.copy()},
-            ),
-            call("kl", lambda logits, other: make(logits).kl(make(other)), lambda d: logits(d, "other")),
-            call("entropy", lambda logits: make(logits).entropy(), logits),
-            call("mode", lambda logits: make(logits).mode(), logits),
-            call("sample", lambda logits: make(logits).sample_with_log_prob(1), logits),
-            call(
-                "likelihood_ratio",
-                lambda logits, old, actions: make(logits).likelihood_ratio(make(old), actions),
-                lambda d: {**logits(d, "old"), "actions": actions.copy()},
-            ),
-            call(
-                "gradient",
-                lambda logits, actions, **weights: make(logits).gradient(actions, **weights),
-                lambda d: {**logits(d), "actions": actions.copy(), **row_weights(d)},
-            ),
-        ]
-    )
-
-
-def gaussian(dtype: Any) -> dict[str, Any]:
-    return {"mean": rows(dtype, B, A), "log_std": rows(dtype, A)}
 
 
 SOLVERS: tuple[tuple[str, Callable[..., Any], tuple[str, ...]], ...] = (
@@ -276,57 +214,7 @@ CALLS = {
         )
         for ending, count in (("", None), ("_gradient", 7))
     },
-    **categorical_calls("Categorical", Categorical, A, np.arange(B) % A),
-    **categorical_calls("MultiCategorical", lambda logits: MultiCategorical(logits, SIZES), sum(SIZES), CHOICES),
-    "Categorical.probabilities": Call(
-        lambda logits: Categorical(logits).probabilities(),
-        lambda d: {"logits": rows(d, B, A)},
-        "categorical_probabilities",
-    ),
-    "DiagGaussian.log_prob": Call(
-        lambda mean, log_std, actions: DiagGaussian(mean, log_std).log_prob(actions),
-        lambda d: {**gaussian(d), "actions": rows(d, B, A)},
-        "diag_gaussian_log_prob",
-    ),
-    "DiagGaussian.kl": Call(
-        lambda mean, log_std, other_mean, other_log_std: DiagGaussian(mean, log_std).kl(
-            DiagGaussian(other_mean, other_log_std)
-        ),
-        lambda d: {**gaussian(d), "other_mean": rows(d, B, A), "other_log_std": rows(d, B, A)},
-        "diag_gaussian_kl",
-    ),
-    "DiagGaussian.likelihood_ratio": Call(
-        lambda mean, log_std, old_mean, old_log_std, actions: DiagGaussian(mean, log_std).likelihood_ratio(
-            DiagGaussian(old_mean, old_log_std), actions
-        ),
-        lambda d: {
-            **gaussian(d),
-            **{"old_mean": rows(d, B, A), "old_log_std": rows(d, B, A), "actions": rows(d, B, A)},
-        },
-        "diag_gaussian_likelihood_ratio",
-    ),
-    **{
-        f"DiagGaussian.{name}": Call(
-            lambda mean, log_std, name=name: getattr(DiagGaussian(mean, log_std), name)(),
-            gaussian,
-            f"diag_gaussian_{name}",
-        )
-        for name in ("entropy", "mode")
-    },
-    "DiagGaussian.sample": Call(
-        lambda mean, log_std: DiagGaussian(mean, log_std).sample_with_log_prob(1), gaussian, "diag_gaussian_sample"
-    ),
-    **{
-        f"DiagGaussian.gradient with log_std {shape}": Call(
-            lambda mean, log_std, actions, **weights: DiagGaussian(mean, log_std).gradient(actions, **weights),
-            lambda d, shape=shape: {
-                **{"mean": rows(d, B, A), "log_std": rows(d, *shape), "actions": rows(d, B, A)},
-                **row_weights(d),
-            },
-            "diag_gaussian_gradient",
-        )
-        for shape in ((A,), (B, A))
-    },
+    **DISTRIBUTION_CALLS,
     **{
         name: Call(
             lambda advantages, valid, count, function=function: function(
@@ -414,6 +302,32 @@ CALLS = {
         lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A), "log_prob": rows(d, B)},
         "policy_act",
         written=("actions", "log_prob"),
+    ),
+    "Policy.act with a mask": Call(
+        act_with_a_mask,
+        lambda d: {"obs": rows(d, B, 2), "mask": allowed(*SIZES), "actions": CHOICES.copy(), "log_prob": rows(d, B)},
+        "policy_act",
+        written=("actions", "log_prob"),
+    ),
+    "Policy.fisher_operator with a mask": Call(
+        lambda obs, mask: grouped_policy(obs).fisher_operator(obs, mask=mask),
+        lambda d: {"obs": rows(d, B, 2), "mask": allowed(*SIZES)},
+        "__init__",
+    ),
+    "Policy.scores with a mask": Call(
+        lambda obs, actions, mask: grouped_policy(obs).scores(obs, actions, mask),
+        lambda d: {"obs": rows(d, B, 2), "actions": CHOICES.copy(), "mask": allowed(*SIZES)},
+        "policy_scores",
+    ),
+    "Policy.gradient with a mask": Call(
+        lambda obs, actions, mask, log_prob, entropy: grouped_policy(obs).gradient(
+            obs, actions, losses.RowGradients(log_prob, entropy), mask=mask
+        ),
+        lambda d: {
+            **{"obs": rows(d, B, 2), "actions": CHOICES.copy(), "mask": allowed(*SIZES)},
+            **{"log_prob": rows(d, B), "entropy": rows(d, B)},
+        },
+        "policy_backward",
     ),
     **{
         f"{kind.__name__}.step": Call(

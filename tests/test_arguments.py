@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from public_calls import CALLS, CLEAN, leaves
+from public_call import CLEAN
+from public_calls import CALLS, leaves
 
 
 def misaligned(array: NDArray[Any]) -> NDArray[Any]:

@@ -4,6 +4,7 @@
 // Checks are strict: a wrong dtype is a TypeError, never a cast; a strided or misaligned array is refused, not copied.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <initializer_list>
@@ -174,6 +175,21 @@ class Arguments {
       if (!std::isfinite(values[i]))
         throw NotFinite(prefix(name) + "must be finite, got " + number(static_cast<double>(values[i])) +
                         " at flat index " + std::to_string(i));
+  }
+
+  /// Requires a mask [rows, sum(sizes)] to allow a choice of every group. The error names the first group without one.
+  void allows_a_choice(const char* name, const bool* mask, Index rows, std::span<const Index> sizes) const {
+    for (Index i = 0; i < rows; ++i) {
+      Index k = 0;
+      for (const Index size : sizes) {
+        const bool* end = mask + size;
+        if (std::find(mask, end, true) == end)
+          fail(name, "must allow at least one action in every group, row " + std::to_string(i) + " group " +
+                         std::to_string(k) + " allows none");
+        mask = end;
+        ++k;
+      }
+    }
   }
 
   /// Requires column k of actions [rows, sizes.size()] to be in [0, sizes[k]). The error names the first action that is

@@ -43,6 +43,7 @@ class PolicyArguments : public NetworkArguments<Scalar> {
       this->fail("network", "must have at least " + std::to_string(fam.outputs()) + " outputs, got " +
                                 std::to_string(net.output_size()));
     this->extent("K", static_cast<Index>(fam.sizes.size())).extent("A", fam.sizes.front());
+    this->extent("M", fam.mask_columns());
   }
 
   std::initializer_list<const char*> actions_shape() const {
@@ -56,13 +57,22 @@ class PolicyArguments : public NetworkArguments<Scalar> {
     return {choices, nullptr};
   }
 
+  /// The mask [B, M] of the choices, nullptr for None.
+  const bool* mask(const py::object& object) {
+    if (object.is_none()) return nullptr;
+    if (family.mask_columns() == 0) this->fail("mask", "must be None: the policy has no choices");
+    const auto* mask = this->template input<bool>("mask", object, {"B", "M"});
+    this->allows_a_choice("mask", mask, this->rows(), family.sizes);
+    return mask;
+  }
+
   /// The distributions of B rows of outputs, which must be finite.
-  FamilyRows<Scalar> distributions(const Scalar* outputs) const {
+  FamilyRows<Scalar> distributions(const Scalar* outputs, const bool* mask) const {
     const Index columns = this->network.output_size();
     const Scalar* log_std = this->parameters + this->network.parameter_count();
     this->finite("network outputs", outputs, this->rows() * columns);
     this->finite("log_std", log_std, family.log_std_parameters());
-    return {family, outputs, this->rows(), columns, log_std};
+    return {family, outputs, this->rows(), columns, log_std, mask};
   }
 
   const Family& family;
@@ -91,10 +101,10 @@ struct Decision {
 
 /// Runs the forward pass of `x` on rows of the tape from `first_row` on, and samples actions with log-probabilities.
 template <typename Scalar>
-void decide(PolicyArguments<Scalar>& call, Tape<Scalar>& tape, Inputs x, Index first_row, const Draw& draw,
-            const Decision<Scalar>& to) {
+void decide(PolicyArguments<Scalar>& call, Tape<Scalar>& tape, Inputs x, const bool* mask, Index first_row,
+            const Draw& draw, const Decision<Scalar>& to) {
   without_gil([&] { tape.record(call.parameters, x, first_row, call.rows()); });
-  const FamilyRows<Scalar> rows = call.distributions(tape.outputs() + first_row * call.network.output_size());
+  const FamilyRows<Scalar> rows = call.distributions(tape.outputs() + first_row * call.network.output_size(), mask);
   const auto& [seed, stream, environment, step] = draw;
   without_gil([&] {
     if (to.components != nullptr)
@@ -107,11 +117,12 @@ void decide(PolicyArguments<Scalar>& call, Tape<Scalar>& tape, Inputs x, Index f
 
 /// Samples actions and keeps the forward pass on the tape. Writes actions and log_prob in place.
 void policy_act(const Either<Tape>& either, const Family& family, const py::object& parameters, const py::object& x,
-                Index first_row, std::uint64_t seed, std::uint16_t stream, std::uint32_t environment,
-                std::uint64_t step, const py::object& actions, const py::object& log_prob) {
+                const py::object& mask, Index first_row, std::uint64_t seed, std::uint16_t stream,
+                std::uint32_t environment, std::uint64_t step, const py::object& actions, const py::object& log_prob) {
   either.visit([&]<typename Scalar>(Tape<Scalar>& tape) {
     PolicyArguments<Scalar> call("Policy.act", tape.network(), family, parameters);
     const Inputs inputs = call.inputs(x);
+    const bool* allowed = call.mask(mask);
     call.reserve(tape, inputs, first_row);
     Decision<Scalar> to;
     if (family.gaussian())
@@ -120,17 +131,23 @@ void policy_act(const Either<Tape>& either, const Family& family, const py::obje
       to.choices = call.template output<std::int64_t>("actions", actions, call.actions_shape());
     to.log_prob = call.template output<Scalar>("log_prob", log_prob, {"B"});
     call.distinct("log_prob", log_prob, "actions", actions);
-    decide(call, tape, inputs, first_row, {seed, stream, environment, step}, to);
+    if (allowed != nullptr) {
+      call.distinct("actions", actions, "mask", mask);
+      call.distinct("log_prob", log_prob, "mask", mask);
+    }
+    decide(call, tape, inputs, allowed, first_row, {seed, stream, environment, step}, to);
   });
 }
 
 /// (actions, their log-probabilities), both new.
 py::tuple policy_sample(const Either<Network>& either, const Family& family, const py::object& parameters,
-                        const py::object& x, std::uint64_t seed, std::uint16_t stream, std::uint64_t step) {
+                        const py::object& x, const py::object& mask, std::uint64_t seed, std::uint16_t stream,
+                        std::uint64_t step) {
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) -> py::tuple {
     PolicyArguments<Scalar> call("Policy.act", network, family, parameters);
     call.without_memory();
     const Inputs inputs = call.inputs(x);
+    const bool* allowed = call.mask(mask);
     Tape<Scalar> tape(network, call.rows());
     tape.borrow_inputs(inputs);
     auto log_prob = call.template result<Scalar>({"B"});
@@ -143,7 +160,7 @@ py::tuple policy_sample(const Either<Network>& either, const Family& family, con
       actions = call.template result<std::int64_t>(call.actions_shape());
       to.choices = static_cast<std::int64_t*>(actions.mutable_data());
     }
-    decide(call, tape, inputs, 0, {seed, stream, 0, step}, to);
+    decide(call, tape, inputs, allowed, 0, {seed, stream, 0, step}, to);
     return py::make_tuple(std::move(actions), std::move(log_prob));
   });
 }
@@ -151,8 +168,9 @@ py::tuple policy_sample(const Either<Network>& either, const Family& family, con
 /// Writes the gradient of a loss with respect to the policy's parameters to `out`. `at` is a tape, whose first rows are
 /// those of the loss, or their inputs.
 void policy_backward(const Either<Network>& either, const Family& family, const py::object& parameters,
-                     const py::object& at, const py::object& actions, const py::object& log_prob,
-                     const py::object& entropy, const py::object& values, const py::object& out) {
+                     const py::object& at, const py::object& mask, const py::object& actions,
+                     const py::object& log_prob, const py::object& entropy, const py::object& values,
+                     const py::object& out) {
   either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     PolicyArguments<Scalar> call("Policy.gradient", network, family, parameters);
     const bool is_tape = py::isinstance<Either<Tape>>(at);
@@ -161,6 +179,7 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
     if (!is_tape) call.without_memory(", or a tape");
     const Inputs inputs = is_tape ? tape->inputs() : call.inputs(at);
     const FamilyActions<Scalar> chosen = call.actions(actions);
+    const bool* allowed = call.mask(mask);
     if (is_tape) call.require_recorded("actions", *tape);
     const auto* dlog_prob = call.template finite_input<Scalar>("rows.log_prob", log_prob, {"B"});
     const auto* dentropy = call.template optional_finite_input<Scalar>("rows.entropy", entropy, {"B"});
@@ -168,16 +187,14 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
     if (dvalues != nullptr && family.outputs() == network.output_size())
       call.fail("rows.values", "must be None: the policy has no value head");
     auto* to = call.template output<Scalar>("out", out, {"P"});
-    const std::pair<const char*, const py::object&> read[] = {{"parameters", parameters},
-                                                              {"actions", actions},
-                                                              {"rows.log_prob", log_prob},
-                                                              {"rows.entropy", entropy},
-                                                              {"rows.values", values}};
+    const std::pair<const char*, const py::object&> read[] = {
+        {"parameters", parameters},  {"actions", actions},      {"mask", mask},
+        {"rows.log_prob", log_prob}, {"rows.entropy", entropy}, {"rows.values", values}};
     for (const auto& [name, array] : read)
       if (!array.is_none()) call.distinct("out", out, name, array);
     std::optional<Tape<Scalar>> new_tape;
     if (!is_tape) tape = &new_tape.emplace(without_gil([&] { return borrowed_forward(call, inputs); }));
-    const FamilyRows<Scalar> rows = call.distributions(tape->outputs());
+    const FamilyRows<Scalar> rows = call.distributions(tape->outputs(), allowed);
     without_gil([&] {
       pgfast::policy_backward<Scalar>(rows, chosen, {dlog_prob, dentropy, dvalues}, call.parameters, *tape, to);
     });
@@ -185,14 +202,15 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
 }
 
 py::array policy_scores(const Either<Network>& either, const Family& family, const py::object& parameters,
-                        const py::object& x, const py::object& actions) {
+                        const py::object& x, const py::object& mask, const py::object& actions) {
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     PolicyArguments<Scalar> call("Policy.scores", network, family, parameters);
     call.without_memory();
     const Inputs inputs = call.inputs(x);
     const FamilyActions<Scalar> chosen = call.actions(actions);
+    const bool* allowed = call.mask(mask);
     Tape<Scalar> tape = without_gil([&] { return borrowed_forward(call, inputs); });
-    const FamilyRows<Scalar> rows = call.distributions(tape.outputs());
+    const FamilyRows<Scalar> rows = call.distributions(tape.outputs(), allowed);
     return call.template filled<Scalar>(
         {"B", "P"}, [&](Scalar* to) { pgfast::policy_scores(rows, chosen, call.parameters, tape, to); });
   });
@@ -204,19 +222,20 @@ struct BoundFisherOperator : Either<LinearOperator> {
 };
 
 BoundFisherOperator make_fisher_operator(const Either<Network>& either, const Family& family,
-                                         const py::object& parameters, const py::object& x, double damping,
-                                         std::optional<Index> count) {
+                                         const py::object& parameters, const py::object& x, const py::object& mask,
+                                         double damping, std::optional<Index> count) {
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     PolicyArguments<Scalar> call("Policy.fisher_operator", network, family, parameters);
     call.without_memory();
     const Inputs inputs = call.inputs(x);
+    const bool* allowed = call.mask(mask);
     call.not_negative("damping", damping);
     const Index divisor = count.value_or(call.rows());
     if (divisor < 1) call.fail("count", "must be at least 1, got " + std::to_string(divisor));
     call.finite_inputs(inputs);
     auto fisher = without_gil([&] {
-      return std::make_unique<FisherOperator<Scalar>>(network, family, call.parameters, inputs, call.rows(), divisor,
-                                                      static_cast<Scalar>(damping));
+      return std::make_unique<FisherOperator<Scalar>>(network, family, call.parameters, inputs, allowed, call.rows(),
+                                                      divisor, static_cast<Scalar>(damping));
     });
     call.finite("network outputs", fisher->outputs(), call.rows() * network.output_size());
     if (!fisher->finite()) call.fail("log_std", "must be finite, and so must exp(-2 log_std)");
@@ -231,20 +250,21 @@ void register_policy(py::module_& module) {
       .def(py::init(&make_family), py::arg("kind"), py::arg("sizes"), py::arg("log_std_output") = false,
            py::arg("grouped") = false)
       .def_property_readonly("num_outputs", &Family::outputs)
+      .def_property_readonly("mask_columns", &Family::mask_columns)
       .def_property_readonly("log_std_parameters", &Family::log_std_parameters);
   module.def("policy_act", &policy_act, py::arg("tape"), py::arg("family"), py::arg("parameters"), py::arg("x"),
-             py::arg("first_row"), py::arg("seed"), py::arg("stream"), py::arg("environment"), py::arg("step"),
-             py::arg("actions"), py::arg("log_prob"));
+             py::arg("mask"), py::arg("first_row"), py::arg("seed"), py::arg("stream"), py::arg("environment"),
+             py::arg("step"), py::arg("actions"), py::arg("log_prob"));
   module.def("policy_sample", &policy_sample, py::arg("network"), py::arg("family"), py::arg("parameters"),
-             py::arg("x"), py::arg("seed"), py::arg("stream"), py::arg("step"));
+             py::arg("x"), py::arg("mask"), py::arg("seed"), py::arg("stream"), py::arg("step"));
   module.def("policy_backward", &policy_backward, py::arg("network"), py::arg("family"), py::arg("parameters"),
-             py::arg("at"), py::arg("actions"), py::arg("log_prob"), py::arg("entropy"), py::arg("values"),
-             py::arg("out"));
+             py::arg("at"), py::arg("mask"), py::arg("actions"), py::arg("log_prob"), py::arg("entropy"),
+             py::arg("values"), py::arg("out"));
   module.def("policy_scores", &policy_scores, py::arg("network"), py::arg("family"), py::arg("parameters"),
-             py::arg("x"), py::arg("actions"));
+             py::arg("x"), py::arg("mask"), py::arg("actions"));
   py::class_<BoundFisherOperator, Either<LinearOperator>>(module, "FisherOperator")
       .def(py::init(&make_fisher_operator), py::arg("network"), py::arg("family"), py::arg("parameters"), py::arg("x"),
-           py::arg("damping"), py::arg("count"), py::keep_alive<1, 2>());
+           py::arg("mask"), py::arg("damping"), py::arg("count"), py::keep_alive<1, 2>());
 }
 
 }  // namespace pgfast::bindings

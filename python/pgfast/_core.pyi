@@ -195,11 +195,20 @@ class Family:
     @property
     def log_std_parameters(self) -> int: ...
     @property
+    def mask_columns(self) -> int: ...
+    @property
     def num_outputs(self) -> int: ...
 
 class FisherOperator(LinearOperator):
     def __init__(
-        self, network: Network, family: Family, parameters: typing.Any, x: typing.Any, damping: float, count: int | None
+        self,
+        network: Network,
+        family: Family,
+        parameters: typing.Any,
+        x: typing.Any,
+        mask: typing.Any,
+        damping: float,
+        count: int | None,
     ) -> None: ...
 
 def a2c(
@@ -226,30 +235,46 @@ def a2c_gradient(
 ) -> tuple[tuple[float, float, float], typing.Any, typing.Any, typing.Any]: ...
 def build_info() -> dict[str, typing.Any]: ...
 def categorical_entropy(
-    logits: typing.Any, sizes: collections.abc.Sequence[int] | None
+    logits: typing.Any, sizes: collections.abc.Sequence[int] | None, mask: typing.Any
 ) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_gradient(
     logits: typing.Any,
     sizes: collections.abc.Sequence[int] | None,
+    mask: typing.Any,
     actions: typing.Any,
     weight_log_prob: typing.Any,
     weight_entropy: typing.Any = None,
 ) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_kl(
-    logits: typing.Any, sizes: collections.abc.Sequence[int] | None, other: typing.Any
+    logits: typing.Any,
+    sizes: collections.abc.Sequence[int] | None,
+    mask: typing.Any,
+    other: typing.Any,
+    other_mask: typing.Any,
 ) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_likelihood_ratio(
-    logits: typing.Any, sizes: collections.abc.Sequence[int] | None, old: typing.Any, actions: typing.Any
+    logits: typing.Any,
+    sizes: collections.abc.Sequence[int] | None,
+    mask: typing.Any,
+    old: typing.Any,
+    old_mask: typing.Any,
+    actions: typing.Any,
 ) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_log_prob(
-    logits: typing.Any, sizes: collections.abc.Sequence[int] | None, actions: typing.Any
+    logits: typing.Any, sizes: collections.abc.Sequence[int] | None, mask: typing.Any, actions: typing.Any
 ) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_mode(
-    logits: typing.Any, sizes: collections.abc.Sequence[int] | None
+    logits: typing.Any, sizes: collections.abc.Sequence[int] | None, mask: typing.Any
 ) -> numpy.typing.NDArray[typing.Any]: ...
-def categorical_probabilities(logits: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def categorical_probabilities(logits: typing.Any, mask: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
 def categorical_sample(
-    logits: typing.Any, sizes: collections.abc.Sequence[int] | None, seed: int, stream: int, environment: int, step: int
+    logits: typing.Any,
+    sizes: collections.abc.Sequence[int] | None,
+    mask: typing.Any,
+    seed: int,
+    stream: int,
+    environment: int,
+    step: int,
 ) -> tuple[typing.Any, ...]: ...
 def clip_by_global_norm(gradient: typing.Any, max_norm: float) -> float: ...
 def conjugate_gradient(
@@ -306,6 +331,7 @@ def policy_act(
     family: Family,
     parameters: typing.Any,
     x: typing.Any,
+    mask: typing.Any,
     first_row: int,
     seed: int,
     stream: int,
@@ -319,6 +345,7 @@ def policy_backward(
     family: Family,
     parameters: typing.Any,
     at: typing.Any,
+    mask: typing.Any,
     actions: typing.Any,
     log_prob: typing.Any,
     entropy: typing.Any,
@@ -342,10 +369,17 @@ def policy_gradient_gradient(
     count: typing.Any,
 ) -> tuple[float, float, typing.Any, typing.Any]: ...
 def policy_sample(
-    network: Network, family: Family, parameters: typing.Any, x: typing.Any, seed: int, stream: int, step: int
+    network: Network,
+    family: Family,
+    parameters: typing.Any,
+    x: typing.Any,
+    mask: typing.Any,
+    seed: int,
+    stream: int,
+    step: int,
 ) -> tuple[typing.Any, ...]: ...
 def policy_scores(
-    network: Network, family: Family, parameters: typing.Any, x: typing.Any, actions: typing.Any
+    network: Network, family: Family, parameters: typing.Any, x: typing.Any, mask: typing.Any, actions: typing.Any
 ) -> numpy.typing.NDArray[typing.Any]: ...
 def random_uniform(
     seed: int, stream: int, environment: int, step: int, count: int

@@ -1,5 +1,10 @@
 #include "pgfast/dist/categorical.hpp"
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <limits>
+
 #include "pgfast/base/random.hpp"
 #include "pgfast/dist/categorical_row.hpp"
 #include "pgfast/dist/rows.hpp"
@@ -7,18 +12,77 @@
 namespace pgfast {
 namespace {
 
-/// Calls function(i, k, offset, size) for every row i and every group k, whose columns begin at `offset`. Groups are
+template <typename Scalar>
+constexpr Scalar kImpossible = -std::numeric_limits<Scalar>::infinity();  // log 0
+
+/// The choices of one group of one row if there is no mask: its actions.
+template <typename Scalar>
+struct AllChoices {
+  static constexpr bool masked = false;
+  const Scalar* logits;
+  Index count;
+
+  AllChoices(const LogitRows<Scalar>& rows, Index row, Index offset, Index size)
+      : logits(rows.row(row) + offset), count(size) {}
+  Index action(Index choice) const { return choice; }
+  Index choice(std::int64_t action) const { return action; }
+};
+
+/// The choices that a mask allows. Their logits are copied side by side, so that everything is computed as if there
+/// were no other actions.
+template <typename Scalar>
+struct AllowedChoices {
+  static constexpr bool masked = true;
+  const Scalar* logits;
+  Index count;
+  const Index* actions;  // [count], ascending
+  Scalar* scratch;       // [count]
+
+  /// Two groups on one thread need different slots for their memory.
+  AllowedChoices(const LogitRows<Scalar>& rows, Index row, Index offset, Index size, std::size_t slot = 0) : count(0) {
+    thread_local std::array<Buffer<Scalar>, 2> scalars;
+    thread_local std::array<Buffer<Index>, 2> indices;
+    Scalar* copies = scalars[slot].reserve(2 * size);
+    Index* kept = indices[slot].reserve(size);
+    const Scalar* from = rows.row(row) + offset;
+    const bool* mask = rows.mask == nullptr ? nullptr : rows.mask_row(row) + offset;
+    for (Index a = 0; a < size; ++a) {
+      if (mask != nullptr && !mask[a]) continue;
+      copies[count] = from[a];
+      kept[count++] = a;
+    }
+    logits = copies;
+    actions = kept;
+    scratch = copies + size;
+  }
+  Index action(Index choice) const { return actions[choice]; }
+  /// The choice that takes an action, -1 if it is not allowed.
+  Index choice(std::int64_t action) const {
+    const Index* found = std::lower_bound(actions, actions + count, action);
+    return found < actions + count && *found == action ? found - actions : -1;
+  }
+};
+
+/// Calls function(i, k, offset, choices) for every row i and every group k, whose columns begin at `offset`. Groups are
 /// the outer loop, so that with a single group the loop over rows is that of a plain categorical distribution.
-template <typename Scalar, typename Function>
+template <template <typename> class Choices, typename Scalar, typename Function>
 void for_each_group(const LogitRows<Scalar>& logits, Function&& function) {
   for_each_row_chunk(logits.rows, [&](Index, Index begin, Index end) {
     Index offset = 0;
     for (Index k = 0; k < logits.groups; ++k) {
       const Index size = logits.sizes[k];
-      for (Index i = begin; i < end; ++i) function(i, k, offset, size);
+      for (Index i = begin; i < end; ++i) function(i, k, offset, Choices<Scalar>(logits, i, offset, size));
       offset += size;
     }
   });
+}
+
+template <typename Scalar, typename Function>
+void for_each_group(const LogitRows<Scalar>& logits, Function&& function) {
+  if (logits.mask == nullptr)
+    for_each_group<AllChoices>(logits, function);
+  else
+    for_each_group<AllowedChoices>(logits, function);
 }
 
 /// Adds term k to a sum over the groups, which need not be initialized.
@@ -31,22 +95,36 @@ void add_term(Scalar& sum, Index k, Scalar term) {
 
 template <typename Scalar>
 void categorical_log_prob(LogitRows<Scalar> logits, const std::int64_t* actions, Scalar* log_prob) {
-  for_each_group(logits, [&](Index i, Index k, Index offset, Index size) {
-    add_term(log_prob[i], k, row_log_prob(logits.row(i) + offset, size, actions[i * logits.groups + k]));
+  for_each_group(logits, [&](Index i, Index k, Index, const auto& choices) {
+    const Index choice = choices.choice(actions[i * logits.groups + k]);
+    const bool possible = !choices.masked || choice >= 0;
+    add_term(log_prob[i], k, possible ? row_log_prob(choices.logits, choices.count, choice) : kImpossible<Scalar>);
   });
 }
 
 template <typename Scalar>
 void categorical_entropy(LogitRows<Scalar> logits, Scalar* entropy) {
-  for_each_group(logits, [&](Index i, Index k, Index offset, Index size) {
-    add_term(entropy[i], k, row_entropy(logits.row(i) + offset, size));
+  for_each_group(logits, [&](Index i, Index k, Index, const auto& choices) {
+    add_term(entropy[i], k, row_entropy(choices.logits, choices.count));
   });
 }
 
 template <typename Scalar>
 void categorical_kl(LogitRows<Scalar> logits, LogitRows<Scalar> other, Scalar* kl) {
-  for_each_group(logits, [&](Index i, Index k, Index offset, Index size) {
-    add_term(kl[i], k, row_kl(logits.row(i) + offset, other.row(i) + offset, size));
+  if (logits.mask == nullptr && other.mask == nullptr) {
+    for_each_group<AllChoices>(logits, [&](Index i, Index k, Index offset, const AllChoices<Scalar>& p) {
+      const Scalar* q = other.row(i) + offset;
+      add_term(kl[i], k, row_kl(p.logits, q, p.count, LogNormalizer<Scalar>(q, p.count)));
+    });
+    return;
+  }
+  for_each_group<AllowedChoices>(logits, [&](Index i, Index k, Index offset, const AllowedChoices<Scalar>& p) {
+    const AllowedChoices<Scalar> q(other, i, offset, logits.sizes[k], 1);
+    for (Index choice = 0; choice < p.count; ++choice) {
+      const Index same = q.choice(p.action(choice));
+      p.scratch[choice] = same < 0 ? kImpossible<Scalar> : q.logits[same];
+    }
+    add_term(kl[i], k, row_kl(p.logits, p.scratch, p.count, LogNormalizer<Scalar>(q.logits, q.count)));
   });
 }
 
@@ -63,41 +141,49 @@ void categorical_likelihood_ratio(LogitRows<Scalar> logits, LogitRows<Scalar> ol
 template <typename Scalar>
 void categorical_probabilities(LogitRows<Scalar> logits, Scalar* probabilities) {
   const Index columns = logits.columns();
-  for_each_group(logits, [&](Index i, Index, Index offset, Index size) {
-    const Scalar* row = logits.row(i) + offset;
+  for_each_group(logits, [&](Index i, Index k, Index offset, const auto& choices) {
     Scalar* to = probabilities + i * columns + offset;
-    const LogNormalizer<Scalar> normalizer(row, size);
-    for (Index a = 0; a < size; ++a) to[a] = std::exp(normalizer.log_prob(row[a]));
+    if (choices.masked) std::fill_n(to, logits.sizes[k], Scalar(0));
+    const LogNormalizer<Scalar> normalizer(choices.logits, choices.count);
+    for (Index a = 0; a < choices.count; ++a) to[choices.action(a)] = std::exp(normalizer.log_prob(choices.logits[a]));
   });
 }
 
 template <typename Scalar>
 void categorical_mode(LogitRows<Scalar> logits, std::int64_t* actions) {
-  for_each_group(logits, [&](Index i, Index k, Index offset, Index size) {
-    actions[i * logits.groups + k] = row_mode(logits.row(i) + offset, size);
+  for_each_group(logits, [&](Index i, Index k, Index, const auto& choices) {
+    actions[i * logits.groups + k] = choices.action(row_mode(choices.logits, choices.count));
   });
 }
 
 template <typename Scalar>
 void categorical_sample(LogitRows<Scalar> logits, std::uint64_t seed, std::uint16_t stream,
                         std::uint32_t first_environment, std::uint64_t step, std::int64_t* actions, Scalar* log_prob) {
-  for_each_group(logits, [&](Index i, Index k, Index offset, Index size) {
+  for_each_group(logits, [&](Index i, Index k, Index, const auto& choices) {
     const double u = uniform(random_block(seed, stream, first_environment + static_cast<std::uint32_t>(i), step,
                                           static_cast<std::uint32_t>(k)));
-    const Scalar* row = logits.row(i) + offset;
-    const LogNormalizer<Scalar> normalizer(row, size);
-    const Index action = row_sample(row, size, u, normalizer);
-    actions[i * logits.groups + k] = action;
-    if (log_prob != nullptr) add_term(log_prob[i], k, normalizer.log_prob(row[action]));
+    const LogNormalizer<Scalar> normalizer(choices.logits, choices.count);
+    const Index choice = row_sample(choices.logits, choices.count, u, normalizer);
+    actions[i * logits.groups + k] = choices.action(choice);
+    if (log_prob != nullptr) add_term(log_prob[i], k, normalizer.log_prob(choices.logits[choice]));
   });
 }
 
 template <typename Scalar>
 void categorical_gradient(LogitRows<Scalar> logits, const std::int64_t* actions, const Scalar* weight_log_prob,
                           const Scalar* weight_entropy, Scalar* dlogits, Index dlogits_ld) {
-  for_each_group(logits, [&](Index i, Index k, Index offset, Index size) {
-    row_gradient(logits.row(i) + offset, size, actions[i * logits.groups + k], weight_log_prob[i],
-                 weight_entropy == nullptr ? Scalar(0) : weight_entropy[i], dlogits + i * dlogits_ld + offset);
+  for_each_group(logits, [&](Index i, Index k, Index offset, const auto& choices) {
+    const Index choice = choices.choice(actions[i * logits.groups + k]);
+    const Scalar entropy_weight = weight_entropy == nullptr ? Scalar(0) : weight_entropy[i];
+    Scalar* to = dlogits + i * dlogits_ld + offset;
+    if constexpr (!choices.masked) {
+      row_gradient(choices.logits, choices.count, choice, weight_log_prob[i], entropy_weight, to);
+    } else {
+      row_gradient(choices.logits, choices.count, std::max(choice, Index{0}),
+                   choice < 0 ? Scalar(0) : weight_log_prob[i], entropy_weight, choices.scratch);
+      std::fill_n(to, logits.sizes[k], Scalar(0));
+      for (Index a = 0; a < choices.count; ++a) to[choices.action(a)] = choices.scratch[a];
+    }
   });
 }
 

@@ -5,6 +5,9 @@
 // Rows have a leading dimension `ld` (a network's output may have further columns). Everything is computed from
 // l - max(l) and the sum of its exponentials: results are finite for logits up to 1e38 in magnitude, and never NaN for
 // finite logits.
+//
+// A mask is true where an action is allowed. Other actions have probability 0, log-probability -infinity, and no part
+// in any sum. Every group of every row must allow at least one.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +17,8 @@
 
 namespace pgfast {
 
-/// Logits [rows, sum(sizes)]; sizes [groups].
+/// Logits [rows, sum(sizes)]; sizes [groups]; a mask like the logits with a leading dimension of its own, null if all
+/// actions are allowed.
 template <typename Scalar>
 struct LogitRows {
   const Scalar* data;
@@ -22,7 +26,10 @@ struct LogitRows {
   const Index* sizes;
   Index groups;
   Index ld;
+  const bool* mask = nullptr;
+  Index mask_ld = 0;
   const Scalar* row(Index i) const { return data + i * ld; }
+  const bool* mask_row(Index i) const { return mask + i * mask_ld; }
   Index columns() const { return std::accumulate(sizes, sizes + groups, Index{0}); }
 };
 
@@ -34,7 +41,8 @@ void categorical_log_prob(LogitRows<Scalar> logits, const std::int64_t* actions,
 template <typename Scalar>
 void categorical_entropy(LogitRows<Scalar> logits, Scalar* entropy);
 
-/// kl[i] = sum_k sum_a p_ka (log p_ka - log q_ka), p from `logits`, q from `other` of the same sizes.
+/// kl[i] = sum_k sum_a p_ka (log p_ka - log q_ka), p from `logits`, q from `other` of the same sizes. Infinite if
+/// the mask of `other` forbids an action that p can take.
 template <typename Scalar>
 void categorical_kl(LogitRows<Scalar> logits, LogitRows<Scalar> other, Scalar* kl);
 
@@ -47,7 +55,7 @@ void categorical_likelihood_ratio(LogitRows<Scalar> logits, LogitRows<Scalar> ol
 template <typename Scalar>
 void categorical_probabilities(LogitRows<Scalar> logits, Scalar* probabilities);
 
-/// The first action with the largest logit in each group.
+/// The first allowed action with the largest logit in each group.
 template <typename Scalar>
 void categorical_mode(LogitRows<Scalar> logits, std::int64_t* actions);
 
@@ -58,7 +66,8 @@ void categorical_sample(LogitRows<Scalar> logits, std::uint64_t seed, std::uint1
                         std::uint32_t first_environment, std::uint64_t step, std::int64_t* actions, Scalar* log_prob);
 
 /// Gradient of sum_i weight_log_prob[i] log_prob_i + weight_entropy[i] entropy_i with respect to the logits:
-/// dlogits_ia = wl_i ([a = action_i] - p_a) - we_i p_a (log p_a + entropy_i) in each group.
+/// dlogits_ia = wl_i ([a = action_i] - p_a) - we_i p_a (log p_a + entropy_i) in each group, exactly 0 where a is not
+/// allowed; wl_i counts as 0 in a group whose action is not.
 /// Writes sum(sizes) columns of each row of `dlogits`, whose leading dimension is `dlogits_ld`. `weight_entropy` may be
 /// null: all zero.
 template <typename Scalar>

@@ -31,12 +31,12 @@ Scalar times_log(Scalar probability, Scalar value) {
 }
 
 template <typename Scalar>
-Scalar row_log_prob(const Scalar* logits, Index choices, std::int64_t action) {
+inline Scalar row_log_prob(const Scalar* logits, Index choices, std::int64_t action) {
   return LogNormalizer<Scalar>(logits, choices).log_prob(logits[action]);
 }
 
 template <typename Scalar>
-Scalar row_entropy(const Scalar* logits, Index choices, const LogNormalizer<Scalar>& normalizer) {
+inline Scalar row_entropy(const Scalar* logits, Index choices, const LogNormalizer<Scalar>& normalizer) {
   Scalar entropy = 0;
   for (Index a = 0; a < choices; ++a) {
     const Scalar log_p = normalizer.log_prob(logits[a]);
@@ -46,14 +46,15 @@ Scalar row_entropy(const Scalar* logits, Index choices, const LogNormalizer<Scal
 }
 
 template <typename Scalar>
-Scalar row_entropy(const Scalar* logits, Index choices) {
+inline Scalar row_entropy(const Scalar* logits, Index choices) {
   return row_entropy(logits, choices, LogNormalizer<Scalar>(logits, choices));
 }
 
+/// KL(p, q) from the logits of p and those of q for the same choices. q may have further choices, which enter its
+/// normalizer; a logit of -infinity is a choice that q does not have.
 template <typename Scalar>
-Scalar row_kl(const Scalar* logits, const Scalar* other, Index choices) {
+inline Scalar row_kl(const Scalar* logits, const Scalar* other, Index choices, const LogNormalizer<Scalar>& q) {
   const LogNormalizer<Scalar> p(logits, choices);
-  const LogNormalizer<Scalar> q(other, choices);
   Scalar sum = 0;
   for (Index a = 0; a < choices; ++a) {
     const Scalar log_p = p.log_prob(logits[a]);
@@ -64,13 +65,13 @@ Scalar row_kl(const Scalar* logits, const Scalar* other, Index choices) {
 
 /// The first action with the largest logit.
 template <typename Scalar>
-std::int64_t row_mode(const Scalar* logits, Index choices) {
+inline std::int64_t row_mode(const Scalar* logits, Index choices) {
   return std::max_element(logits, logits + choices) - logits;
 }
 
 /// Inverse-CDF sampling with the number u in [0, 1).
 template <typename Scalar>
-Index row_sample(const Scalar* logits, Index choices, double u, const LogNormalizer<Scalar>& normalizer) {
+inline Index row_sample(const Scalar* logits, Index choices, double u, const LogNormalizer<Scalar>& normalizer) {
   double cumulative = 0;
   // Rounding may leave the sum below u. The last action with a positive probability is then chosen.
   Index chosen = 0;
@@ -85,8 +86,8 @@ Index row_sample(const Scalar* logits, Index choices, double u, const LogNormali
 
 /// gradient_a = weight_log_prob ([a = action] - p_a) - weight_entropy p_a (log p_a + entropy).
 template <typename Scalar>
-void row_gradient(const Scalar* logits, Index choices, std::int64_t action, Scalar weight_log_prob,
-                  Scalar weight_entropy, Scalar* gradient) {
+inline void row_gradient(const Scalar* logits, Index choices, std::int64_t action, Scalar weight_log_prob,
+                         Scalar weight_entropy, Scalar* gradient) {
   const LogNormalizer<Scalar> normalizer(logits, choices);
   const Scalar entropy = weight_entropy == Scalar(0) ? Scalar(0) : row_entropy(logits, choices, normalizer);
   for (Index a = 0; a < choices; ++a) {

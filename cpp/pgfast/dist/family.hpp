@@ -25,11 +25,14 @@ struct Family {
     const Index sum = std::accumulate(sizes.begin(), sizes.end(), Index{0});
     return gaussian() && log_std_output ? 2 * sum : sum;
   }
+  /// Number of columns of a mask: one for each choice.
+  Index mask_columns() const { return gaussian() ? 0 : outputs(); }
   /// Number of log standard deviations that are parameters and not outputs of the network.
   Index log_std_parameters() const { return gaussian() && !log_std_output ? sizes.front() : 0; }
 };
 
-/// A distribution for each row of `outputs` [rows, ld]; `log_std` [A] if all rows share it.
+/// A distribution for each row of `outputs` [rows, ld]; `log_std` [A] if all rows share it; `mask` [rows,
+/// mask_columns], true where a choice is allowed, null if all are.
 template <typename Scalar>
 struct FamilyRows {
   const Family& family;
@@ -37,10 +40,12 @@ struct FamilyRows {
   Index rows;
   Index ld;
   const Scalar* log_std;
+  const bool* mask;
 
   /// Requires a categorical family.
   LogitRows<Scalar> logits() const {
-    return {outputs, rows, family.sizes.data(), static_cast<Index>(family.sizes.size()), ld};
+    return {outputs, rows, family.sizes.data(),  static_cast<Index>(family.sizes.size()),
+            ld,      mask, family.mask_columns()};
   }
   /// Requires a Gaussian family.
   GaussianRows<Scalar> gaussian() const {

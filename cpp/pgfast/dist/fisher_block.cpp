@@ -6,25 +6,20 @@
 namespace pgfast {
 
 template <typename Scalar>
-FisherBlock<Scalar>::FisherBlock(const Family& family, const Scalar* outputs, Index rows, Index ld,
-                                 const Scalar* log_std)
-    : family_(family), ld_(ld), columns_(family.outputs()) {
-  const Index components = family.sizes.front();
-  if (!family.gaussian()) {
-    weight_count_ = rows * columns_;
-    const FamilyRows<Scalar> distribution{family, outputs, rows, ld, log_std};
-    categorical_probabilities(distribution.logits(), weights_.reserve(weight_count_));
-  } else if (family.log_std_output) {
-    weight_count_ = rows * components;
-    Scalar* to = weights_.reserve(weight_count_);
-    for (Index i = 0; i < rows; ++i)
-      for (Index a = 0; a < components; ++a)
-        to[i * components + a] = std::exp(Scalar(-2) * outputs[i * ld + components + a]);
-  } else {
-    weight_count_ = components;
-    Scalar* to = weights_.reserve(weight_count_);
-    for (Index a = 0; a < components; ++a) to[a] = std::exp(Scalar(-2) * log_std[a]);
+FisherBlock<Scalar>::FisherBlock(const FamilyRows<Scalar>& rows)
+    : family_(rows.family), ld_(rows.ld), columns_(family_.outputs()) {
+  if (!family_.gaussian()) {
+    weight_count_ = rows.rows * columns_;
+    categorical_probabilities(rows.logits(), weights_.reserve(weight_count_));
+    return;
   }
+  const GaussianRows<Scalar> gaussian = rows.gaussian();
+  const Index different = gaussian.shares_log_std() ? 1 : gaussian.rows;
+  weight_count_ = different * gaussian.size;
+  Scalar* to = weights_.reserve(weight_count_);
+  for (Index i = 0; i < different; ++i)
+    for (Index a = 0; a < gaussian.size; ++a)
+      to[i * gaussian.size + a] = std::exp(Scalar(-2) * gaussian.log_std_row(i)[a]);
 }
 
 template <typename Scalar>

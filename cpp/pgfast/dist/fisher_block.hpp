@@ -1,6 +1,6 @@
 // The Fisher information of a distribution with respect to its parameters, at the outputs of a network.
 //
-// Categorical, logits l of one group, p = softmax(l):  M t = p (t - <p, t>).
+// Categorical, logits l of one group, p = softmax(l):  M t = p (t - <p, t>), 0 where a mask makes p 0.
 // Gaussian, mean and log_std:  M t = t_mean / sigma^2 and 2 t_log_std (no cross terms).
 #pragma once
 
@@ -11,9 +11,8 @@ namespace pgfast {
 template <typename Scalar>
 class FisherBlock {
  public:
-  /// Computes the weights of the products from `outputs` [rows, ld], whose first columns are the family's, and from
-  /// `log_std` [A] (null if it is not a parameter). Keeps neither pointer.
-  FisherBlock(const Family& family, const Scalar* outputs, Index rows, Index ld, const Scalar* log_std);
+  /// Computes the weights of the products. Keeps a copy of the family and no pointer.
+  explicit FisherBlock(const FamilyRows<Scalar>& rows);
 
   /// Rows [row, row + rows) of `tangents`, leading dimension ld, become scale M t; columns that the family does not
   /// use become 0. `tangents` points at the first of these rows. Does not allocate.

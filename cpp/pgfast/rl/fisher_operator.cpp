@@ -4,7 +4,7 @@ namespace pgfast {
 
 template <typename Scalar>
 FisherOperator<Scalar>::FisherOperator(const Network<Scalar>& network, const Family& family, const Scalar* parameters,
-                                       Inputs x, Index rows, Index count, Scalar damping)
+                                       Inputs x, const bool* mask, Index rows, Index count, Scalar damping)
     : network_(network),
       log_std_parameters_(family.log_std_parameters()),
       parameters_(ConstArrayView<Scalar>(parameters, network.parameter_count() + log_std_parameters_)),
@@ -12,8 +12,9 @@ FisherOperator<Scalar>::FisherOperator(const Network<Scalar>& network, const Fam
       count_(count),
       damping_(damping),
       tape_(network, rows),
-      map_(family, recorded_outputs(x), rows, count, network.output_size(),
-           log_std_parameters_ == 0 ? nullptr : parameters_.data() + network.parameter_count()) {
+      map_({family, recorded_outputs(x), rows, network.output_size(), parameters_.data() + network.parameter_count(),
+            mask},
+           count) {
   network.prepare_products(parameters_.data(), tape_);
 }
 

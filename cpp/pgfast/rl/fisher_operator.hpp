@@ -16,10 +16,10 @@ namespace pgfast {
 template <typename Scalar>
 class FisherOperator final : public LinearOperator<Scalar> {
  public:
-  /// `parameters` [size()]: the network's, then log_std if it is a parameter. `count` is the divisor of the sum over
-  /// the rows of `x`; their number makes it the mean.
-  FisherOperator(const Network<Scalar>& network, const Family& family, const Scalar* parameters, Inputs x, Index rows,
-                 Index count, Scalar damping);
+  /// `parameters` [size()]: the network's, then log_std if it is a parameter. `mask` is that of FamilyRows, and only
+  /// read here. `count` is the divisor of the sum over the rows of `x`; their number makes it the mean.
+  FisherOperator(const Network<Scalar>& network, const Family& family, const Scalar* parameters, Inputs x,
+                 const bool* mask, Index rows, Index count, Scalar damping);
 
   Index size() const override { return network_.parameter_count() + log_std_parameters_; }
   /// v and product must not overlap.
@@ -33,8 +33,8 @@ class FisherOperator final : public LinearOperator<Scalar> {
 
  private:
   struct MeanBlock final : OutputMap<Scalar> {
-    MeanBlock(const Family& family, const Scalar* outputs, Index rows, Index count, Index ld, const Scalar* log_std)
-        : block(family, outputs, rows, ld, log_std), scale(Scalar(1) / static_cast<Scalar>(count)) {}
+    MeanBlock(const FamilyRows<Scalar>& rows, Index count)
+        : block(rows), scale(Scalar(1) / static_cast<Scalar>(count)) {}
     void apply(Index row, Index rows, Scalar* dy) const override { block.apply(row, rows, scale, dy); }
     FisherBlock<Scalar> block;
     Scalar scale;

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pgfast._native import core
-from pgfast._typing import FloatArray
+from pgfast._typing import BoolArray, FloatArray
 from pgfast.distributions import Categorical, DiagGaussian, Distribution, MultiCategorical
 from pgfast.envs.spaces import ActionInfo
 
@@ -46,6 +46,7 @@ class Family:
     ) -> None:
         self.native = core.Family(kind, sizes, state_dependent_std, grouped)
         self.num_outputs, self.log_std_parameters = self.native.num_outputs, self.native.log_std_parameters
+        self.mask_columns = self.native.mask_columns
         self.kind, self.sizes, self.grouped = kind, tuple(sizes), grouped
         self.state_dependent_std = state_dependent_std
         if kind == "gaussian":
@@ -62,16 +63,24 @@ class Family:
         """Returns the dtype of the actions of a policy whose network computes in ``dtype``."""
         return dtype if self.kind == "gaussian" else np.int64
 
-    def distribution(self, outputs: FloatArray, log_std: FloatArray) -> Distribution[Any]:
+    def distribution(
+        self, outputs: FloatArray, log_std: FloatArray, mask: BoolArray | None = None
+    ) -> Distribution[Any]:
         """Returns the distribution of each row, on copies of its parameters.
 
         Args:
             outputs: ``[B, out]``, those of the network.
             log_std: ``[log_std_parameters]``, those of the policy.
+            mask: ``[B, mask_columns]`` bool, True for the choices that may be taken; None if all may. Not copied.
+
+        Raises:
+            ValueError: if there is a mask, but there are no choices.
         """
         if self.kind == "categorical":
             logits = outputs[:, : self.num_outputs].copy()
-            return MultiCategorical(logits, self.sizes) if self.grouped else Categorical(logits)
+            return MultiCategorical(logits, self.sizes, mask) if self.grouped else Categorical(logits, mask)
+        if mask is not None:
+            raise ValueError("Family.distribution: mask must be None: the family has no choices")
         (components,) = self.sizes
         if self.state_dependent_std:
             log_std = outputs[:, components : self.num_outputs]

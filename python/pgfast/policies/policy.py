@@ -46,7 +46,9 @@ class Policy:
     :meth:`values` and :meth:`act`, and :meth:`gradient` takes a tape.
 
     Methods take observations ``[B, ...]`` of the network's dtype or uint8, allocate their results, and raise
-    ``TypeError`` or ``ValueError`` as :mod:`pgfast.kernels` does.
+    ``TypeError`` or ``ValueError`` as :mod:`pgfast.kernels` does. A ``mask`` ``[B, family.mask_columns]`` is bool and
+    has a column for each logit. It is True where the action may be taken; every choice of every row needs at least one
+    such action. None allows all actions.
 
     Args:
         network: written in place; its parameters become a view of the policy's.
@@ -111,14 +113,17 @@ class Policy:
         blocks, start, size = self.network.layout, self.network.parameters.size, self.family.log_std_parameters
         return [*blocks, ParameterBlock("log_std", (size,), slice(start, start + size))] if size else blocks
 
-    def distribution(self, obs: Array) -> Distribution[Any]:
-        """Returns the action distribution of each row. Later changes of the parameters do not affect it."""
-        with FORWARD:
-            return self.distribution_from(self.network.forward(obs))
+    def distribution(self, obs: Array, mask: BoolArray | None = None) -> Distribution[Any]:
+        """Returns the action distribution of each row. Later changes of the parameters do not affect it.
 
-    def distribution_from(self, outputs: FloatArray) -> Distribution[Any]:
+        The mask is not copied.
+        """
+        with FORWARD:
+            return self.distribution_from(self.network.forward(obs), mask)
+
+    def distribution_from(self, outputs: FloatArray, mask: BoolArray | None = None) -> Distribution[Any]:
         """Returns :meth:`distribution` for network outputs ``[B, output_size]`` that are already computed."""
-        return self.family.distribution(outputs, self.log_std)
+        return self.family.distribution(outputs, self.log_std, mask)
 
     def values(self, obs: Array) -> FloatArray:
         """Returns V ``[B]``.
@@ -143,41 +148,51 @@ class Policy:
         values = np.ascontiguousarray(outputs[:, -1]) if self.has_value_head else None
         return PolicyStep(self.distribution_from(outputs), values, after)
 
-    def act(self, obs: Array, rng: int | Rng) -> tuple[Any, FloatArray]:
+    def act(self, obs: Array, rng: int | Rng, mask: BoolArray | None = None) -> tuple[Any, FloatArray]:
         """Samples an action for each row.
 
         Args:
             obs: ``[B, ...]``.
             rng: a seed, or a generator, which advances by one position.
+            mask: actions that it forbids are never drawn.
 
         Returns:
             The actions and their log-probabilities ``[B]``.
 
         Raises:
-            TypeError: if the dtype is wrong.
-            ValueError: if the shape is wrong, or outputs or actions are not finite.
+            TypeError: if a dtype is wrong.
+            ValueError: if a shape is wrong, a mask allows no action, or outputs or actions are not finite.
         """
         seed, stream, _, step = as_rng(rng).next_key()
-        return core.policy_sample(self.network.native, self.family.native, self._parameters, obs, seed, stream, step)
+        network, family = self.network.native, self.family.native
+        return core.policy_sample(network, family, self._parameters, obs, mask, seed, stream, step)
 
-    def scores(self, obs: Array, actions: Array) -> FloatArray:
+    def scores(self, obs: Array, actions: Array, mask: BoolArray | None = None) -> FloatArray:
         """Computes the scores s_b = grad log pi(actions_b | obs_b).
 
         Args:
             obs: ``[B, ...]``.
-            actions: of B rows.
+            actions: of B rows. The score of a choice that the mask forbids, whose log pi is -inf, is 0.
+            mask: with which the actions were drawn.
 
         Returns:
             The scores ``[B, P]``, one row per sample.
 
         Raises:
             TypeError: if a dtype is wrong.
-            ValueError: if a shape is wrong, an action is out of range, or outputs or actions are not finite.
+            ValueError: if a shape is wrong, an action is out of range, a mask allows no action, or outputs or actions
+                are not finite.
         """
-        return core.policy_scores(self.network.native, self.family.native, self._parameters, obs, actions)
+        return core.policy_scores(self.network.native, self.family.native, self._parameters, obs, mask, actions)
 
     def gradient(
-        self, at: Array | Tape, actions: Array, rows: RowGradients, *, out: FloatArray | None = None
+        self,
+        at: Array | Tape,
+        actions: Array,
+        rows: RowGradients,
+        *,
+        mask: BoolArray | None = None,
+        out: FloatArray | None = None,
     ) -> FloatArray:
         """Computes the gradient of a loss in the parameters from its gradients in the rows.
 
@@ -189,6 +204,7 @@ class Policy:
             actions: of B rows.
             rows: gradients in the log-probability, entropy and value of each row, ``[B]`` each; None means zero. The
                 action of a row of zeros has no effect.
+            mask: with which the actions were drawn. Logits that it forbids have gradient 0.
             out: ``[P]``, written in place and returned; None for a new array.
 
         Returns:
@@ -196,8 +212,8 @@ class Policy:
 
         Raises:
             TypeError: if a dtype is wrong.
-            ValueError: if a shape is wrong, an action is out of range, a number is not finite, ``rows.values`` is given
-                without a value head, or the tape is of another network.
+            ValueError: if a shape is wrong, an action is out of range, a mask allows no action, a number is not finite,
+                ``rows.values`` is given without a value head, or the tape is of another network.
 
         Source: Williams (1992), section 3, for log_prob.
         """
@@ -205,21 +221,24 @@ class Policy:
         network, family = self.network.native, self.family.native
         inputs = at.native if isinstance(at, Tape) else at
         with BACKWARD:
-            core.policy_backward(network, family, self._parameters, inputs, actions, *rows, gradient)
+            core.policy_backward(network, family, self._parameters, inputs, mask, actions, *rows, gradient)
         return gradient
 
-    def fisher_operator(self, obs: Array, damping: float = 0.0, *, count: int | None = None) -> LinearOperator:
+    def fisher_operator(
+        self, obs: Array, damping: float = 0.0, *, count: int | None = None, mask: BoolArray | None = None
+    ) -> LinearOperator:
         """Returns the exact Fisher information of the policy at ``obs`` as a linear map.
 
         F v = (1/count) sum_b J_b' M_b J_b v + damping v
 
         J_b is the Jacobian of the outputs of row b, M_b the Fisher matrix of its distribution in these outputs. The sum
-        equals, for scores s, the mean over ``obs`` of the sum over actions of pi(a | s) s s' v.
+        equals, for scores s, the mean over ``obs`` of the sum over allowed actions of pi(a | s) s s' v.
 
         Args:
             obs: ``[B, ...]``, copied.
             damping: at least 0, finite.
             count: divisor of the mean, at least 1, if other workers hold further rows; None for B.
+            mask: with which the actions were drawn.
 
         Returns:
             A symmetric, positive semidefinite native operator. ``operator(v)`` returns a new ``[P]``;
@@ -228,16 +247,19 @@ class Policy:
 
         Raises:
             TypeError: if the dtype is wrong.
-            ValueError: if the shape is wrong, a number is out of range, outputs are not finite, or log_std is so small
-                that exp(-2 log_std) overflows.
+            ValueError: if a shape is wrong, a number is out of range, a mask allows no action, outputs are not finite,
+                or log_std is so small that exp(-2 log_std) overflows.
 
         Source: Schulman et al. (2015), appendix C.1; Pearlmutter (1994) for the products.
         """
-        return core.FisherOperator(self.network.native, self.family.native, self._parameters, obs, damping, count)
+        network, family = self.network.native, self.family.native
+        return core.FisherOperator(network, family, self._parameters, obs, mask, damping, count)
 
-    def fisher_vector_product(self, obs: Array, v: FloatArray, damping: float = 0.0) -> FloatArray:
+    def fisher_vector_product(
+        self, obs: Array, v: FloatArray, damping: float = 0.0, *, mask: BoolArray | None = None
+    ) -> FloatArray:
         """Returns one product of :meth:`fisher_operator` with ``v`` ``[P]``, a new ``[P]``."""
-        return self.fisher_operator(obs, damping)(v)
+        return self.fisher_operator(obs, damping, mask=mask)(v)
 
     def state(self) -> Tree:
         """Returns a view of ``parameters``."""

@@ -39,6 +39,7 @@ class PolicyTape(Tape):
         *,
         key: Key,
         starts: BoolArray | None = None,
+        mask: BoolArray | None = None,
     ) -> None:
         """Records observations, samples an action for each, and writes the actions and their log-probabilities.
 
@@ -50,21 +51,26 @@ class PolicyTape(Tape):
             log_prob: ``[n]`` in the network's dtype, written in place.
             key: (seed, stream, environment, step). Row i draws the numbers of (seed, stream, environment + i, step).
             starts: ``[n]``, where an episode starts, if the network has memory; None for the flags on the tape.
+            mask: ``[n, family.mask_columns]``; actions that it forbids are never drawn. None allows all.
 
         Raises:
             TypeError: if a dtype is wrong.
-            ValueError: if a shape is wrong, the rows do not fit, or outputs or actions are not finite.
+            ValueError: if a shape is wrong, the rows do not fit, a mask allows no action, or outputs or actions are not
+                finite.
         """
         if starts is not None:
             self.starts[first_row : first_row + len(starts)] = starts
         family, parameters = self.policy.family.native, self.policy.parameters
         with FORWARD:
-            core.policy_act(self.native, family, parameters, obs, first_row, *key, actions, log_prob)
+            core.policy_act(self.native, family, parameters, obs, mask, first_row, *key, actions, log_prob)
 
     def record(self, x: Array, first_row: int = 0) -> None:
         with FORWARD:
             super().record(x, first_row)
 
-    def distribution(self, rows: int) -> Distribution[Any]:
-        """Returns the distributions of the first ``rows`` rows. Later changes of the tape do not affect them."""
-        return self.policy.distribution_from(self.outputs[:rows])
+    def distribution(self, rows: int, mask: BoolArray | None = None) -> Distribution[Any]:
+        """Returns the distributions of the first ``rows`` rows. Later changes of the tape do not affect them.
+
+        The mask ``[rows, family.mask_columns]`` is not copied; None allows all actions.
+        """
+        return self.policy.distribution_from(self.outputs[:rows], mask)

@@ -12,9 +12,9 @@ from pgfast.reference import categorical, network
 Array = NDArray[np.float64]
 
 
-def categorical_block(logits: Array, sizes: tuple[int, ...], tangents: Array) -> Array:
+def categorical_block(logits: Array, sizes: tuple[int, ...], tangents: Array, mask: categorical.Mask = None) -> Array:
     """M t = p (t - <p, t>) for each group of columns, p = softmax of its logits, ``[B, sum(sizes)]``."""
-    p = categorical.probabilities(logits, sizes)
+    p = categorical.probabilities(logits, sizes, mask)
     sums = [np.sum(group, axis=1, keepdims=True) for group in categorical.groups(p * tangents, sizes)]
     means: Array = np.repeat(np.concatenate(sums, axis=1), sizes, axis=1)
     return p * (tangents - means)
@@ -33,6 +33,7 @@ def product(
     log_std: Array | None,
     v: Array,
     damping: float,
+    mask: categorical.Mask = None,
 ) -> Array:
     """F v = (1/B) sum_b J_b' M_b J_b v + damping v, ``[P]``.
 
@@ -44,7 +45,7 @@ def product(
     dy, log_std_block = np.zeros_like(tangents), np.zeros(0)
     if not isinstance(sizes, int):
         columns = slice(sum(sizes))
-        dy[:, columns] = categorical_block(outputs[:, columns], sizes, tangents[:, columns])
+        dy[:, columns] = categorical_block(outputs[:, columns], sizes, tangents[:, columns], mask)
     else:
         mean, std = slice(sizes), slice(sizes, 2 * sizes)
         if log_std is None:

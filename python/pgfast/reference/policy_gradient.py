@@ -28,6 +28,7 @@ def gradient(
     log_prob: Array,
     entropy: Array,
     values: Array | None,
+    mask: categorical.Mask = None,
 ) -> Array:
     """g, from ``log_prob``, ``entropy`` and ``values`` ``[B]``; ``values`` is None without a value head.
 
@@ -47,7 +48,7 @@ def gradient(
             log_std_block = dlog_std
     else:
         logits = outputs[:, : sum(sizes)]
-        doutputs[:, : sum(sizes)] = categorical.gradient(logits, actions, log_prob, entropy, sizes)
+        doutputs[:, : sum(sizes)] = categorical.gradient(logits, actions, log_prob, entropy, sizes, mask)
     if values is not None:
         doutputs[:, -1] = values
     return np.concatenate([network.vjp(layers, parameters, x, doutputs), log_std_block])
