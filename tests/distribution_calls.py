@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pgfast.distributions import Categorical, DiagGaussian, MultiCategorical
+from pgfast.distributions import Categorical, DiagGaussian, Joint, MultiCategorical
 from public_call import SIZES, A, B, Call, flags, rows
 
 CHOICES = np.stack([np.arange(B) % size for size in SIZES], axis=1)
@@ -76,6 +76,55 @@ def gaussian(dtype: Any) -> dict[str, Any]:
     return {"mean": rows(dtype, B, A), "log_std": rows(dtype, A)}
 
 
+def joint(logits: Any, mask: Any, mean: Any, log_std: Any) -> Joint:
+    return Joint([MultiCategorical(logits, SIZES, mask), DiagGaussian(mean, log_std)])
+
+
+def joint_parameters(dtype: Any) -> dict[str, Any]:
+    return {"logits": rows(dtype, B, sum(SIZES)), "mask": allowed(*SIZES), **gaussian(dtype)}
+
+
+def joint_actions(dtype: Any) -> dict[str, Any]:
+    return {"choices": CHOICES.copy(), "numbers": rows(dtype, B, A)}
+
+
+def joint_calls() -> dict[str, Call]:
+    """Returns the methods of Joint, on choices with a mask and numbers."""
+    methods: dict[str, tuple[Callable[..., Any], Callable[[Any], dict[str, Any]]]] = {
+        "log_prob": (
+            lambda choices, numbers, **p: joint(**p).log_prob((choices, numbers)),
+            lambda d: {**joint_parameters(d), **joint_actions(d)},
+        ),
+        "entropy": (lambda **p: joint(**p).entropy(), joint_parameters),
+        "kl": (
+            lambda other_logits, other_mean, **p: joint(**p).kl(
+                joint(other_logits, p["mask"], other_mean, p["log_std"])
+            ),
+            lambda d: {**joint_parameters(d), "other_logits": rows(d, B, sum(SIZES)), "other_mean": rows(d, B, A)},
+        ),
+        "likelihood_ratio": (
+            lambda choices, numbers, old_mean, **p: joint(**p).likelihood_ratio(
+                joint(**{**p, "mean": old_mean}), (choices, numbers)
+            ),
+            lambda d: {**joint_parameters(d), **joint_actions(d), "old_mean": rows(d, B, A)},
+        ),
+        "mode": (lambda **p: joint(**p).mode(), joint_parameters),
+        "sample": (lambda **p: joint(**p).sample_with_log_prob(1), joint_parameters),
+        "gradient": (
+            lambda choices, numbers, weight_log_prob, weight_entropy, **p: joint(**p).gradient(
+                (choices, numbers), weight_log_prob, weight_entropy
+            ),
+            lambda d: {**joint_parameters(d), **joint_actions(d), **row_weights(d)},
+        ),
+    }
+    return {
+        f"Joint.{name}": Call(
+            function, valid, f"categorical_{name}", inner=(f"MultiCategorical.{name}", f"DiagGaussian.{name}")
+        )
+        for name, (function, valid) in methods.items()
+    }
+
+
 DISTRIBUTION_CALLS = {
     **categorical_calls("Categorical", Categorical, (A,), np.arange(B) % A),
     **categorical_calls("MultiCategorical", lambda logits, mask: MultiCategorical(logits, SIZES, mask), SIZES, CHOICES),
@@ -133,4 +182,5 @@ DISTRIBUTION_CALLS = {
         )
         for shape in ((A,), (B, A))
     },
+    **joint_calls(),
 }

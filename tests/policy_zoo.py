@@ -10,9 +10,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from pgfast.distributions import Categorical, DiagGaussian, MultiCategorical
+from pgfast.distributions import Categorical, DiagGaussian, Distribution, Joint, MultiCategorical
+from pgfast.distributions.joint import join_actions
 from pgfast.nn import Layer, Network
-from pgfast.policies import ActorCritic, CategoricalPolicy, GaussianPolicy, Policy
+from pgfast.policies import ActorCritic, CategoricalPolicy, Family, GaussianPolicy, JointFamily, Policy
+from pgfast.reference.family import Component
 
 
 class Entry(NamedTuple):
@@ -21,9 +23,17 @@ class Entry(NamedTuple):
     layers: tuple[Layer, ...]
     input_shape: tuple[int, ...]
     policy: Callable[[Network], Policy]
-    sizes: tuple[int, ...] = ()  # choices of each group of a categorical policy
-    components: int = 0  # action components of a Gaussian policy
+    parts: tuple[tuple[int, ...] | int, ...]  # of each component: choices of each group, or the number of numbers
     byte_observations: bool = False
+
+    def components(self, policy: Policy) -> list[Component]:
+        """Returns the components as the reference takes them, with the log_std of this policy."""
+        blocks, log_std = [], policy.log_std.astype(np.float64)
+        for part, family in zip(self.parts, policy.family.components, strict=True):
+            size = family.log_std_parameters
+            blocks.append(Component(part, log_std[:size] if size else None))
+            log_std = log_std[size:]
+        return blocks
 
 
 def mlp(outputs: int, *hidden: int, activation: Any = "tanh") -> tuple[Layer, ...]:
@@ -35,27 +45,44 @@ def cnn(outputs: int) -> tuple[Layer, ...]:
 
 
 IMAGE = (2, 7, 8)
+CHOICES = JointFamily([Family("categorical", [2]), Family("categorical", [4])])
+MIXED = ((3,), 2, (2, 3), 1)  # mixed_family
 ZOO = {
-    "categorical-linear": Entry(mlp(4), (3,), CategoricalPolicy, sizes=(4,)),
-    "categorical-tanh": Entry(mlp(3, 6, 5), (4,), CategoricalPolicy, sizes=(3,)),
-    "categorical-relu": Entry(mlp(3, 9, activation="relu"), (4,), CategoricalPolicy, sizes=(3,)),
-    "categorical-cnn": Entry(cnn(3), IMAGE, CategoricalPolicy, sizes=(3,), byte_observations=True),
-    "multi-categorical": Entry(mlp(6, 7), (3,), lambda n: CategoricalPolicy(n, (2, 3, 1)), sizes=(2, 3, 1)),
-    "multi-binary": Entry(mlp(4, 5), (3,), lambda n: CategoricalPolicy(n, (2, 2)), sizes=(2, 2)),
-    "gaussian-linear": Entry(mlp(2), (3,), lambda n: GaussianPolicy(n, -0.3), components=2),
-    "gaussian-tanh": Entry(mlp(2, 6, 5), (4,), lambda n: GaussianPolicy(n, 0.4), components=2),
-    "gaussian-relu": Entry(mlp(3, 9, activation="relu"), (4,), GaussianPolicy, components=3),
-    "gaussian-cnn": Entry(cnn(2), IMAGE, GaussianPolicy, components=2, byte_observations=True),
-    "state-std-linear": Entry(mlp(4), (3,), lambda n: GaussianPolicy(n, -0.5, state_dependent_std=True), components=2),
-    "state-std-tanh": Entry(mlp(2, 6), (4,), lambda n: GaussianPolicy(n, state_dependent_std=True), components=1),
-    "actor-critic-discrete": Entry(mlp(4, 6), (4,), lambda n: ActorCritic(n, spaces.Discrete(3)), sizes=(3,)),
+    "categorical-linear": Entry(mlp(4), (3,), CategoricalPolicy, parts=((4,),)),
+    "categorical-tanh": Entry(mlp(3, 6, 5), (4,), CategoricalPolicy, parts=((3,),)),
+    "categorical-relu": Entry(mlp(3, 9, activation="relu"), (4,), CategoricalPolicy, parts=((3,),)),
+    "categorical-cnn": Entry(cnn(3), IMAGE, CategoricalPolicy, parts=((3,),), byte_observations=True),
+    "multi-categorical": Entry(mlp(6, 7), (3,), lambda n: CategoricalPolicy(n, (2, 3, 1)), parts=((2, 3, 1),)),
+    "multi-binary": Entry(mlp(4, 5), (3,), lambda n: CategoricalPolicy(n, (2, 2)), parts=((2, 2),)),
+    "gaussian-linear": Entry(mlp(2), (3,), lambda n: GaussianPolicy(n, -0.3), parts=(2,)),
+    "gaussian-tanh": Entry(mlp(2, 6, 5), (4,), lambda n: GaussianPolicy(n, 0.4), parts=(2,)),
+    "gaussian-relu": Entry(mlp(3, 9, activation="relu"), (4,), GaussianPolicy, parts=(3,)),
+    "gaussian-cnn": Entry(cnn(2), IMAGE, GaussianPolicy, parts=(2,), byte_observations=True),
+    "state-std-linear": Entry(mlp(4), (3,), lambda n: GaussianPolicy(n, -0.5, state_dependent_std=True), parts=(2,)),
+    "state-std-tanh": Entry(mlp(2, 6), (4,), lambda n: GaussianPolicy(n, state_dependent_std=True), parts=(1,)),
+    "actor-critic-discrete": Entry(mlp(4, 6), (4,), lambda n: ActorCritic(n, spaces.Discrete(3)), parts=((3,),)),
     "actor-critic-multi-discrete": Entry(
-        mlp(6, 6), (4,), lambda n: ActorCritic(n, spaces.MultiDiscrete([3, 2])), sizes=(3, 2)
+        mlp(6, 6), (4,), lambda n: ActorCritic(n, spaces.MultiDiscrete([3, 2])), parts=((3, 2),)
     ),
     "actor-critic-box": Entry(
-        mlp(3, 6), (4,), lambda n: ActorCritic(n, spaces.Box(-1.0, 1.0, (2,)), log_std_init=-0.2), components=2
+        mlp(3, 6), (4,), lambda n: ActorCritic(n, spaces.Box(-1.0, 1.0, (2,)), log_std_init=-0.2), parts=(2,)
     ),
+    "joint": Entry(mlp(11, 5), (4,), lambda n: Policy(n, mixed_family(), log_std_init=-0.3), parts=MIXED),
+    "joint-critic": Entry(
+        mlp(14, 6),
+        (4,),
+        lambda n: Policy(n, mixed_family(state_dependent_std=True), value_head=True, log_std_init=0.2),
+        parts=MIXED,
+    ),
+    "joint-choices": Entry(mlp(6, 4), (3,), lambda n: Policy(n, CHOICES), parts=((2,), (4,))),
 }
+
+
+def mixed_family(*, state_dependent_std: bool = False) -> JointFamily:
+    """Discrete(3), a Box of 2 numbers, MultiDiscrete([2, 3]), and a Box of 1 number."""
+    choice, choices = Family("categorical", [3]), Family("categorical", [2, 3], grouped=True)
+    numbers, number = Family("gaussian", [2], state_dependent_std=state_dependent_std), Family("gaussian", [1])
+    return JointFamily([choice, numbers, choices, number])
 
 
 def make_policy(name: str, dtype: Any = np.float64, seed: int = 0) -> Policy:
@@ -78,7 +105,7 @@ def observations(name: str, rows: int, dtype: Any = np.float64) -> NDArray[Any]:
 
 def some_mask(policy: Policy, rows: int) -> NDArray[np.bool_]:
     """Draws a mask that forbids about half of the choices, but not all of a group."""
-    rng, sizes = np.random.default_rng(rows), policy.family.sizes
+    rng, sizes = np.random.default_rng(rows), policy.family.group_sizes()
     groups = [rng.random((rows, size)) < 0.5 for size in sizes]
     for group, size in zip(groups, sizes, strict=True):
         group[np.arange(rows), rng.integers(0, size, rows)] = True
@@ -93,7 +120,14 @@ def all_actions(
     A discrete policy yields every action. A Gaussian policy yields 4 Gauss-Hermite nodes along each axis, which are
     exact for polynomials of degree 7; products of two scores have degree 4.
     """
-    distribution, rows = policy.distribution(obs, mask), len(obs)
+    return expectation_nodes(policy.distribution(obs, mask), len(obs))
+
+
+def expectation_nodes(distribution: Distribution[Any], rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.float64]]]:
+    if isinstance(distribution, Joint):
+        for nodes in itertools.product(*(expectation_nodes(part, rows) for part in distribution.components)):
+            yield join_actions([actions for actions, _ in nodes]), np.prod([weights for _, weights in nodes], axis=0)
+        return
     if isinstance(distribution, DiagGaussian):
         points, point_weights = np.polynomial.hermite_e.hermegauss(4)
         point_weights = point_weights / np.sqrt(2.0 * np.pi)
@@ -114,4 +148,10 @@ def some_actions(policy: Policy, obs: NDArray[Any], mask: NDArray[np.bool_] | No
     return policy.act(obs, 5, mask)[0]
 
 
-__all__ = ["ZOO", "all_actions", "make_policy", "observations", "some_actions", "some_mask"]
+def reference_actions(policy: Policy, actions: NDArray[Any]) -> list[NDArray[Any]]:
+    """Returns the actions of each component, numbers in float64."""
+    parts = policy.family.split("", actions)
+    return [part.astype(np.float64) if part.dtype.kind == "f" else part for part in parts]
+
+
+__all__ = ["ZOO", "all_actions", "make_policy", "observations", "reference_actions", "some_actions", "some_mask"]

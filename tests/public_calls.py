@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distribution_calls import CHOICES, DISTRIBUTION_CALLS, allowed
+from distribution_calls import CHOICES, DISTRIBUTION_CALLS, allowed, joint_actions
 from pgfast import kernels, losses, nn, optim, policies
 from pgfast.distributions import Categorical
 from public_call import SIZES, A, B, Call, N, T, dtype_for, flags, rows
@@ -68,6 +68,23 @@ GROUPED = {
 
 def grouped_policy(obs: Any) -> policies.Policy:
     return GROUPED[dtype_for(obs)]
+
+
+JOINT = {
+    dtype: policies.Policy(
+        nn.mlp(2, 8, (), dtype=dtype),
+        policies.JointFamily([policies.Family("categorical", SIZES, grouped=True), policies.Family("gaussian", [A])]),
+    )
+    for dtype in (np.float32, np.float64)
+}
+
+
+def joint_policy(obs: Any) -> policies.Policy:
+    return JOINT[dtype_for(obs)]
+
+
+def act_jointly(obs: Any, choices: Any, numbers: Any, log_prob: Any) -> None:
+    policies.PolicyTape(joint_policy(obs), B).act(obs, 0, (choices, numbers), log_prob, key=(1, 2, 3, 4))
 
 
 def act_with_a_mask(obs: Any, mask: Any, actions: Any, log_prob: Any) -> None:
@@ -308,6 +325,19 @@ CALLS = {
         lambda d: {"obs": rows(d, B, 2), "mask": allowed(*SIZES), "actions": CHOICES.copy(), "log_prob": rows(d, B)},
         "policy_act",
         written=("actions", "log_prob"),
+    ),
+    "Policy.act jointly": Call(
+        act_jointly,
+        lambda d: {"obs": rows(d, B, 2), **joint_actions(d), "log_prob": rows(d, B)},
+        "policy_act",
+        written=("choices", "numbers", "log_prob"),
+    ),
+    "Policy.gradient jointly": Call(
+        lambda obs, choices, numbers, log_prob, entropy: joint_policy(obs).gradient(
+            obs, (choices, numbers), losses.RowGradients(log_prob, entropy)
+        ),
+        lambda d: {"obs": rows(d, B, 2), **joint_actions(d), "log_prob": rows(d, B), "entropy": rows(d, B)},
+        "policy_backward",
     ),
     "Policy.fisher_operator with a mask": Call(
         lambda obs, mask: grouped_policy(obs).fisher_operator(obs, mask=mask),

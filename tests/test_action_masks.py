@@ -18,7 +18,7 @@ from pgfast.losses import RowGradients
 from pgfast.policies import CategoricalPolicy, GaussianPolicy, Policy, PolicyTape
 from pgfast.reference import categorical as reference
 from pgfast.reference import fisher_operator, policy_gradient
-from policy_zoo import ZOO, all_actions, make_policy, observations, some_actions, some_mask
+from policy_zoo import ZOO, all_actions, make_policy, observations, reference_actions, some_actions, some_mask
 
 Draw = Callable[..., NDArray[np.float64]]
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
@@ -27,7 +27,9 @@ Sizes = tuple[int, ...] | None
 
 CASES = [(1, (1,)), (7, (2,)), (33, (18,)), (4097, (5,)), (33, (3, 1, 5)), (2100, (2, 2, 2, 2))]  # rows, sizes
 every_case = pytest.mark.parametrize(("rows", "sizes"), CASES, ids=str)
-every_policy = pytest.mark.parametrize("name", [name for name, entry in ZOO.items() if entry.sizes])
+every_policy = pytest.mark.parametrize(
+    "name", [name for name, entry in ZOO.items() if any(isinstance(part, tuple) for part in entry.parts)]
+)
 
 
 def draw_mask(rows: int, sizes: tuple[int, ...], rng: np.random.Generator) -> Mask:
@@ -271,17 +273,16 @@ def test_policy_gradient_and_fisher_products_match_the_reference(
 ) -> None:
     policy, obs, entry = make_policy(name, dtype), observations(name, 300, dtype), ZOO[name]
     mask, rows = some_mask(policy, 300), entropy_and_value_rows(policy, 300, dtype, rng)
-    actions, parameters = some_actions(policy, obs, mask), policy.parameters.astype(np.float64)
+    actions, parameters = some_actions(policy, obs, mask), policy.network.parameters.astype(np.float64)
     weights = [None if part is None else part.astype(np.float64) for part in rows]
-    expected = policy_gradient.gradient(entry.layers, parameters, obs, entry.sizes, None, actions, *weights, mask)  # type: ignore[arg-type]
+    components, parts = entry.components(policy), reference_actions(policy, actions)
+    expected = policy_gradient.gradient(entry.layers, parameters, obs, components, parts, *weights, mask)  # type: ignore[arg-type]
     assert_close(policy.gradient(obs, actions, rows, mask=mask), expected)
     tape = PolicyTape(policy, 300)
     tape.record(obs)
     assert_close(policy.gradient(tape, actions, rows, mask=mask), expected)
     v = rng.standard_normal(policy.parameters.size, np.float32)
-    product = fisher_operator.product(
-        entry.layers, parameters, obs, entry.sizes, None, v.astype(np.float64), 0.25, mask
-    )
+    product = fisher_operator.product(entry.layers, parameters, obs, components, v.astype(np.float64), 0.25, mask)
     assert_close(policy.fisher_vector_product(obs, v.astype(dtype), 0.25, mask=mask), product)
 
 

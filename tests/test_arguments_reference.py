@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pgfast.reference import categorical, diag_gaussian, fisher_operator, losses, network, optim, returns, second_order
+from pgfast.reference.family import Component
 from public_call import CLEAN, SIZES, A, B, N, T
 from public_calls import CALLS, GAUSSIAN, NETWORKS, P, leaves
 
@@ -31,7 +32,7 @@ def parameters_of(networks: dict[Any, Any]) -> NDArray[np.float64]:
 
 def fisher_product(obs: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
     policy = parameters_of(GAUSSIAN)
-    return fisher_operator.product(LINEAR, policy[:-A], obs, A, policy[-A:], v, 0.0)
+    return fisher_operator.product(LINEAR, policy[:-A], obs, [Component(A, policy[-A:])], v, 0.0)
 
 
 # The reference of each call, with positional arguments; for clipping and optimizer steps also what they write.
@@ -80,6 +81,19 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "DiagGaussian.entropy": diag_gaussian.entropy,
     "DiagGaussian.mode": lambda mean, _: mean,
     "DiagGaussian.gradient with log_std (5, 3)": diag_gaussian.gradient,
+    "Joint.log_prob": lambda x, mask, mean, log_std, choices, numbers: (
+        categorical.log_prob(x, choices, SIZES, mask) + diag_gaussian.log_prob(mean, log_std, numbers)
+    ),
+    "Joint.entropy": lambda x, mask, mean, log_std: (
+        categorical.entropy(x, SIZES, mask) + diag_gaussian.entropy(mean, log_std)
+    ),
+    "Joint.kl": lambda x, mask, mean, log_std, y, other_mean: (
+        categorical.kl(x, y, SIZES, mask, mask) + diag_gaussian.kl(mean, log_std, other_mean, log_std)
+    ),
+    "Joint.gradient": lambda x, mask, mean, log_std, choices, numbers, *weights: (
+        categorical.gradient(x, choices, *weights, SIZES, mask),
+        *diag_gaussian.gradient(mean, log_std, numbers, *weights),
+    ),
     "Network.forward": lambda x: network.forward(LAYERS, parameters_of(NETWORKS), x),
     "Network.vjp": lambda x, dy: network.vjp(LAYERS, parameters_of(NETWORKS), x, dy),
     "Network.per_sample_vjp": lambda x, dy: network.per_sample_vjp(LAYERS, parameters_of(NETWORKS), x, dy),

@@ -17,6 +17,7 @@ from pgfast.losses import RowGradients
 from pgfast.nn import Layer, Network
 from pgfast.policies import ActorCritic, CategoricalPolicy, GaussianPolicy, Policy
 from pgfast.reference import fisher_operator as reference
+from pgfast.reference.family import Component
 from policy_zoo import ZOO, all_actions, make_policy, observations, some_actions
 
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
@@ -42,8 +43,7 @@ def implicit_fisher(policy: Policy, obs: NDArray[Any], damping: float = 0.0) -> 
 
 def reference_product(name: str, policy: Policy, obs: Any, v: NDArray[np.float64], damping: float) -> NDArray[Any]:
     entry, parameters = ZOO[name], policy.network.parameters.astype(np.float64)
-    log_std = policy.parameters[parameters.size :].astype(np.float64) if policy.family.log_std_parameters else None
-    return reference.product(entry.layers, parameters, obs, entry.sizes or entry.components, log_std, v, damping)
+    return reference.product(entry.layers, parameters, obs, entry.components(policy), v, damping)
 
 
 @every_policy
@@ -79,7 +79,12 @@ def test_products_of_layers_split_by_columns_match_the_reference(
     obs = rng.integers(0, 256, (130, *shape), np.uint8)
     v = rng.standard_normal(policy.parameters.size, np.float32) / 32
     expected = reference.product(
-        [*body, Layer("dense", 5)], policy.parameters.astype(np.float64), obs, (2, 3), None, v.astype(np.float64), 0.0
+        [*body, Layer("dense", 5)],
+        policy.parameters.astype(np.float64),
+        obs,
+        [Component((2, 3))],
+        v.astype(np.float64),
+        0.0,
     )
     assert_close(policy.fisher_vector_product(obs, v.astype(dtype)), expected)
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 import pgfast
 from pgfast import nn
-from pgfast.distributions import Categorical, DiagGaussian, MultiCategorical
+from pgfast.distributions import Categorical, DiagGaussian, Joint, MultiCategorical
 from pgfast.envs.spaces import ActionInfo
 from pgfast.nn import Network
 from pgfast.policies import ActorCritic, CategoricalPolicy, Family, GaussianPolicy, Policy, PolicyTape, family_of
+from pgfast.reference.family import places
 from policy_zoo import ZOO, make_policy, observations
 
 every_policy = pytest.mark.parametrize("name", ZOO)
@@ -26,16 +27,16 @@ every_policy = pytest.mark.parametrize("name", ZOO)
 def test_the_distribution_takes_the_first_outputs(name: str, dtype: Any) -> None:
     policy, obs, entry = make_policy(name, dtype), observations(name, 7, dtype), ZOO[name]
     outputs, distribution = policy.network.forward(obs), policy.distribution(obs)
-    if isinstance(distribution, DiagGaussian):
-        np.testing.assert_array_equal(distribution.mean, outputs[:, : entry.components])
-        log_std_block = policy.parameters[policy.network.parameters.size :]
-        log_std = log_std_block if log_std_block.size else outputs[:, entry.components : 2 * entry.components]
-        np.testing.assert_array_equal(distribution.log_std, log_std)
-    else:
-        assert isinstance(distribution, Categorical | MultiCategorical)
-        np.testing.assert_array_equal(distribution.logits, outputs[:, : sum(entry.sizes)])
-        if isinstance(distribution, MultiCategorical):
-            assert distribution.sizes == entry.sizes
+    parts = distribution.components if isinstance(distribution, Joint) else (distribution,)
+    components = entry.components(policy)
+    for part, (sizes, log_std), place in zip(parts, components, places(components), strict=True):
+        if isinstance(part, DiagGaussian):
+            np.testing.assert_array_equal(part.mean, outputs[:, place.outputs])
+            np.testing.assert_array_equal(part.log_std, outputs[:, place.log_std] if log_std is None else log_std)
+        else:
+            assert isinstance(part, Categorical | MultiCategorical)
+            np.testing.assert_array_equal(part.logits, outputs[:, place.outputs])
+            assert not isinstance(part, MultiCategorical) or part.sizes == sizes
 
 
 @every_policy

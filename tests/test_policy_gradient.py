@@ -16,7 +16,7 @@ from pgfast import nn
 from pgfast.losses import RowGradients
 from pgfast.policies import ActorCritic, CategoricalPolicy, Policy, PolicyTape
 from pgfast.reference import policy_gradient as reference
-from policy_zoo import ZOO, all_actions, make_policy, observations, some_actions
+from policy_zoo import ZOO, all_actions, make_policy, observations, reference_actions, some_actions
 
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
 
@@ -75,16 +75,13 @@ def test_gradient_matches_the_reference(
 ) -> None:
     policy, obs, entry = make_policy(name, dtype), observations(name, 300, dtype), ZOO[name]
     actions, rows = some_actions(policy, obs), row_gradients(policy, 300, dtype, rng)
-    parameters, size = policy.parameters.astype(np.float64), policy.network.parameters.size
     weights = [None if part is None else part.astype(np.float64) for part in rows]
-    log_std = parameters[size:] if policy.family.log_std_parameters else None
     expected = reference.gradient(
         entry.layers,
-        parameters[:size],
+        policy.network.parameters.astype(np.float64),
         obs,
-        entry.sizes or entry.components,
-        log_std,
-        actions if entry.sizes else actions.astype(np.float64),
+        entry.components(policy),
+        reference_actions(policy, actions),
         *weights,  # type: ignore[arg-type]
     )
     assert_close(policy.gradient(obs, actions, rows), expected)

@@ -138,13 +138,13 @@ py::array bind_mode(const py::object& logits, const Sizes& sizes, const py::obje
 }
 
 py::tuple bind_sample(const py::object& logits, const Sizes& sizes, const py::object& mask, std::uint64_t seed,
-                      std::uint16_t stream, std::uint32_t environment, std::uint64_t step) {
+                      std::uint16_t stream, std::uint32_t environment, std::uint64_t step, std::uint32_t draw) {
   return with_logits("MultiCategorical.sample", {logits, mask}, sizes,
                      [&]<typename Scalar>(LogitRows<Scalar> rows, auto& check) -> py::tuple {
                        auto actions = check.template result<std::int64_t>(check.actions_shape());
                        std::int64_t* actions_to = actions.mutable_data();
                        const auto log_prob = check.template filled<Scalar>({"B"}, [&](Scalar* to) {
-                         categorical_sample(rows, seed, stream, environment, step, actions_to, to);
+                         categorical_sample(rows, {seed, stream, environment, step, draw}, actions_to, to);
                        });
                        return py::make_tuple(actions, log_prob);
                      });
@@ -177,7 +177,7 @@ void register_categorical(py::module_& module) {
   module.def("categorical_probabilities", &bind_probabilities, logits, mask);
   module.def("categorical_mode", &bind_mode, logits, sizes, mask);
   module.def("categorical_sample", &bind_sample, logits, sizes, mask, py::arg("seed"), py::arg("stream"),
-             py::arg("environment"), py::arg("step"));
+             py::arg("environment"), py::arg("step"), py::arg("draw"));
   module.def("categorical_gradient", &bind_gradient, logits, sizes, mask, actions, py::arg("weight_log_prob"),
              py::arg("weight_entropy") = py::none());
 }

@@ -75,13 +75,14 @@ py::array bind_gaussian_mode(const py::object& mean, const py::object& log_std) 
 }
 
 py::tuple bind_gaussian_sample(const py::object& mean, const py::object& log_std, std::uint64_t seed,
-                               std::uint16_t stream, std::uint32_t environment, std::uint64_t step) {
+                               std::uint16_t stream, std::uint32_t environment, std::uint64_t step,
+                               std::uint32_t draw) {
   return with_gaussian("DiagGaussian.sample", mean, log_std,
                        [&]<typename Scalar>(GaussianRows<Scalar> rows, Arguments& check) -> py::tuple {
                          auto actions = check.result<Scalar>({"B", "A"});
                          Scalar* actions_to = actions.mutable_data();
                          const auto log_prob = check.filled<Scalar>({"B"}, [&](Scalar* to) {
-                           diag_gaussian_sample(rows, seed, stream, environment, step, actions_to, to);
+                           diag_gaussian_sample(rows, {seed, stream, environment, step, draw}, actions_to, to);
                          });
                          return py::make_tuple(actions, log_prob);
                        });
@@ -119,7 +120,7 @@ void register_diag_gaussian(py::module_& module) {
              py::arg("old_mean"), py::arg("old_log_std"), py::arg("actions"));
   module.def("diag_gaussian_mode", &bind_gaussian_mode, py::arg("mean"), py::arg("log_std"));
   module.def("diag_gaussian_sample", &bind_gaussian_sample, py::arg("mean"), py::arg("log_std"), py::arg("seed"),
-             py::arg("stream"), py::arg("environment"), py::arg("step"));
+             py::arg("stream"), py::arg("environment"), py::arg("step"), py::arg("draw"));
   module.def("diag_gaussian_gradient", &bind_gaussian_gradient, py::arg("mean"), py::arg("log_std"), py::arg("actions"),
              py::arg("weight_log_prob"), py::arg("weight_entropy") = py::none());
 }

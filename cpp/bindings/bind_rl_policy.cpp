@@ -2,6 +2,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -17,44 +18,99 @@ namespace {
 
 constexpr Index kMaxOutputs = Index{1} << 26;
 
-Family make_family(const std::string& kind, const std::vector<Index>& sizes, bool log_std_output, bool grouped) {
+/// Kind, sizes, whether log_std is an output, whether a categorical action has an axis of groups.
+using ComponentDescription = std::tuple<std::string, std::vector<Index>, bool, bool>;
+
+Family make_family(const std::vector<ComponentDescription>& descriptions) {
   Index outputs = 0;
-  for (const Index size : sizes) {
-    if (size < 1 || size > kMaxOutputs - outputs)
-      throw py::value_error("Family: sizes must be at least 1, and their sum at most " + std::to_string(kMaxOutputs) +
-                            ", got " + std::to_string(size));
-    outputs += size;
+  std::vector<Component> components;
+  for (const auto& [kind, sizes, log_std_output, grouped] : descriptions) {
+    for (const Index size : sizes) {
+      if (size < 1 || size > kMaxOutputs - outputs)
+        throw py::value_error("Family: sizes must be at least 1, and their sum at most " + std::to_string(kMaxOutputs) +
+                              ", got " + std::to_string(size));
+      outputs += size;
+    }
+    if (sizes.empty()) throw py::value_error("Family: sizes must not be empty");
+    const bool categorical = kind == "categorical";
+    if (!categorical && kind != "gaussian") throw py::value_error("Family: unknown kind \"" + kind + "\"");
+    if (sizes.size() != 1 && !(categorical && grouped))
+      throw py::value_error("Family: only a grouped categorical family may have more than one size");
+    components.push_back(
+        {categorical ? Component::Kind::categorical : Component::Kind::gaussian, sizes, grouped, log_std_output});
   }
-  if (sizes.empty()) throw py::value_error("Family: sizes must not be empty");
-  const bool categorical = kind == "categorical";
-  if (!categorical && kind != "gaussian") throw py::value_error("Family: unknown kind \"" + kind + "\"");
-  if (sizes.size() != 1 && !(categorical && grouped))
-    throw py::value_error("Family: only a grouped categorical family may have more than one size");
-  return {categorical ? Family::Kind::categorical : Family::Kind::gaussian, sizes, grouped, log_std_output};
+  if (components.empty()) throw py::value_error("Family: must have at least one component");
+  return Family(std::move(components));
 }
+
+/// The actions of each component.
+using Arrays = std::vector<py::object>;
 
 /// The arguments of a call on a policy.
 template <typename Scalar>
 class PolicyArguments : public NetworkArguments<Scalar> {
  public:
+  using Shape = std::initializer_list<const char*>;
+
   PolicyArguments(const char* function, const Network<Scalar>& net, const Family& fam, const py::object& vector)
-      : NetworkArguments<Scalar>(function, net, vector, fam.log_std_parameters()), family(fam) {
+      : NetworkArguments<Scalar>(function, net, vector, fam.log_std_parameters()), family(fam), function_(function) {
     if (fam.outputs() > net.output_size())
       this->fail("network", "must have at least " + std::to_string(fam.outputs()) + " outputs, got " +
                                 std::to_string(net.output_size()));
-    this->extent("K", static_cast<Index>(fam.sizes.size())).extent("A", fam.sizes.front());
     this->extent("M", fam.mask_columns());
   }
 
-  std::initializer_list<const char*> actions_shape() const {
-    return family.gaussian() ? kComponents : family.grouped ? kGroupedChoices : kChoices;
+  std::vector<ComponentActions<const std::int64_t, const Scalar>> actions(const Arrays& arrays) {
+    require_every_component(arrays);
+    std::vector<ComponentActions<const std::int64_t, const Scalar>> all;
+    for (std::size_t c = 0; c < arrays.size(); ++c) {
+      const Component& component = family.components()[c];
+      const std::string name = action_name(c);
+      Arguments check = component_arguments(component);
+      if (component.gaussian()) {
+        all.push_back({nullptr, check.finite_input<Scalar>(name.c_str(), arrays[c], shape(component))});
+      } else {
+        const auto* choices = check.input<std::int64_t>(name.c_str(), arrays[c], shape(component));
+        check.actions_in_range(name.c_str(), choices, check.extent("B"), component.sizes, component.grouped);
+        all.push_back({choices, nullptr});
+      }
+      if (this->extent("B") < 0) this->extent("B", check.extent("B"));
+    }
+    return all;
   }
 
-  FamilyActions<Scalar> actions(const py::object& object) {
-    if (family.gaussian()) return {nullptr, this->template finite_input<Scalar>("actions", object, actions_shape())};
-    const auto* choices = this->template input<std::int64_t>("actions", object, actions_shape());
-    this->actions_in_range("actions", choices, this->rows(), family.sizes, family.grouped);
-    return {choices, nullptr};
+  /// Arrays that actions are written to.
+  std::vector<ComponentActions<std::int64_t, Scalar>> sampled_actions(const Arrays& arrays) const {
+    require_every_component(arrays);
+    std::vector<ComponentActions<std::int64_t, Scalar>> all;
+    for (std::size_t c = 0; c < arrays.size(); ++c) {
+      const Component& component = family.components()[c];
+      const std::string name = action_name(c);
+      Arguments check = component_arguments(component);
+      if (component.gaussian())
+        all.push_back({nullptr, check.output<Scalar>(name.c_str(), arrays[c], shape(component))});
+      else
+        all.push_back({check.output<std::int64_t>(name.c_str(), arrays[c], shape(component)), nullptr});
+    }
+    return all;
+  }
+
+  /// New arrays for the actions of B rows.
+  Arrays new_actions() const {
+    Arrays arrays;
+    for (const Component& component : family.components()) {
+      Arguments check = component_arguments(component);
+      if (component.gaussian())
+        arrays.push_back(check.result<Scalar>(shape(component)));
+      else
+        arrays.push_back(check.result<std::int64_t>(shape(component)));
+    }
+    return arrays;
+  }
+
+  /// "actions", or "actions[c]" if there are several components.
+  std::string action_name(std::size_t c) const {
+    return family.components().size() == 1 ? "actions" : "actions[" + std::to_string(c) + "]";
   }
 
   /// The mask [B, M] of the choices, nullptr for None.
@@ -62,7 +118,10 @@ class PolicyArguments : public NetworkArguments<Scalar> {
     if (object.is_none()) return nullptr;
     if (family.mask_columns() == 0) this->fail("mask", "must be None: the policy has no choices");
     const auto* mask = this->template input<bool>("mask", object, {"B", "M"});
-    this->allows_a_choice("mask", mask, this->rows(), family.sizes);
+    std::vector<Index> sizes;
+    for (const Component& component : family.components())
+      if (!component.gaussian()) sizes.insert(sizes.end(), component.sizes.begin(), component.sizes.end());
+    this->allows_a_choice("mask", mask, this->rows(), sizes);
     return mask;
   }
 
@@ -78,68 +137,67 @@ class PolicyArguments : public NetworkArguments<Scalar> {
   const Family& family;
 
  private:
-  static constexpr std::initializer_list<const char*> kComponents = {"B", "A"};
-  static constexpr std::initializer_list<const char*> kGroupedChoices = {"B", "K"};
-  static constexpr std::initializer_list<const char*> kChoices = {"B"};
-};
+  static constexpr Shape kNumbers = {"B", "A"};
+  static constexpr Shape kGroupedChoices = {"B", "K"};
+  static constexpr Shape kChoices = {"B"};
 
-/// The key of a decision's random numbers; row i uses those of environment + i.
-struct Draw {
-  std::uint64_t seed;
-  std::uint16_t stream;
-  std::uint32_t environment;
-  std::uint64_t step;
-};
+  static Shape shape(const Component& component) {
+    return component.gaussian() ? kNumbers : component.grouped ? kGroupedChoices : kChoices;
+  }
 
-/// The destination of a decision: choices of a categorical family, or components of a Gaussian family.
-template <typename Scalar>
-struct Decision {
-  std::int64_t* choices = nullptr;
-  Scalar* components = nullptr;
-  Scalar* log_prob = nullptr;
+  void require_every_component(const Arrays& arrays) const {
+    if (arrays.size() != family.components().size())
+      this->fail("actions", "must be " + std::to_string(family.components().size()) + " arrays, got " +
+                                std::to_string(arrays.size()));
+  }
+
+  /// The symbols of a component's shape.
+  Arguments component_arguments(const Component& component) const {
+    Arguments check(function_);
+    if (const Index rows = this->rows(); rows >= 0) check.extent("B", rows);
+    check.extent("K", static_cast<Index>(component.sizes.size())).extent("A", component.sizes.front());
+    return check;
+  }
+
+  const char* function_;
 };
 
 /// Runs the forward pass of `x` on rows of the tape from `first_row` on, and samples actions with log-probabilities.
 template <typename Scalar>
 void decide(PolicyArguments<Scalar>& call, Tape<Scalar>& tape, Inputs x, const bool* mask, Index first_row,
-            const Draw& draw, const Decision<Scalar>& to) {
+            const RowKey& key, SampledActions<Scalar> to, Scalar* log_prob) {
   without_gil([&] { tape.record(call.parameters, x, first_row, call.rows()); });
   const FamilyRows<Scalar> rows = call.distributions(tape.outputs() + first_row * call.network.output_size(), mask);
-  const auto& [seed, stream, environment, step] = draw;
-  without_gil([&] {
-    if (to.components != nullptr)
-      diag_gaussian_sample(rows.gaussian(), seed, stream, environment, step, to.components, to.log_prob);
-    else
-      categorical_sample(rows.logits(), seed, stream, environment, step, to.choices, to.log_prob);
-  });
-  if (to.components != nullptr) call.finite("sampled actions", to.components, call.rows() * call.family.sizes.front());
+  without_gil([&] { family_sample<Scalar>(rows, key, to, log_prob); });
+  for (std::size_t c = 0; c < to.size(); ++c)
+    if (to[c].numbers != nullptr)
+      call.finite("sampled actions", to[c].numbers, call.rows() * call.family.components()[c].sizes.front());
 }
 
 /// Samples actions and keeps the forward pass on the tape. Writes actions and log_prob in place.
 void policy_act(const Either<Tape>& either, const Family& family, const py::object& parameters, const py::object& x,
                 const py::object& mask, Index first_row, std::uint64_t seed, std::uint16_t stream,
-                std::uint32_t environment, std::uint64_t step, const py::object& actions, const py::object& log_prob) {
+                std::uint32_t environment, std::uint64_t step, const Arrays& actions, const py::object& log_prob) {
   either.visit([&]<typename Scalar>(Tape<Scalar>& tape) {
     PolicyArguments<Scalar> call("Policy.act", tape.network(), family, parameters);
     const Inputs inputs = call.inputs(x);
     const bool* allowed = call.mask(mask);
     call.reserve(tape, inputs, first_row);
-    Decision<Scalar> to;
-    if (family.gaussian())
-      to.components = call.template output<Scalar>("actions", actions, call.actions_shape());
-    else
-      to.choices = call.template output<std::int64_t>("actions", actions, call.actions_shape());
-    to.log_prob = call.template output<Scalar>("log_prob", log_prob, {"B"});
-    call.distinct("log_prob", log_prob, "actions", actions);
-    if (allowed != nullptr) {
-      call.distinct("actions", actions, "mask", mask);
-      call.distinct("log_prob", log_prob, "mask", mask);
+    const auto to = call.sampled_actions(actions);
+    auto* log_prob_to = call.template output<Scalar>("log_prob", log_prob, {"B"});
+    if (allowed != nullptr) call.distinct("log_prob", log_prob, "mask", mask);
+    for (std::size_t c = 0; c < actions.size(); ++c) {
+      const std::string name = call.action_name(c);
+      call.distinct("log_prob", log_prob, name.c_str(), actions[c]);
+      if (allowed != nullptr) call.distinct(name.c_str(), actions[c], "mask", mask);
+      for (std::size_t other = 0; other < c; ++other)
+        call.distinct(name.c_str(), actions[c], call.action_name(other).c_str(), actions[other]);
     }
-    decide(call, tape, inputs, allowed, first_row, {seed, stream, environment, step}, to);
+    decide<Scalar>(call, tape, inputs, allowed, first_row, {seed, stream, environment, step}, to, log_prob_to);
   });
 }
 
-/// (actions, their log-probabilities), both new.
+/// (actions, their log-probabilities), all new; actions are a list with an array for each component.
 py::tuple policy_sample(const Either<Network>& either, const Family& family, const py::object& parameters,
                         const py::object& x, const py::object& mask, std::uint64_t seed, std::uint16_t stream,
                         std::uint64_t step) {
@@ -151,26 +209,18 @@ py::tuple policy_sample(const Either<Network>& either, const Family& family, con
     Tape<Scalar> tape(network, call.rows());
     tape.borrow_inputs(inputs);
     auto log_prob = call.template result<Scalar>({"B"});
-    Decision<Scalar> to{.log_prob = log_prob.mutable_data()};
-    py::array actions;
-    if (family.gaussian()) {
-      actions = call.template result<Scalar>(call.actions_shape());
-      to.components = static_cast<Scalar*>(actions.mutable_data());
-    } else {
-      actions = call.template result<std::int64_t>(call.actions_shape());
-      to.choices = static_cast<std::int64_t*>(actions.mutable_data());
-    }
-    decide(call, tape, inputs, allowed, 0, {seed, stream, 0, step}, to);
-    return py::make_tuple(std::move(actions), std::move(log_prob));
+    const Arrays arrays = call.new_actions();
+    const auto to = call.sampled_actions(arrays);
+    decide<Scalar>(call, tape, inputs, allowed, 0, {seed, stream, 0, step}, to, log_prob.mutable_data());
+    return py::make_tuple(arrays, std::move(log_prob));
   });
 }
 
 /// Writes the gradient of a loss with respect to the policy's parameters to `out`. `at` is a tape, whose first rows are
 /// those of the loss, or their inputs.
 void policy_backward(const Either<Network>& either, const Family& family, const py::object& parameters,
-                     const py::object& at, const py::object& mask, const py::object& actions,
-                     const py::object& log_prob, const py::object& entropy, const py::object& values,
-                     const py::object& out) {
+                     const py::object& at, const py::object& mask, const Arrays& actions, const py::object& log_prob,
+                     const py::object& entropy, const py::object& values, const py::object& out) {
   either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     PolicyArguments<Scalar> call("Policy.gradient", network, family, parameters);
     const bool is_tape = py::isinstance<Either<Tape>>(at);
@@ -178,7 +228,7 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
     if (is_tape && (tape == nullptr || &tape->network() != &network)) call.fail("tape", "was made for another network");
     if (!is_tape) call.without_memory(", or a tape");
     const Inputs inputs = is_tape ? tape->inputs() : call.inputs(at);
-    const FamilyActions<Scalar> chosen = call.actions(actions);
+    const auto chosen = call.actions(actions);
     const bool* allowed = call.mask(mask);
     if (is_tape) call.require_recorded("actions", *tape);
     const auto* dlog_prob = call.template finite_input<Scalar>("rows.log_prob", log_prob, {"B"});
@@ -187,9 +237,12 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
     if (dvalues != nullptr && family.outputs() == network.output_size())
       call.fail("rows.values", "must be None: the policy has no value head");
     auto* to = call.template output<Scalar>("out", out, {"P"});
-    const std::pair<const char*, const py::object&> read[] = {
-        {"parameters", parameters},  {"actions", actions},      {"mask", mask},
-        {"rows.log_prob", log_prob}, {"rows.entropy", entropy}, {"rows.values", values}};
+    for (std::size_t c = 0; c < actions.size(); ++c) call.distinct("out", out, call.action_name(c).c_str(), actions[c]);
+    const std::pair<const char*, const py::object&> read[] = {{"parameters", parameters},
+                                                              {"mask", mask},
+                                                              {"rows.log_prob", log_prob},
+                                                              {"rows.entropy", entropy},
+                                                              {"rows.values", values}};
     for (const auto& [name, array] : read)
       if (!array.is_none()) call.distinct("out", out, name, array);
     std::optional<Tape<Scalar>> new_tape;
@@ -202,17 +255,17 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
 }
 
 py::array policy_scores(const Either<Network>& either, const Family& family, const py::object& parameters,
-                        const py::object& x, const py::object& mask, const py::object& actions) {
+                        const py::object& x, const py::object& mask, const Arrays& actions) {
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     PolicyArguments<Scalar> call("Policy.scores", network, family, parameters);
     call.without_memory();
     const Inputs inputs = call.inputs(x);
-    const FamilyActions<Scalar> chosen = call.actions(actions);
+    const auto chosen = call.actions(actions);
     const bool* allowed = call.mask(mask);
     Tape<Scalar> tape = without_gil([&] { return borrowed_forward(call, inputs); });
     const FamilyRows<Scalar> rows = call.distributions(tape.outputs(), allowed);
     return call.template filled<Scalar>(
-        {"B", "P"}, [&](Scalar* to) { pgfast::policy_scores(rows, chosen, call.parameters, tape, to); });
+        {"B", "P"}, [&](Scalar* to) { pgfast::policy_scores<Scalar>(rows, chosen, call.parameters, tape, to); });
   });
 }
 
@@ -247,8 +300,7 @@ BoundFisherOperator make_fisher_operator(const Either<Network>& either, const Fa
 
 void register_policy(py::module_& module) {
   py::class_<Family>(module, "Family")
-      .def(py::init(&make_family), py::arg("kind"), py::arg("sizes"), py::arg("log_std_output") = false,
-           py::arg("grouped") = false)
+      .def(py::init(&make_family), py::arg("components"))
       .def_property_readonly("num_outputs", &Family::outputs)
       .def_property_readonly("mask_columns", &Family::mask_columns)
       .def_property_readonly("log_std_parameters", &Family::log_std_parameters);

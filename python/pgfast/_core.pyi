@@ -190,7 +190,7 @@ class RMSprop:
 
 class Family:
     def __init__(
-        self, kind: str, sizes: collections.abc.Sequence[int], log_std_output: bool = False, grouped: bool = False
+        self, components: collections.abc.Sequence[tuple[str, collections.abc.Sequence[int], bool, bool]]
     ) -> None: ...
     @property
     def log_std_parameters(self) -> int: ...
@@ -275,6 +275,7 @@ def categorical_sample(
     stream: int,
     environment: int,
     step: int,
+    draw: int,
 ) -> tuple[typing.Any, ...]: ...
 def clip_by_global_norm(gradient: typing.Any, max_norm: float) -> float: ...
 def conjugate_gradient(
@@ -300,7 +301,7 @@ def diag_gaussian_log_prob(
 ) -> numpy.typing.NDArray[typing.Any]: ...
 def diag_gaussian_mode(mean: typing.Any, log_std: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
 def diag_gaussian_sample(
-    mean: typing.Any, log_std: typing.Any, seed: int, stream: int, environment: int, step: int
+    mean: typing.Any, log_std: typing.Any, seed: int, stream: int, environment: int, step: int, draw: int
 ) -> tuple[typing.Any, ...]: ...
 def discounted_returns(
     rewards: typing.Any, dones: typing.Any, next_values: typing.Any, discount: float
@@ -337,7 +338,7 @@ def policy_act(
     stream: int,
     environment: int,
     step: int,
-    actions: typing.Any,
+    actions: collections.abc.Sequence[typing.Any],
     log_prob: typing.Any,
 ) -> None: ...
 def policy_backward(
@@ -346,7 +347,7 @@ def policy_backward(
     parameters: typing.Any,
     at: typing.Any,
     mask: typing.Any,
-    actions: typing.Any,
+    actions: collections.abc.Sequence[typing.Any],
     log_prob: typing.Any,
     entropy: typing.Any,
     values: typing.Any,
@@ -379,7 +380,12 @@ def policy_sample(
     step: int,
 ) -> tuple[typing.Any, ...]: ...
 def policy_scores(
-    network: Network, family: Family, parameters: typing.Any, x: typing.Any, mask: typing.Any, actions: typing.Any
+    network: Network,
+    family: Family,
+    parameters: typing.Any,
+    x: typing.Any,
+    mask: typing.Any,
+    actions: collections.abc.Sequence[typing.Any],
 ) -> numpy.typing.NDArray[typing.Any]: ...
 def random_uniform(
     seed: int, stream: int, environment: int, step: int, count: int

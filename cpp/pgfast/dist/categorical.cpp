@@ -5,9 +5,7 @@
 #include <cstddef>
 #include <limits>
 
-#include "pgfast/base/random.hpp"
 #include "pgfast/dist/categorical_row.hpp"
-#include "pgfast/dist/rows.hpp"
 
 namespace pgfast {
 namespace {
@@ -157,15 +155,13 @@ void categorical_mode(LogitRows<Scalar> logits, std::int64_t* actions) {
 }
 
 template <typename Scalar>
-void categorical_sample(LogitRows<Scalar> logits, std::uint64_t seed, std::uint16_t stream,
-                        std::uint32_t first_environment, std::uint64_t step, std::int64_t* actions, Scalar* log_prob) {
+void categorical_sample(LogitRows<Scalar> logits, const RowKey& key, std::int64_t* actions, Scalar* log_prob) {
   for_each_group(logits, [&](Index i, Index k, Index, const auto& choices) {
-    const double u = uniform(random_block(seed, stream, first_environment + static_cast<std::uint32_t>(i), step,
-                                          static_cast<std::uint32_t>(k)));
+    const double u = uniform(key.block(i, k));
     const LogNormalizer<Scalar> normalizer(choices.logits, choices.count);
     const Index choice = row_sample(choices.logits, choices.count, u, normalizer);
     actions[i * logits.groups + k] = choices.action(choice);
-    if (log_prob != nullptr) add_term(log_prob[i], k, normalizer.log_prob(choices.logits[choice]));
+    add_term(log_prob[i], k, normalizer.log_prob(choices.logits[choice]));
   });
 }
 
@@ -194,8 +190,7 @@ void categorical_gradient(LogitRows<Scalar> logits, const std::int64_t* actions,
   template void categorical_likelihood_ratio(LogitRows<Scalar>, LogitRows<Scalar>, const std::int64_t*, Scalar*);   \
   template void categorical_probabilities(LogitRows<Scalar>, Scalar*);                                              \
   template void categorical_mode(LogitRows<Scalar>, std::int64_t*);                                                 \
-  template void categorical_sample(LogitRows<Scalar>, std::uint64_t, std::uint16_t, std::uint32_t, std::uint64_t,   \
-                                   std::int64_t*, Scalar*);                                                         \
+  template void categorical_sample(LogitRows<Scalar>, const RowKey&, std::int64_t*, Scalar*);                       \
   template void categorical_gradient(LogitRows<Scalar>, const std::int64_t*, const Scalar*, const Scalar*, Scalar*, \
                                      Index);
 PGFAST_INSTANTIATE(float)

@@ -14,6 +14,7 @@
 #include <numeric>
 
 #include "pgfast/base/types.hpp"
+#include "pgfast/dist/rows.hpp"
 
 namespace pgfast {
 
@@ -59,11 +60,9 @@ void categorical_probabilities(LogitRows<Scalar> logits, Scalar* probabilities);
 template <typename Scalar>
 void categorical_mode(LogitRows<Scalar> logits, std::int64_t* actions);
 
-/// Inverse-CDF sampling. Group k of row i uses the random number with the key (seed, stream, first_environment + i,
-/// step, k). `log_prob` may be null.
+/// Inverse-CDF sampling. Group k of each row uses draw k of the key.
 template <typename Scalar>
-void categorical_sample(LogitRows<Scalar> logits, std::uint64_t seed, std::uint16_t stream,
-                        std::uint32_t first_environment, std::uint64_t step, std::int64_t* actions, Scalar* log_prob);
+void categorical_sample(LogitRows<Scalar> logits, const RowKey& key, std::int64_t* actions, Scalar* log_prob);
 
 /// Gradient of sum_i weight_log_prob[i] log_prob_i + weight_entropy[i] entropy_i with respect to the logits:
 /// dlogits_ia = wl_i ([a = action_i] - p_a) - we_i p_a (log p_a + entropy_i) in each group, exactly 0 where a is not

@@ -5,9 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "pgfast/base/random.hpp"
 #include "pgfast/dist/exponential_factor.hpp"
-#include "pgfast/dist/rows.hpp"
 
 namespace pgfast {
 namespace {
@@ -116,20 +114,18 @@ void diag_gaussian_mode(GaussianRows<Scalar> rows, Scalar* actions) {
 }
 
 template <typename Scalar>
-void diag_gaussian_sample(GaussianRows<Scalar> rows, std::uint64_t seed, std::uint16_t stream,
-                          std::uint32_t first_environment, std::uint64_t step, Scalar* actions, Scalar* log_prob) {
+void diag_gaussian_sample(GaussianRows<Scalar> rows, const RowKey& key, Scalar* actions, Scalar* log_prob) {
   const LogStdFactors<Scalar> std(rows, 1);
   const LogStdFactors<Scalar> inverse_std(rows, -1);
   for_each_row(rows.rows, [&](Index i) {
-    const std::uint32_t environment = first_environment + static_cast<std::uint32_t>(i);
     Scalar* row = actions + i * rows.size;
     for (Index j = 0; j < rows.size; j += 2) {
-      const auto pair = normal_pair(random_block(seed, stream, environment, step, static_cast<std::uint32_t>(j / 2)));
+      const auto pair = normal_pair(key.block(i, j / 2));
       for (Index k = j; k < std::min(j + 2, rows.size); ++k)
         row[k] = static_cast<Scalar>(static_cast<double>(rows.mean_row(i)[k]) +
                                      std.times(i, k, pair[static_cast<std::size_t>(k - j)]));
     }
-    if (log_prob != nullptr) log_prob[i] = static_cast<Scalar>(row_log_prob(rows, inverse_std, i, row));
+    log_prob[i] = static_cast<Scalar>(row_log_prob(rows, inverse_std, i, row));
   });
 }
 
@@ -169,15 +165,14 @@ void diag_gaussian_gradient(GaussianRows<Scalar> rows, const Scalar* actions, co
     dlog_std[j] = static_cast<Scalar>(precision.times(0, j, partial_sums[j]) + partial_sums[size]);
 }
 
-#define PGFAST_INSTANTIATE(Scalar)                                                                                     \
-  template void diag_gaussian_log_prob(GaussianRows<Scalar>, const Scalar*, Scalar*);                                  \
-  template void diag_gaussian_entropy(GaussianRows<Scalar>, Scalar*);                                                  \
-  template void diag_gaussian_kl(GaussianRows<Scalar>, GaussianRows<Scalar>, Scalar*);                                 \
-  template void diag_gaussian_likelihood_ratio(GaussianRows<Scalar>, GaussianRows<Scalar>, const Scalar*, Scalar*);    \
-  template void diag_gaussian_mode(GaussianRows<Scalar>, Scalar*);                                                     \
-  template void diag_gaussian_sample(GaussianRows<Scalar>, std::uint64_t, std::uint16_t, std::uint32_t, std::uint64_t, \
-                                     Scalar*, Scalar*);                                                                \
-  template void diag_gaussian_gradient(GaussianRows<Scalar>, const Scalar*, const Scalar*, const Scalar*, Scalar*,     \
+#define PGFAST_INSTANTIATE(Scalar)                                                                                  \
+  template void diag_gaussian_log_prob(GaussianRows<Scalar>, const Scalar*, Scalar*);                               \
+  template void diag_gaussian_entropy(GaussianRows<Scalar>, Scalar*);                                               \
+  template void diag_gaussian_kl(GaussianRows<Scalar>, GaussianRows<Scalar>, Scalar*);                              \
+  template void diag_gaussian_likelihood_ratio(GaussianRows<Scalar>, GaussianRows<Scalar>, const Scalar*, Scalar*); \
+  template void diag_gaussian_mode(GaussianRows<Scalar>, Scalar*);                                                  \
+  template void diag_gaussian_sample(GaussianRows<Scalar>, const RowKey&, Scalar*, Scalar*);                        \
+  template void diag_gaussian_gradient(GaussianRows<Scalar>, const Scalar*, const Scalar*, const Scalar*, Scalar*,  \
                                        Index, Scalar*, Index);
 PGFAST_INSTANTIATE(float)
 PGFAST_INSTANTIATE(double)

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "pgfast/base/types.hpp"
+#include "pgfast/dist/rows.hpp"
 
 namespace pgfast {
 
@@ -47,12 +48,13 @@ void diag_gaussian_likelihood_ratio(GaussianRows<Scalar> rows, GaussianRows<Scal
 template <typename Scalar>
 void diag_gaussian_mode(GaussianRows<Scalar> rows, Scalar* actions);
 
-/// actions [rows, size] = mean + exp(log_std) e: components 2 k and 2 k + 1 of row i use the pair of normal numbers
-/// with the key (seed, stream, first_environment + i, step, k). An action beyond the range of Scalar is infinite.
-/// log_prob[i] is that of the actions as written; it may be null.
+/// Number of draws that a sample takes.
+constexpr Index gaussian_draws(Index size) { return ceil_divide(size, 2); }
+
+/// actions [rows, size] = mean + exp(log_std) e: numbers 2 k and 2 k + 1 of each row use the pair of normal numbers of
+/// draw k of the key. An action beyond the range of Scalar is infinite. log_prob[i] is that of the actions as written.
 template <typename Scalar>
-void diag_gaussian_sample(GaussianRows<Scalar> rows, std::uint64_t seed, std::uint16_t stream,
-                          std::uint32_t first_environment, std::uint64_t step, Scalar* actions, Scalar* log_prob);
+void diag_gaussian_sample(GaussianRows<Scalar> rows, const RowKey& key, Scalar* actions, Scalar* log_prob);
 
 /// Gradient of sum_i weight_log_prob[i] log_prob_i + weight_entropy[i] entropy_i:
 ///   dmean_ij = wl_i (a_ij - m_ij) exp(-2 log_std_ij)                    [rows, size], leading dimension `dmean_ld`

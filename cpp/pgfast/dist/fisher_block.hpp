@@ -2,7 +2,10 @@
 //
 // Categorical, logits l of one group, p = softmax(l):  M t = p (t - <p, t>), 0 where a mask makes p 0.
 // Gaussian, mean and log_std:  M t = t_mean / sigma^2 and 2 t_log_std (no cross terms).
+// Components are independent: M is block-diagonal.
 #pragma once
+
+#include <vector>
 
 #include "pgfast/dist/family.hpp"
 
@@ -25,14 +28,16 @@ class FisherBlock {
   bool finite() const;
 
  private:
-  void apply_categorical(Index row, Index rows, Scalar scale, Scalar* tangents) const;
-  void apply_gaussian(Index row, Index rows, Scalar scale, Scalar* tangents) const;
+  void apply_categorical(const Component& component, const Scalar* p, Index rows, Scalar scale, Scalar* tangents) const;
+  void apply_gaussian(const Component& component, const Scalar* precision, Index rows, Scalar scale,
+                      Scalar* tangents) const;
 
   Family family_;
   Index ld_;
-  Index columns_;
-  Index weight_count_;
-  Buffer<Scalar> weights_;  // p [rows, columns]; or 1 / sigma^2, [rows, A] or shared [A]
+  // The weights of each component begin at starts_[c]: p [rows, columns]; or 1 / sigma^2, [rows, A] or shared [A].
+  std::vector<Index> starts_;
+  Index weight_count_ = 0;
+  Buffer<Scalar> weights_;
 };
 
 extern template class FisherBlock<float>;

@@ -1,10 +1,13 @@
-// Functions shared by the distributions: the split of rows among threads, and the ratio of two likelihoods.
+// What the distributions share: the split of rows among threads, the keys of random numbers, and the ratio of two
+// likelihoods.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
+#include "pgfast/base/random.hpp"
 #include "pgfast/base/thread_pool.hpp"
 #include "pgfast/base/types.hpp"
 
@@ -27,6 +30,21 @@ void for_each_row(Index rows, Function&& function) {
     for (Index i = begin; i < end; ++i) function(i);
   });
 }
+
+/// The key of a sample's random numbers. Draw k of row i is that of (seed, stream, first_environment + i, step,
+/// first_draw + k).
+struct RowKey {
+  std::uint64_t seed;
+  std::uint16_t stream;
+  std::uint32_t first_environment;
+  std::uint64_t step;
+  std::uint32_t first_draw = 0;
+
+  PhiloxBlock block(Index row, Index k) const {
+    return random_block(seed, stream, first_environment + static_cast<std::uint32_t>(row), step,
+                        first_draw + static_cast<std::uint32_t>(k));
+  }
+};
 
 inline constexpr int kLargestLogRatio = 80;
 

@@ -13,12 +13,17 @@ void output_gradients(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> acti
                       RowGradients<const Scalar> row_gradients, Scalar* doutputs, Scalar* dlog_std, Index dlog_std_ld) {
   const auto& [log_prob, entropy, values] = row_gradients;
   const Index ld = rows.ld;
-  if (!rows.family.gaussian()) {
-    categorical_gradient(rows.logits(), actions.choices, log_prob, entropy, doutputs, ld);
-  } else {
-    const bool in_outputs = rows.family.log_std_output;
-    diag_gaussian_gradient(rows.gaussian(), actions.components, log_prob, entropy, doutputs, ld,
-                           in_outputs ? doutputs + rows.family.sizes.front() : dlog_std, in_outputs ? ld : dlog_std_ld);
+  for (std::size_t c = 0; c < actions.size(); ++c) {
+    const Component& component = rows.family.components()[c];
+    Scalar* to = doutputs + component.first_output;
+    if (!component.gaussian()) {
+      categorical_gradient(rows.logits(component), actions[c].choices, log_prob, entropy, to, ld);
+    } else {
+      const bool in_outputs = component.log_std_output;
+      diag_gaussian_gradient(rows.gaussian(component), actions[c].numbers, log_prob, entropy, to, ld,
+                             in_outputs ? to + component.sizes.front() : dlog_std + component.first_log_std,
+                             in_outputs ? ld : dlog_std_ld);
+    }
   }
   const Index used = rows.family.outputs();
   if (used == ld) return;

@@ -2,20 +2,11 @@
 // parameters of a policy.
 #pragma once
 
-#include <cstdint>
-
 #include "pgfast/dist/family.hpp"
 #include "pgfast/nn/network.hpp"
 #include "pgfast/rl/row_gradients.hpp"
 
 namespace pgfast {
-
-/// Actions: `choices` [rows, groups] of a categorical family, or `components` [rows, A] of a Gaussian family.
-template <typename Scalar>
-struct FamilyActions {
-  const std::int64_t* choices;
-  const Scalar* components;
-};
 
 /// gradient = d loss / d parameters, the network's and then those of log_std, summed over rows in the order of chunks.
 ///

@@ -51,12 +51,19 @@ class _GroupedCategorical(Distribution[IntArray]):
         self._require_family("likelihood_ratio", "old", old)
         return core.categorical_likelihood_ratio(self.logits, self.sizes, self.mask, old.logits, old.mask, actions)
 
-    def sample_at(self, seed: int, stream: int, environment: int, step: int) -> tuple[IntArray, FloatArray]:
+    @property
+    def draws(self) -> int:
+        return 1 if self.sizes is None else len(self.sizes)
+
+    def sample_at(
+        self, seed: int, stream: int, environment: int, step: int, draw: int = 0
+    ) -> tuple[IntArray, FloatArray]:
         """Draws actions by the inverse CDF and returns them with their log-probabilities ``[B]``.
 
-        Row b uses the random numbers of (seed, stream, environment + b, step), group k that of draw k.
+        Row b uses the random numbers of (seed, stream, environment + b, step), group k that of draw
+        ``draw`` + k.
         """
-        return core.categorical_sample(self.logits, self.sizes, self.mask, seed, stream, environment, step)
+        return core.categorical_sample(self.logits, self.sizes, self.mask, seed, stream, environment, step, draw)
 
     def mode(self) -> IntArray:
         """Returns the most probable action of each group, int64; the first allowed one in a tie."""

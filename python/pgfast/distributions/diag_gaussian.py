@@ -61,14 +61,20 @@ class DiagGaussian(Distribution[FloatArray]):
         self._require_family("likelihood_ratio", "old", old)
         return core.diag_gaussian_likelihood_ratio(self.mean, self.log_std, old.mean, old.log_std, actions)
 
-    def sample_at(self, seed: int, stream: int, environment: int, step: int) -> tuple[FloatArray, FloatArray]:
+    @property
+    def draws(self) -> int:
+        return (int(self.mean.shape[1]) + 1) // 2
+
+    def sample_at(
+        self, seed: int, stream: int, environment: int, step: int, draw: int = 0
+    ) -> tuple[FloatArray, FloatArray]:
         """Draws actions m + std e, e standard normal, and returns them ``[B, A]`` with their log-densities ``[B]``.
 
         Row b uses the random numbers of (seed, stream, environment + b, step); components 2 k and 2 k + 1 use the pair
-        of normal numbers of draw k. An action outside the range of the dtype is infinite, and its log-density is -inf.
-        This can occur for a log_std above 88 in float32 or 709 in float64.
+        of normal numbers of draw ``draw`` + k. An action outside the range of the dtype is infinite, and its
+        log-density is -inf. This can occur for a log_std above 88 in float32 or 709 in float64.
         """
-        return core.diag_gaussian_sample(self.mean, self.log_std, seed, stream, environment, step)
+        return core.diag_gaussian_sample(self.mean, self.log_std, seed, stream, environment, step, draw)
 
     def mode(self) -> FloatArray:
         """Returns a copy of the mean, ``[B, A]``."""

@@ -56,8 +56,15 @@ class Distribution(ABC, Generic[Actions]):
         """Returns the actions of :meth:`sample` and their log-probabilities ``[B]``."""
         return self.sample_at(*as_rng(rng).next_key())
 
+    @property
     @abstractmethod
-    def sample_at(self, seed: int, stream: int, environment: int, step: int) -> tuple[Actions, FloatArray]:
+    def draws(self) -> int:
+        """Number of draws that the sample of a row takes."""
+
+    @abstractmethod
+    def sample_at(
+        self, seed: int, stream: int, environment: int, step: int, draw: int = 0
+    ) -> tuple[Actions, FloatArray]:
         """Draws actions with the random numbers of a key; row b uses (seed, stream, environment + b, step).
 
         Args:
@@ -65,6 +72,7 @@ class Distribution(ABC, Generic[Actions]):
             stream: of 16 bits, one of ``pgfast._streams``.
             environment: of 32 bits.
             step: of 48 bits.
+            draw: the first of each row's ``draws``, of 32 bits.
 
         Returns:
             The actions and their log-probabilities ``[B]``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgfast.policies.families import Family, family_of
+from pgfast.policies.families import Family, JointFamily, family_of
 from pgfast.policies.policy import ActorCritic, CategoricalPolicy, GaussianPolicy, Policy, PolicyStep
 from pgfast.policies.tape import PolicyTape
 
@@ -11,6 +11,7 @@ __all__ = [
     "CategoricalPolicy",
     "Family",
     "GaussianPolicy",
+    "JointFamily",
     "Policy",
     "PolicyStep",
     "PolicyTape",

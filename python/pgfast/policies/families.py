@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pgfast._native import core
-from pgfast._typing import BoolArray, FloatArray
-from pgfast.distributions import Categorical, DiagGaussian, Distribution, MultiCategorical
+from pgfast._typing import Array, BoolArray, FloatArray
+from pgfast.distributions import Categorical, DiagGaussian, Distribution, Joint, MultiCategorical
+from pgfast.distributions.joint import join_actions, joint_dtype, split_actions
 from pgfast.envs.spaces import ActionInfo
 
-__all__ = ["Family", "family_of"]
+__all__ = ["Family", "JointFamily", "family_of"]
 
 
 class Family:
@@ -25,6 +26,8 @@ class Family:
     - "gaussian": the outputs are the means of A = ``sizes[0]`` numbers, actions ``[B, A]`` in the network's dtype. The
       log standard deviations log_std are A further outputs with ``state_dependent_std``. Otherwise they are
       ``log_std_parameters`` = A parameters of the policy that do not belong to its network.
+
+    A mask of actions has ``mask_columns`` columns, one for each logit.
 
     Args:
         kind: "categorical" or "gaussian".
@@ -44,24 +47,41 @@ class Family:
         grouped: bool = False,
         state_dependent_std: bool = False,
     ) -> None:
-        self.native = core.Family(kind, sizes, state_dependent_std, grouped)
-        self.num_outputs, self.log_std_parameters = self.native.num_outputs, self.native.log_std_parameters
-        self.mask_columns = self.native.mask_columns
-        self.kind, self.sizes, self.grouped = kind, tuple(sizes), grouped
-        self.state_dependent_std = state_dependent_std
+        self.kind: Literal["categorical", "gaussian", "joint"] = kind
+        self.sizes, self.grouped, self.state_dependent_std = tuple(sizes), grouped, state_dependent_std
+        self.action_shape: tuple[int, ...] = (len(sizes),) if grouped else ()
         if kind == "gaussian":
             self.action_shape = self.sizes
-        else:
-            self.action_shape = (len(sizes),) if grouped else ()
+        self._set_components((self,))
+
+    def _set_components(self, components: tuple[Family, ...]) -> None:
+        self.components = components
+        self.native = core.Family([(c.kind, c.sizes, c.state_dependent_std, c.grouped) for c in components])
+        self.num_outputs, self.log_std_parameters = self.native.num_outputs, self.native.log_std_parameters
+        self.mask_columns = self.native.mask_columns
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For copy and pickle, which need not know the native family."""
         chosen = {"grouped": self.grouped, "state_dependent_std": self.state_dependent_std}
-        return partial(Family, self.kind, self.sizes, **chosen), ()
+        return partial(Family, self.kind, self.sizes, **chosen), ()  # type: ignore[arg-type]
 
     def action_dtype(self, dtype: DTypeLike) -> DTypeLike:
         """Returns the dtype of the actions of a policy whose network computes in ``dtype``."""
         return dtype if self.kind == "gaussian" else np.int64
+
+    def log_std_outputs(self) -> list[int]:
+        """Returns the outputs that are log standard deviations."""
+        return list(range(self.sizes[0], self.num_outputs)) if self.state_dependent_std else []
+
+    def group_sizes(self) -> list[int]:
+        """Returns the number of choices of each group, in the order of a mask's columns."""
+        return list(self.sizes) if self.kind == "categorical" else []
+
+    def rows_with_actions(self, mask: BoolArray) -> BoolArray:
+        """Returns which rows of a mask ``[B, mask_columns]`` allow an action of every group, ``[B]``."""
+        starts = np.cumsum([0, *self.group_sizes()[:-1]])
+        rows: BoolArray = np.all(np.logical_or.reduceat(mask, starts, axis=1), axis=1)
+        return rows
 
     def distribution(
         self, outputs: FloatArray, log_std: FloatArray, mask: BoolArray | None = None
@@ -85,6 +105,96 @@ class Family:
         if self.state_dependent_std:
             log_std = outputs[:, components : self.num_outputs]
         return DiagGaussian(outputs[:, :components].copy(), log_std.copy())
+
+    def split(self, function: str, actions: Any) -> tuple[Any, ...]:
+        """Returns actions as native functions take them: an array for each component.
+
+        Raises:
+            TypeError: if there are more or fewer; the message begins with ``function``.
+        """
+        return (actions,)
+
+    def store(self, function: str, parts: Sequence[Array], actions: Any) -> None:
+        """Writes what a native function has written to the arrays of :meth:`split` into the actions themselves.
+
+        Raises:
+            ValueError: if the actions are read-only; the message begins with ``function``.
+        """
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        """Returns the actions of a native function as one array."""
+        return parts[0]
+
+
+class JointFamily(Family):
+    """Independent families, whose parameters follow each other: outputs, columns of masks, and log_std parameters.
+
+    Its distribution is a :class:`pgfast.distributions.Joint`. Actions are rows ``[B]`` with a field for each component,
+    "f0", "f1", ..., of its ``action_dtype`` and ``action_shape``; a tuple with an array for each is accepted, too.
+
+    Args:
+        components: at least one family.
+
+    Raises:
+        ValueError: if there are no components, or all their outputs are too many.
+    """
+
+    def __init__(self, components: Sequence[Family]) -> None:
+        parts = tuple(part for component in components for part in component.components)
+        self.kind, self.grouped = "joint", False
+        self.sizes = tuple(size for part in parts for size in part.sizes)
+        self.state_dependent_std = any(part.state_dependent_std for part in parts)
+        self.action_shape = ()
+        self._set_components(parts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return JointFamily, (self.components,)
+
+    def action_dtype(self, dtype: DTypeLike) -> DTypeLike:
+        return joint_dtype([(part.action_dtype(dtype), part.action_shape) for part in self.components])
+
+    def log_std_outputs(self) -> list[int]:
+        columns, first = [], 0
+        for component in self.components:
+            columns += [first + column for column in component.log_std_outputs()]
+            first += component.num_outputs
+        return columns
+
+    def group_sizes(self) -> list[int]:
+        return [size for component in self.components for size in component.group_sizes()]
+
+    def distribution(
+        self, outputs: FloatArray, log_std: FloatArray, mask: BoolArray | None = None
+    ) -> Distribution[Any]:
+        if mask is not None and np.shape(mask) != (len(outputs), self.mask_columns):
+            expected = (len(outputs), self.mask_columns)
+            raise ValueError(f"Family.distribution: mask must have shape (B, M) = {expected}, got {np.shape(mask)}")
+        parts: list[Distribution[Any]] = []
+        output = column = parameter = 0
+        for component in self.components:
+            next_output, next_column = output + component.num_outputs, column + component.mask_columns
+            next_parameter = parameter + component.log_std_parameters
+            part_mask = None
+            if mask is not None and component.mask_columns:
+                part_mask = np.ascontiguousarray(mask[:, column:next_column])
+            part_outputs, part_log_std = outputs[:, output:next_output], log_std[parameter:next_parameter]
+            parts.append(component.distribution(part_outputs, part_log_std, part_mask))
+            output, column, parameter = next_output, next_column, next_parameter
+        return Joint(parts)
+
+    def split(self, function: str, actions: Any) -> tuple[Any, ...]:
+        return split_actions(function, actions, len(self.components))
+
+    def store(self, function: str, parts: Sequence[Array], actions: Any) -> None:
+        if isinstance(actions, tuple):
+            return
+        if not actions.flags.writeable:
+            raise ValueError(f"{function}: actions must be writable, got a read-only array")
+        for name, part in zip(actions.dtype.names, parts, strict=True):
+            actions[name] = part
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        return join_actions(parts)
 
 
 def family_of(action: ActionInfo, *, state_dependent_std: bool = False) -> Family:

@@ -48,7 +48,7 @@ class Policy:
     Methods take observations ``[B, ...]`` of the network's dtype or uint8, allocate their results, and raise
     ``TypeError`` or ``ValueError`` as :mod:`pgfast.kernels` does. A ``mask`` ``[B, family.mask_columns]`` is bool and
     has a column for each logit. It is True where the action may be taken; every choice of every row needs at least one
-    such action. None allows all actions.
+    such action. None allows all actions. The actions of a :class:`JointFamily` are as described there.
 
     Args:
         network: written in place; its parameters become a view of the policy's.
@@ -88,8 +88,7 @@ class Policy:
         if initialize:
             weight, bias = network.output_layers[0]
             network.parameters[weight.slice].reshape(weight.shape)[..., :num_outputs] *= _POLICY_GAIN
-            if family.state_dependent_std:
-                network.parameters[bias.slice][family.sizes[0] : num_outputs] = log_std_init
+            network.parameters[bias.slice][family.log_std_outputs()] = log_std_init
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """For copy and pickle, after which the network's parameters are a view of the policy's again."""
@@ -165,9 +164,10 @@ class Policy:
         """
         seed, stream, _, step = as_rng(rng).next_key()
         network, family = self.network.native, self.family.native
-        return core.policy_sample(network, family, self._parameters, obs, mask, seed, stream, step)
+        actions, log_prob = core.policy_sample(network, family, self._parameters, obs, mask, seed, stream, step)
+        return self.family.join(actions), log_prob
 
-    def scores(self, obs: Array, actions: Array, mask: BoolArray | None = None) -> FloatArray:
+    def scores(self, obs: Array, actions: Any, mask: BoolArray | None = None) -> FloatArray:
         """Computes the scores s_b = grad log pi(actions_b | obs_b).
 
         Args:
@@ -183,12 +183,14 @@ class Policy:
             ValueError: if a shape is wrong, an action is out of range, a mask allows no action, or outputs or actions
                 are not finite.
         """
-        return core.policy_scores(self.network.native, self.family.native, self._parameters, obs, mask, actions)
+        network, family = self.network.native, self.family.native
+        parts = self.family.split("Policy.scores", actions)
+        return core.policy_scores(network, family, self._parameters, obs, mask, parts)
 
     def gradient(
         self,
         at: Array | Tape,
-        actions: Array,
+        actions: Any,
         rows: RowGradients,
         *,
         mask: BoolArray | None = None,
@@ -219,9 +221,9 @@ class Policy:
         """
         gradient = np.empty_like(self._parameters) if out is None else out
         network, family = self.network.native, self.family.native
-        inputs = at.native if isinstance(at, Tape) else at
+        inputs, parts = at.native if isinstance(at, Tape) else at, self.family.split("Policy.gradient", actions)
         with BACKWARD:
-            core.policy_backward(network, family, self._parameters, inputs, mask, actions, *rows, gradient)
+            core.policy_backward(network, family, self._parameters, inputs, mask, parts, *rows, gradient)
         return gradient
 
     def fisher_operator(

@@ -34,7 +34,7 @@ class PolicyTape(Tape):
         self,
         obs: Array,
         first_row: int,
-        actions: Array,
+        actions: Any,
         log_prob: FloatArray,
         *,
         key: Key,
@@ -46,8 +46,7 @@ class PolicyTape(Tape):
         Args:
             obs: ``[n, ...]``, recorded from row ``first_row`` on.
             first_row: at least 0.
-            actions: int64 ``[n]``, int64 ``[n, K]`` of K choices, or ``[n, A]`` in the network's dtype; written in
-                place.
+            actions: ``[n, *family.action_shape]`` of the family's ``action_dtype``, written in place.
             log_prob: ``[n]`` in the network's dtype, written in place.
             key: (seed, stream, environment, step). Row i draws the numbers of (seed, stream, environment + i, step).
             starts: ``[n]``, where an episode starts, if the network has memory; None for the flags on the tape.
@@ -60,9 +59,11 @@ class PolicyTape(Tape):
         """
         if starts is not None:
             self.starts[first_row : first_row + len(starts)] = starts
-        family, parameters = self.policy.family.native, self.policy.parameters
+        family, parameters = self.policy.family, self.policy.parameters
+        parts = family.split("Policy.act", actions)
         with FORWARD:
-            core.policy_act(self.native, family, parameters, obs, mask, first_row, *key, actions, log_prob)
+            core.policy_act(self.native, family.native, parameters, obs, mask, first_row, *key, parts, log_prob)
+        family.store("Policy.act", parts, actions)
 
     def record(self, x: Array, first_row: int = 0) -> None:
         with FORWARD:

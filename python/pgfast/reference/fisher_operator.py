@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgfast.reference import categorical, network
+from pgfast.reference.family import Component, places
 
 Array = NDArray[np.float64]
 
@@ -29,27 +30,26 @@ def product(
     layers: Sequence[network.LayerTuple],
     parameters: Array,
     x: Array,
-    sizes: tuple[int, ...] | int,
-    log_std: Array | None,
+    components: Sequence[Component],
     v: Array,
     damping: float,
     mask: categorical.Mask = None,
 ) -> Array:
-    """F v = (1/B) sum_b J_b' M_b J_b v + damping v, ``[P]``.
+    """F v = (1/B) sum_b J_b' M_b J_b v + damping v, ``[P]``, with a block of M for each component.
 
-    ``sizes`` and ``log_std`` are those of :func:`pgfast.reference.policy_gradient.gradient`; v ends with the block of
-    log_std.
+    The log_std that are parameters are the last block of v.
     """
     outputs = network.forward(layers, parameters, x)
     tangents = network.jvp(layers, parameters, x, v[: len(parameters)])
-    dy, log_std_block = np.zeros_like(tangents), np.zeros(0)
-    if not isinstance(sizes, int):
-        columns = slice(sum(sizes))
-        dy[:, columns] = categorical_block(outputs[:, columns], sizes, tangents[:, columns], mask)
-    else:
-        mean, std = slice(sizes), slice(sizes, 2 * sizes)
-        if log_std is None:
-            dy[:, mean], dy[:, std] = gaussian_block(outputs[:, std], tangents[:, mean], tangents[:, std])
+    dy, log_std_blocks = np.zeros_like(tangents), []
+    for (sizes, log_std), place in zip(components, places(components), strict=True):
+        columns, t = outputs[:, place.outputs], tangents[:, place.outputs]
+        if not isinstance(sizes, int):
+            dy[:, place.outputs] = categorical_block(columns, sizes, t, None if mask is None else mask[:, place.mask])
+        elif log_std is None:
+            row_log_std, t_log_std = outputs[:, place.log_std], tangents[:, place.log_std]
+            dy[:, place.outputs], dy[:, place.log_std] = gaussian_block(row_log_std, t, t_log_std)
         else:
-            dy[:, mean], log_std_block = gaussian_block(log_std, tangents[:, mean], v[len(parameters) :])
-    return np.concatenate([network.vjp(layers, parameters, x, dy / len(x)), log_std_block]) + damping * v
+            dy[:, place.outputs], block = gaussian_block(log_std, t, v[len(parameters) :][place.parameters])
+            log_std_blocks.append(block)
+    return np.concatenate([network.vjp(layers, parameters, x, dy / len(x)), *log_std_blocks]) + damping * v

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgfast.reference import categorical, diag_gaussian, network
+from pgfast.reference.family import Component, places
 
 Array = NDArray[np.float64]
 
@@ -22,9 +23,8 @@ def gradient(
     layers: Sequence[network.LayerTuple],
     parameters: Array,
     x: Array,
-    sizes: tuple[int, ...] | int,
-    log_std: Array | None,
-    actions: NDArray[Any],
+    components: Sequence[Component],
+    actions: Sequence[NDArray[Any]],
     log_prob: Array,
     entropy: Array,
     values: Array | None,
@@ -32,23 +32,23 @@ def gradient(
 ) -> Array:
     """g, from ``log_prob``, ``entropy`` and ``values`` ``[B]``; ``values`` is None without a value head.
 
-    With a tuple ``sizes``, the first columns of the outputs are the logits of each group. With an int ``sizes`` = A,
-    they are the means of a Gaussian; log_std ``[A]`` is then the last block of the parameters, or, if ``log_std`` is
-    None, columns A to 2 A of the outputs.
+    Log-probability and entropy are sums over the components, so each component gets the same ``log_prob`` and
+    ``entropy``. The log_std that are parameters are the last block of g.
     """
     outputs = network.forward(layers, parameters, x)
-    doutputs, log_std_block = np.zeros_like(outputs), np.zeros(0)
-    if isinstance(sizes, int):
-        mean, std = slice(sizes), slice(sizes, 2 * sizes)
-        row_log_std = outputs[:, std] if log_std is None else log_std
-        doutputs[:, mean], dlog_std = diag_gaussian.gradient(outputs[:, mean], row_log_std, actions, log_prob, entropy)
+    doutputs, log_std_blocks = np.zeros_like(outputs), []
+    for (sizes, log_std), place, taken in zip(components, places(components), actions, strict=True):
+        columns = outputs[:, place.outputs]
+        if not isinstance(sizes, int):
+            allowed = None if mask is None else mask[:, place.mask]
+            doutputs[:, place.outputs] = categorical.gradient(columns, taken, log_prob, entropy, sizes, allowed)
+            continue
+        row_log_std = outputs[:, place.log_std] if log_std is None else log_std
+        doutputs[:, place.outputs], dlog_std = diag_gaussian.gradient(columns, row_log_std, taken, log_prob, entropy)
         if log_std is None:
-            doutputs[:, std] = dlog_std
+            doutputs[:, place.log_std] = dlog_std
         else:
-            log_std_block = dlog_std
-    else:
-        logits = outputs[:, : sum(sizes)]
-        doutputs[:, : sum(sizes)] = categorical.gradient(logits, actions, log_prob, entropy, sizes, mask)
+            log_std_blocks.append(dlog_std)
     if values is not None:
         doutputs[:, -1] = values
-    return np.concatenate([network.vjp(layers, parameters, x, doutputs), log_std_block])
+    return np.concatenate([network.vjp(layers, parameters, x, doutputs), *log_std_blocks])

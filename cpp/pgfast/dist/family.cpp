@@ -1,0 +1,60 @@
+#include "pgfast/dist/family.hpp"
+
+#include <numeric>
+#include <utility>
+
+namespace pgfast {
+namespace {
+
+Index sum(const std::vector<Index>& sizes) { return std::accumulate(sizes.begin(), sizes.end(), Index{0}); }
+
+}  // namespace
+
+Index Component::outputs() const { return gaussian() && log_std_output ? 2 * sum(sizes) : sum(sizes); }
+
+Index Component::mask_columns() const { return gaussian() ? 0 : outputs(); }
+
+Index Component::log_std_parameters() const { return gaussian() && !log_std_output ? sum(sizes) : 0; }
+
+std::uint32_t Component::draws() const {
+  const auto groups = static_cast<Index>(sizes.size());
+  return static_cast<std::uint32_t>(gaussian() ? gaussian_draws(sizes.front()) : groups);
+}
+
+Family::Family(std::vector<Component> components) : components_(std::move(components)) {
+  std::uint32_t draws = 0;
+  for (Component& component : components_) {
+    component.first_output = outputs_;
+    component.first_mask_column = mask_columns_;
+    component.first_log_std = log_std_parameters_;
+    component.first_draw = draws;
+    outputs_ += component.outputs();
+    mask_columns_ += component.mask_columns();
+    log_std_parameters_ += component.log_std_parameters();
+    draws += component.draws();
+  }
+}
+
+template <typename Scalar>
+void family_sample(const FamilyRows<Scalar>& rows, const RowKey& key, SampledActions<Scalar> actions,
+                   Scalar* log_prob) {
+  thread_local Buffer<Scalar> scratch;
+  Scalar* to = log_prob;
+  for (std::size_t c = 0; c < actions.size(); ++c) {
+    const Component& component = rows.family.components()[c];
+    RowKey component_key = key;
+    component_key.first_draw += component.first_draw;
+    if (component.gaussian())
+      diag_gaussian_sample(rows.gaussian(component), component_key, actions[c].numbers, to);
+    else
+      categorical_sample(rows.logits(component), component_key, actions[c].choices, to);
+    if (c > 0)
+      for (Index i = 0; i < rows.rows; ++i) log_prob[i] += to[i];
+    if (c + 1 < actions.size()) to = scratch.reserve(rows.rows);
+  }
+}
+
+template void family_sample(const FamilyRows<float>&, const RowKey&, SampledActions<float>, float*);
+template void family_sample(const FamilyRows<double>&, const RowKey&, SampledActions<double>, double*);
+
+}  // namespace pgfast
