@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from pgfast.distributions import Categorical, DiagGaussian, Distribution, Joint, MultiCategorical
-from pgfast.distributions.joint import join_actions
+from pgfast.distributions.joint import join_actions, split_actions
 from pgfast.nn import Layer, Network
 from pgfast.policies import ActorCritic, CategoricalPolicy, Family, GaussianPolicy, JointFamily, Policy
 from pgfast.reference.family import Component
@@ -150,8 +150,11 @@ def some_actions(policy: Policy, obs: NDArray[Any], mask: NDArray[np.bool_] | No
 
 def reference_actions(policy: Policy, actions: NDArray[Any]) -> list[NDArray[Any]]:
     """Returns the actions of each component, numbers in float64."""
-    parts = policy.family.split("", actions)
-    return [part.astype(np.float64) if part.dtype.kind == "f" else part for part in parts]
+    parts = split_actions(actions)
+    return [
+        part.astype(np.float64) if part.dtype.kind == "f" else part
+        for part in (parts if isinstance(parts, tuple) else (parts,))
+    ]
 
 
 __all__ = ["ZOO", "all_actions", "make_policy", "observations", "reference_actions", "some_actions", "some_mask"]

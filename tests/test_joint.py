@@ -149,9 +149,9 @@ def test_actions_are_rows_or_a_tuple(draw: Draw, dtype: Any) -> None:
         assert method(actions).tobytes() == method(fields(actions)).tobytes()
     with pytest.raises(TypeError, match=r"^Joint.log_prob: actions must be a tuple of 3 arrays, or an array with 3 fi"):
         p.log_prob(fields(actions)[:2])
-    with pytest.raises(TypeError, match=r"fields, got dtype int64$"):
+    with pytest.raises(TypeError, match=r"fields, got ndarray$"):
         p.gradient(actions["f0"], weights[0])
-    with pytest.raises(TypeError, match=r"fields, got a list$"):
+    with pytest.raises(TypeError, match=r"fields, got list$"):
         p.log_prob(list(fields(actions)))  # type: ignore[arg-type]
 
 
@@ -187,7 +187,7 @@ def test_the_family_counts_what_its_components_use() -> None:
     assert family.log_std_outputs() == [5, 6]
     assert family.action_shape == ()
     actions = np.zeros(4, family.action_dtype(np.float32))
-    assert [part.shape for part in family.split("", actions)] == [(4,), (4, 2), (4, 2), (4, 1)]
+    assert [part.shape for part in fields(actions)] == [(4,), (4, 2), (4, 2), (4, 1)]
     nested = JointFamily([JointFamily(family.components[:2]), *family.components[2:]])
     assert nested.action_dtype(np.float32) == family.action_dtype(np.float32)
     mask = np.ones((4, 8), bool)

@@ -51,9 +51,13 @@ class Arguments {
  public:
   explicit Arguments(const char* function) : function_(function) {}
 
-  /// Sets the value of a symbol in advance.
+  /// Sets the value of a symbol in advance, or changes it.
   Arguments& extent(const std::string& symbol, Index value) {
-    symbols_.emplace_back(symbol, value);
+    const auto known = std::ranges::find(symbols_, symbol, &std::pair<std::string, Index>::first);
+    if (known == symbols_.end())
+      symbols_.emplace_back(symbol, value);
+    else
+      known->second = value;
     return *this;
   }
 
@@ -222,6 +226,10 @@ class Arguments {
   }
   [[noreturn]] void fail(const std::string& message) const {
     throw py::value_error(std::string(function_) + ": " + message);
+  }
+
+  [[noreturn]] void fail_type(const char* name, const std::string& message) const {
+    throw py::type_error(prefix(name) + message);
   }
 
   static std::string number(double value) { return py::str(py::float_(value)); }

@@ -21,7 +21,7 @@ constexpr Index kMaxOutputs = Index{1} << 26;
 /// Kind, sizes, whether log_std is an output, whether a categorical action has an axis of groups.
 using ComponentDescription = std::tuple<std::string, std::vector<Index>, bool, bool>;
 
-Family make_family(const std::vector<ComponentDescription>& descriptions) {
+Family make_family(const std::vector<ComponentDescription>& descriptions, bool joint) {
   Index outputs = 0;
   std::vector<Component> components;
   for (const auto& [kind, sizes, log_std_output, grouped] : descriptions) {
@@ -40,7 +40,8 @@ Family make_family(const std::vector<ComponentDescription>& descriptions) {
         {categorical ? Component::Kind::categorical : Component::Kind::gaussian, sizes, grouped, log_std_output});
   }
   if (components.empty()) throw py::value_error("Family: must have at least one component");
-  return Family(std::move(components));
+  if (components.size() > 1 && !joint) throw py::value_error("Family: several components must be joint");
+  return Family(std::move(components), joint);
 }
 
 /// The actions of each component.
@@ -51,72 +52,85 @@ template <typename Scalar>
 class PolicyArguments : public NetworkArguments<Scalar> {
  public:
   using Shape = std::initializer_list<const char*>;
+  using Sampled = std::vector<ComponentActions<std::int64_t, Scalar>>;
 
   PolicyArguments(const char* function, const Network<Scalar>& net, const Family& fam, const py::object& vector)
-      : NetworkArguments<Scalar>(function, net, vector, fam.log_std_parameters()), family(fam), function_(function) {
+      : NetworkArguments<Scalar>(function, net, vector, fam.log_std_parameters()), family(fam) {
     if (fam.outputs() > net.output_size())
       this->fail("network", "must have at least " + std::to_string(fam.outputs()) + " outputs, got " +
                                 std::to_string(net.output_size()));
-    this->extent("M", fam.mask_columns());
+  }
+
+  /// The actions of each component: of a joint family a tuple of arrays, else one array.
+  Arrays action_arrays(const py::object& actions) const {
+    if (!family.joint()) return {actions};
+    const std::size_t count = family.components().size();
+    const bool is_tuple = py::isinstance<py::tuple>(actions);
+    if (!is_tuple || py::len(actions) != count)
+      this->fail_type("actions", "must be a tuple of " + std::to_string(count) + " arrays, or an array with " +
+                                     std::to_string(count) + " fields, got " +
+                                     (is_tuple ? "a tuple of " + std::to_string(py::len(actions))
+                                               : std::string(py::str(py::type::of(actions).attr("__name__")))));
+    return actions.cast<Arrays>();
   }
 
   std::vector<ComponentActions<const std::int64_t, const Scalar>> actions(const Arrays& arrays) {
-    require_every_component(arrays);
-    std::vector<ComponentActions<const std::int64_t, const Scalar>> all;
+    std::vector<ComponentActions<const std::int64_t, const Scalar>> all(arrays.size());
     for (std::size_t c = 0; c < arrays.size(); ++c) {
       const Component& component = family.components()[c];
       const std::string name = action_name(c);
-      Arguments check = component_arguments(component);
       if (component.gaussian()) {
-        all.push_back({nullptr, check.finite_input<Scalar>(name.c_str(), arrays[c], shape(component))});
+        all[c].numbers = this->template finite_input<Scalar>(name.c_str(), arrays[c], shape(component));
       } else {
-        const auto* choices = check.input<std::int64_t>(name.c_str(), arrays[c], shape(component));
-        check.actions_in_range(name.c_str(), choices, check.extent("B"), component.sizes, component.grouped);
-        all.push_back({choices, nullptr});
+        all[c].choices = this->template input<std::int64_t>(name.c_str(), arrays[c], shape(component));
+        this->actions_in_range(name.c_str(), all[c].choices, this->rows(), component.sizes, component.grouped);
       }
-      if (this->extent("B") < 0) this->extent("B", check.extent("B"));
     }
     return all;
   }
 
   /// Arrays that actions are written to.
-  std::vector<ComponentActions<std::int64_t, Scalar>> sampled_actions(const Arrays& arrays) const {
-    require_every_component(arrays);
-    std::vector<ComponentActions<std::int64_t, Scalar>> all;
+  Sampled outputs(const Arrays& arrays) {
+    Sampled all(arrays.size());
     for (std::size_t c = 0; c < arrays.size(); ++c) {
       const Component& component = family.components()[c];
       const std::string name = action_name(c);
-      Arguments check = component_arguments(component);
       if (component.gaussian())
-        all.push_back({nullptr, check.output<Scalar>(name.c_str(), arrays[c], shape(component))});
+        all[c].numbers = this->template output<Scalar>(name.c_str(), arrays[c], shape(component));
       else
-        all.push_back({check.output<std::int64_t>(name.c_str(), arrays[c], shape(component)), nullptr});
+        all[c].choices = this->template output<std::int64_t>(name.c_str(), arrays[c], shape(component));
     }
     return all;
   }
 
-  /// New arrays for the actions of B rows.
-  Arrays new_actions() const {
-    Arrays arrays;
-    for (const Component& component : family.components()) {
-      Arguments check = component_arguments(component);
-      if (component.gaussian())
-        arrays.push_back(check.result<Scalar>(shape(component)));
-      else
-        arrays.push_back(check.result<std::int64_t>(shape(component)));
+  /// The same for new arrays, which it puts into `arrays`.
+  Sampled new_outputs(Arrays& arrays) {
+    Sampled all(family.components().size());
+    for (std::size_t c = 0; c < all.size(); ++c) {
+      const Component& component = family.components()[c];
+      if (component.gaussian()) {
+        auto numbers = this->template result<Scalar>(shape(component));
+        all[c].numbers = numbers.mutable_data();
+        arrays.push_back(std::move(numbers));
+      } else {
+        auto choices = this->template result<std::int64_t>(shape(component));
+        all[c].choices = choices.mutable_data();
+        arrays.push_back(std::move(choices));
+      }
     }
-    return arrays;
+    return all;
   }
 
-  /// "actions", or "actions[c]" if there are several components.
+  /// "actions", or "actions[c]" of a joint family.
   std::string action_name(std::size_t c) const {
-    return family.components().size() == 1 ? "actions" : "actions[" + std::to_string(c) + "]";
+    return family.joint() ? "actions[" + std::to_string(c) + "]" : "actions";
   }
 
   /// The mask [B, M] of the choices, nullptr for None.
   const bool* mask(const py::object& object) {
     if (object.is_none()) return nullptr;
     if (family.mask_columns() == 0) this->fail("mask", "must be None: the policy has no choices");
+    this->extent("M", family.mask_columns());
     const auto* mask = this->template input<bool>("mask", object, {"B", "M"});
     std::vector<Index> sizes;
     for (const Component& component : family.components())
@@ -141,25 +155,16 @@ class PolicyArguments : public NetworkArguments<Scalar> {
   static constexpr Shape kGroupedChoices = {"B", "K"};
   static constexpr Shape kChoices = {"B"};
 
-  static Shape shape(const Component& component) {
-    return component.gaussian() ? kNumbers : component.grouped ? kGroupedChoices : kChoices;
+  /// The shape of a component's actions; its symbols get the values of this component.
+  Shape shape(const Component& component) {
+    if (component.gaussian()) {
+      this->extent("A", component.sizes.front());
+      return kNumbers;
+    }
+    if (!component.grouped) return kChoices;
+    this->extent("K", static_cast<Index>(component.sizes.size()));
+    return kGroupedChoices;
   }
-
-  void require_every_component(const Arrays& arrays) const {
-    if (arrays.size() != family.components().size())
-      this->fail("actions", "must be " + std::to_string(family.components().size()) + " arrays, got " +
-                                std::to_string(arrays.size()));
-  }
-
-  /// The symbols of a component's shape.
-  Arguments component_arguments(const Component& component) const {
-    Arguments check(function_);
-    if (const Index rows = this->rows(); rows >= 0) check.extent("B", rows);
-    check.extent("K", static_cast<Index>(component.sizes.size())).extent("A", component.sizes.front());
-    return check;
-  }
-
-  const char* function_;
 };
 
 /// Runs the forward pass of `x` on rows of the tape from `first_row` on, and samples actions with log-probabilities.
@@ -177,27 +182,28 @@ void decide(PolicyArguments<Scalar>& call, Tape<Scalar>& tape, Inputs x, const b
 /// Samples actions and keeps the forward pass on the tape. Writes actions and log_prob in place.
 void policy_act(const Either<Tape>& either, const Family& family, const py::object& parameters, const py::object& x,
                 const py::object& mask, Index first_row, std::uint64_t seed, std::uint16_t stream,
-                std::uint32_t environment, std::uint64_t step, const Arrays& actions, const py::object& log_prob) {
+                std::uint32_t environment, std::uint64_t step, const py::object& actions, const py::object& log_prob) {
   either.visit([&]<typename Scalar>(Tape<Scalar>& tape) {
     PolicyArguments<Scalar> call("Policy.act", tape.network(), family, parameters);
     const Inputs inputs = call.inputs(x);
     const bool* allowed = call.mask(mask);
     call.reserve(tape, inputs, first_row);
-    const auto to = call.sampled_actions(actions);
+    const Arrays arrays = call.action_arrays(actions);
+    const auto to = call.outputs(arrays);
     auto* log_prob_to = call.template output<Scalar>("log_prob", log_prob, {"B"});
     if (allowed != nullptr) call.distinct("log_prob", log_prob, "mask", mask);
-    for (std::size_t c = 0; c < actions.size(); ++c) {
+    for (std::size_t c = 0; c < arrays.size(); ++c) {
       const std::string name = call.action_name(c);
-      call.distinct("log_prob", log_prob, name.c_str(), actions[c]);
-      if (allowed != nullptr) call.distinct(name.c_str(), actions[c], "mask", mask);
+      call.distinct("log_prob", log_prob, name.c_str(), arrays[c]);
+      if (allowed != nullptr) call.distinct(name.c_str(), arrays[c], "mask", mask);
       for (std::size_t other = 0; other < c; ++other)
-        call.distinct(name.c_str(), actions[c], call.action_name(other).c_str(), actions[other]);
+        call.distinct(name.c_str(), arrays[c], call.action_name(other).c_str(), arrays[other]);
     }
     decide<Scalar>(call, tape, inputs, allowed, first_row, {seed, stream, environment, step}, to, log_prob_to);
   });
 }
 
-/// (actions, their log-probabilities), all new; actions are a list with an array for each component.
+/// (actions, their log-probabilities), both new; of a joint family, actions are a tuple of arrays.
 py::tuple policy_sample(const Either<Network>& either, const Family& family, const py::object& parameters,
                         const py::object& x, const py::object& mask, std::uint64_t seed, std::uint16_t stream,
                         std::uint64_t step) {
@@ -209,18 +215,19 @@ py::tuple policy_sample(const Either<Network>& either, const Family& family, con
     Tape<Scalar> tape(network, call.rows());
     tape.borrow_inputs(inputs);
     auto log_prob = call.template result<Scalar>({"B"});
-    const Arrays arrays = call.new_actions();
-    const auto to = call.sampled_actions(arrays);
+    Arrays arrays;
+    const auto to = call.new_outputs(arrays);
     decide<Scalar>(call, tape, inputs, allowed, 0, {seed, stream, 0, step}, to, log_prob.mutable_data());
-    return py::make_tuple(arrays, std::move(log_prob));
+    return py::make_tuple(family.joint() ? py::tuple(py::cast(arrays)) : arrays.front(), std::move(log_prob));
   });
 }
 
 /// Writes the gradient of a loss with respect to the policy's parameters to `out`. `at` is a tape, whose first rows are
 /// those of the loss, or their inputs.
 void policy_backward(const Either<Network>& either, const Family& family, const py::object& parameters,
-                     const py::object& at, const py::object& mask, const Arrays& actions, const py::object& log_prob,
-                     const py::object& entropy, const py::object& values, const py::object& out) {
+                     const py::object& at, const py::object& mask, const py::object& actions,
+                     const py::object& log_prob, const py::object& entropy, const py::object& values,
+                     const py::object& out) {
   either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     PolicyArguments<Scalar> call("Policy.gradient", network, family, parameters);
     const bool is_tape = py::isinstance<Either<Tape>>(at);
@@ -228,7 +235,8 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
     if (is_tape && (tape == nullptr || &tape->network() != &network)) call.fail("tape", "was made for another network");
     if (!is_tape) call.without_memory(", or a tape");
     const Inputs inputs = is_tape ? tape->inputs() : call.inputs(at);
-    const auto chosen = call.actions(actions);
+    const Arrays arrays = call.action_arrays(actions);
+    const auto chosen = call.actions(arrays);
     const bool* allowed = call.mask(mask);
     if (is_tape) call.require_recorded("actions", *tape);
     const auto* dlog_prob = call.template finite_input<Scalar>("rows.log_prob", log_prob, {"B"});
@@ -237,7 +245,7 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
     if (dvalues != nullptr && family.outputs() == network.output_size())
       call.fail("rows.values", "must be None: the policy has no value head");
     auto* to = call.template output<Scalar>("out", out, {"P"});
-    for (std::size_t c = 0; c < actions.size(); ++c) call.distinct("out", out, call.action_name(c).c_str(), actions[c]);
+    for (std::size_t c = 0; c < arrays.size(); ++c) call.distinct("out", out, call.action_name(c).c_str(), arrays[c]);
     const std::pair<const char*, const py::object&> read[] = {{"parameters", parameters},
                                                               {"mask", mask},
                                                               {"rows.log_prob", log_prob},
@@ -255,12 +263,12 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
 }
 
 py::array policy_scores(const Either<Network>& either, const Family& family, const py::object& parameters,
-                        const py::object& x, const py::object& mask, const Arrays& actions) {
+                        const py::object& x, const py::object& mask, const py::object& actions) {
   return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
     PolicyArguments<Scalar> call("Policy.scores", network, family, parameters);
     call.without_memory();
     const Inputs inputs = call.inputs(x);
-    const auto chosen = call.actions(actions);
+    const auto chosen = call.actions(call.action_arrays(actions));
     const bool* allowed = call.mask(mask);
     Tape<Scalar> tape = without_gil([&] { return borrowed_forward(call, inputs); });
     const FamilyRows<Scalar> rows = call.distributions(tape.outputs(), allowed);
@@ -300,7 +308,7 @@ BoundFisherOperator make_fisher_operator(const Either<Network>& either, const Fa
 
 void register_policy(py::module_& module) {
   py::class_<Family>(module, "Family")
-      .def(py::init(&make_family), py::arg("components"))
+      .def(py::init(&make_family), py::arg("components"), py::arg("joint"))
       .def_property_readonly("num_outputs", &Family::outputs)
       .def_property_readonly("mask_columns", &Family::mask_columns)
       .def_property_readonly("log_std_parameters", &Family::log_std_parameters);

@@ -190,7 +190,7 @@ class RMSprop:
 
 class Family:
     def __init__(
-        self, components: collections.abc.Sequence[tuple[str, collections.abc.Sequence[int], bool, bool]]
+        self, components: collections.abc.Sequence[tuple[str, collections.abc.Sequence[int], bool, bool]], joint: bool
     ) -> None: ...
     @property
     def log_std_parameters(self) -> int: ...
@@ -338,7 +338,7 @@ def policy_act(
     stream: int,
     environment: int,
     step: int,
-    actions: collections.abc.Sequence[typing.Any],
+    actions: typing.Any,
     log_prob: typing.Any,
 ) -> None: ...
 def policy_backward(
@@ -347,7 +347,7 @@ def policy_backward(
     parameters: typing.Any,
     at: typing.Any,
     mask: typing.Any,
-    actions: collections.abc.Sequence[typing.Any],
+    actions: typing.Any,
     log_prob: typing.Any,
     entropy: typing.Any,
     values: typing.Any,
@@ -380,12 +380,7 @@ def policy_sample(
     step: int,
 ) -> tuple[typing.Any, ...]: ...
 def policy_scores(
-    network: Network,
-    family: Family,
-    parameters: typing.Any,
-    x: typing.Any,
-    mask: typing.Any,
-    actions: collections.abc.Sequence[typing.Any],
+    network: Network, family: Family, parameters: typing.Any, x: typing.Any, mask: typing.Any, actions: typing.Any
 ) -> numpy.typing.NDArray[typing.Any]: ...
 def random_uniform(
     seed: int, stream: int, environment: int, step: int, count: int

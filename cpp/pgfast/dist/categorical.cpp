@@ -32,12 +32,12 @@ template <typename Scalar>
 struct AllowedChoices {
   static constexpr bool masked = true;
   const Scalar* logits;
-  Index count;
+  Index count = 0;
   const Index* actions;  // [count], ascending
   Scalar* scratch;       // [count]
 
   /// Two groups on one thread need different slots for their memory.
-  AllowedChoices(const LogitRows<Scalar>& rows, Index row, Index offset, Index size, std::size_t slot = 0) : count(0) {
+  AllowedChoices(const LogitRows<Scalar>& rows, Index row, Index offset, Index size, std::size_t slot = 0) {
     thread_local std::array<Buffer<Scalar>, 2> scalars;
     thread_local std::array<Buffer<Index>, 2> indices;
     Scalar* copies = scalars[slot].reserve(2 * size);
@@ -93,16 +93,16 @@ void add_term(Scalar& sum, Index k, Scalar term) {
 
 template <typename Scalar>
 void categorical_log_prob(LogitRows<Scalar> logits, const std::int64_t* actions, Scalar* log_prob) {
-  for_each_group(logits, [&](Index i, Index k, Index, const auto& choices) {
+  for_each_group(logits, [&]<typename Choices>(Index i, Index k, Index, const Choices& choices) {
     const Index choice = choices.choice(actions[i * logits.groups + k]);
-    const bool possible = !choices.masked || choice >= 0;
+    const bool possible = !Choices::masked || choice >= 0;
     add_term(log_prob[i], k, possible ? row_log_prob(choices.logits, choices.count, choice) : kImpossible<Scalar>);
   });
 }
 
 template <typename Scalar>
 void categorical_entropy(LogitRows<Scalar> logits, Scalar* entropy) {
-  for_each_group(logits, [&](Index i, Index k, Index, const auto& choices) {
+  for_each_group(logits, [&]<typename Choices>(Index i, Index k, Index, const Choices& choices) {
     add_term(entropy[i], k, row_entropy(choices.logits, choices.count));
   });
 }
@@ -111,8 +111,7 @@ template <typename Scalar>
 void categorical_kl(LogitRows<Scalar> logits, LogitRows<Scalar> other, Scalar* kl) {
   if (logits.mask == nullptr && other.mask == nullptr) {
     for_each_group<AllChoices>(logits, [&](Index i, Index k, Index offset, const AllChoices<Scalar>& p) {
-      const Scalar* q = other.row(i) + offset;
-      add_term(kl[i], k, row_kl(p.logits, q, p.count, LogNormalizer<Scalar>(q, p.count)));
+      add_term(kl[i], k, row_kl(p.logits, other.row(i) + offset, p.count));
     });
     return;
   }
@@ -122,7 +121,9 @@ void categorical_kl(LogitRows<Scalar> logits, LogitRows<Scalar> other, Scalar* k
       const Index same = q.choice(p.action(choice));
       p.scratch[choice] = same < 0 ? kImpossible<Scalar> : q.logits[same];
     }
-    add_term(kl[i], k, row_kl(p.logits, p.scratch, p.count, LogNormalizer<Scalar>(q.logits, q.count)));
+    add_term(kl[i], k,
+             row_kl(p.logits, p.scratch, p.count, LogNormalizer<Scalar>(p.logits, p.count),
+                    LogNormalizer<Scalar>(q.logits, q.count)));
   });
 }
 
@@ -139,9 +140,9 @@ void categorical_likelihood_ratio(LogitRows<Scalar> logits, LogitRows<Scalar> ol
 template <typename Scalar>
 void categorical_probabilities(LogitRows<Scalar> logits, Scalar* probabilities) {
   const Index columns = logits.columns();
-  for_each_group(logits, [&](Index i, Index k, Index offset, const auto& choices) {
+  for_each_group(logits, [&]<typename Choices>(Index i, Index k, Index offset, const Choices& choices) {
     Scalar* to = probabilities + i * columns + offset;
-    if (choices.masked) std::fill_n(to, logits.sizes[k], Scalar(0));
+    if (Choices::masked) std::fill_n(to, logits.sizes[k], Scalar(0));
     const LogNormalizer<Scalar> normalizer(choices.logits, choices.count);
     for (Index a = 0; a < choices.count; ++a) to[choices.action(a)] = std::exp(normalizer.log_prob(choices.logits[a]));
   });
@@ -149,14 +150,14 @@ void categorical_probabilities(LogitRows<Scalar> logits, Scalar* probabilities) 
 
 template <typename Scalar>
 void categorical_mode(LogitRows<Scalar> logits, std::int64_t* actions) {
-  for_each_group(logits, [&](Index i, Index k, Index, const auto& choices) {
+  for_each_group(logits, [&]<typename Choices>(Index i, Index k, Index, const Choices& choices) {
     actions[i * logits.groups + k] = choices.action(row_mode(choices.logits, choices.count));
   });
 }
 
 template <typename Scalar>
 void categorical_sample(LogitRows<Scalar> logits, const RowKey& key, std::int64_t* actions, Scalar* log_prob) {
-  for_each_group(logits, [&](Index i, Index k, Index, const auto& choices) {
+  for_each_group(logits, [&]<typename Choices>(Index i, Index k, Index, const Choices& choices) {
     const double u = uniform(key.block(i, k));
     const LogNormalizer<Scalar> normalizer(choices.logits, choices.count);
     const Index choice = row_sample(choices.logits, choices.count, u, normalizer);
@@ -168,11 +169,11 @@ void categorical_sample(LogitRows<Scalar> logits, const RowKey& key, std::int64_
 template <typename Scalar>
 void categorical_gradient(LogitRows<Scalar> logits, const std::int64_t* actions, const Scalar* weight_log_prob,
                           const Scalar* weight_entropy, Scalar* dlogits, Index dlogits_ld) {
-  for_each_group(logits, [&](Index i, Index k, Index offset, const auto& choices) {
+  for_each_group(logits, [&]<typename Choices>(Index i, Index k, Index offset, const Choices& choices) {
     const Index choice = choices.choice(actions[i * logits.groups + k]);
     const Scalar entropy_weight = weight_entropy == nullptr ? Scalar(0) : weight_entropy[i];
     Scalar* to = dlogits + i * dlogits_ld + offset;
-    if constexpr (!choices.masked) {
+    if constexpr (!Choices::masked) {
       row_gradient(choices.logits, choices.count, choice, weight_log_prob[i], entropy_weight, to);
     } else {
       row_gradient(choices.logits, choices.count, std::max(choice, Index{0}),

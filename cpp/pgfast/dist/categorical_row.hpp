@@ -53,14 +53,21 @@ inline Scalar row_entropy(const Scalar* logits, Index choices) {
 /// KL(p, q) from the logits of p and those of q for the same choices. q may have further choices, which enter its
 /// normalizer; a logit of -infinity is a choice that q does not have.
 template <typename Scalar>
-inline Scalar row_kl(const Scalar* logits, const Scalar* other, Index choices, const LogNormalizer<Scalar>& q) {
-  const LogNormalizer<Scalar> p(logits, choices);
+inline Scalar row_kl(const Scalar* logits, const Scalar* other, Index choices, const LogNormalizer<Scalar>& p,
+                     const LogNormalizer<Scalar>& q) {
   Scalar sum = 0;
   for (Index a = 0; a < choices; ++a) {
     const Scalar log_p = p.log_prob(logits[a]);
     sum += times_log(std::exp(log_p), log_p - q.log_prob(other[a]));
   }
   return std::max(sum, Scalar(0));  // rounding may make the sum negative for nearly equal rows
+}
+
+template <typename Scalar>
+inline Scalar row_kl(const Scalar* logits, const Scalar* other, Index choices) {
+  const LogNormalizer<Scalar> p(logits, choices);
+  const LogNormalizer<Scalar> q(other, choices);
+  return row_kl(logits, other, choices, p, q);
 }
 
 /// The first action with the largest logit.

@@ -21,7 +21,7 @@ std::uint32_t Component::draws() const {
   return static_cast<std::uint32_t>(gaussian() ? gaussian_draws(sizes.front()) : groups);
 }
 
-Family::Family(std::vector<Component> components) : components_(std::move(components)) {
+Family::Family(std::vector<Component> components, bool joint) : components_(std::move(components)), joint_(joint) {
   std::uint32_t draws = 0;
   for (Component& component : components_) {
     component.first_output = outputs_;

@@ -39,10 +39,12 @@ struct Component {
 /// ignores further columns. The log standard deviations that are parameters are consecutive, too.
 class Family {
  public:
-  /// Requires at least one component.
-  explicit Family(std::vector<Component> components);
+  /// Requires at least one component, and only one unless `joint`.
+  explicit Family(std::vector<Component> components, bool joint = false);
 
   const std::vector<Component>& components() const { return components_; }
+  /// Whether actions are a list of arrays, one for each component, even for one component; else one array.
+  bool joint() const { return joint_; }
   /// Number of outputs of the network that the family uses.
   Index outputs() const { return outputs_; }
   /// Number of columns of a mask: one for each choice.
@@ -52,6 +54,7 @@ class Family {
 
  private:
   std::vector<Component> components_;
+  bool joint_;
   Index outputs_ = 0;
   Index mask_columns_ = 0;
   Index log_std_parameters_ = 0;

@@ -31,20 +31,11 @@ def join_actions(parts: Sequence[Array]) -> Array:
     return actions
 
 
-def split_actions(function: str, actions: JointActions, components: int) -> tuple[Array, ...]:
-    """Returns the actions of each component: a tuple as it is, or contiguous copies of the fields of rows.
-
-    Raises:
-        TypeError: if there is not one array or field for each component.
-    """
-    if isinstance(actions, tuple) and len(actions) == components:
+def split_actions(actions: Any) -> Any:
+    """Returns an array with fields as a tuple of contiguous copies of them, and anything else as it is."""
+    if not isinstance(actions, np.ndarray) or actions.dtype.names is None:
         return actions
-    if isinstance(actions, np.ndarray) and len(actions.dtype.names or ()) == components:
-        return tuple(np.ascontiguousarray(actions[name]) for name in actions.dtype.names or ())
-    given = f"dtype {actions.dtype}" if isinstance(actions, np.ndarray) else f"a {type(actions).__name__}"
-    raise TypeError(
-        f"{function}: actions must be a tuple of {components} arrays, or an array with {components} fields, got {given}"
-    )
+    return tuple(np.ascontiguousarray(actions[name]) for name in actions.dtype.names)
 
 
 class Joint(Distribution[Any]):
@@ -129,7 +120,12 @@ class Joint(Distribution[Any]):
         )
 
     def _split(self, method: str, actions: JointActions) -> tuple[Array, ...]:
-        return split_actions(f"Joint.{method}", actions, len(self.components))
+        parts, count = split_actions(actions), len(self.components)
+        if not isinstance(parts, tuple) or len(parts) != count:
+            given = f"a tuple of {len(parts)}" if isinstance(parts, tuple) else type(parts).__name__
+            expected = f"a tuple of {count} arrays, or an array with {count} fields"
+            raise TypeError(f"Joint.{method}: actions must be {expected}, got {given}")
+        return parts
 
     def _sum(self, method: str, terms: list[FloatArray]) -> FloatArray:
         self._require_rows(method, terms)

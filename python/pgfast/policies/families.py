@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pgfast._native import core
-from pgfast._typing import Array, BoolArray, FloatArray
+from pgfast._typing import BoolArray, FloatArray
 from pgfast.distributions import Categorical, DiagGaussian, Distribution, Joint, MultiCategorical
-from pgfast.distributions.joint import join_actions, joint_dtype, split_actions
+from pgfast.distributions.joint import joint_dtype
 from pgfast.envs.spaces import ActionInfo
 
 __all__ = ["Family", "JointFamily", "family_of"]
@@ -39,6 +39,8 @@ class Family:
         ValueError: if ``sizes`` is empty, or a size is below 1 or too large.
     """
 
+    is_joint = False  # whether actions are rows with a field for each component
+
     def __init__(
         self,
         kind: Literal["categorical", "gaussian"],
@@ -52,13 +54,18 @@ class Family:
         self.action_shape: tuple[int, ...] = (len(sizes),) if grouped else ()
         if kind == "gaussian":
             self.action_shape = self.sizes
-        self._set_components((self,))
+        self._make_native()
 
-    def _set_components(self, components: tuple[Family, ...]) -> None:
-        self.components = components
-        self.native = core.Family([(c.kind, c.sizes, c.state_dependent_std, c.grouped) for c in components])
+    def _make_native(self) -> None:
+        described = [(part.kind, part.sizes, part.state_dependent_std, part.grouped) for part in self.components]
+        self.native = core.Family(described, self.is_joint)
         self.num_outputs, self.log_std_parameters = self.native.num_outputs, self.native.log_std_parameters
         self.mask_columns = self.native.mask_columns
+
+    @property
+    def components(self) -> tuple[Family, ...]:
+        """The families of independent parts of an action; this one alone, unless it is joint."""
+        return (self,)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For copy and pickle, which need not know the native family."""
@@ -91,7 +98,8 @@ class Family:
         Args:
             outputs: ``[B, out]``, those of the network.
             log_std: ``[log_std_parameters]``, those of the policy.
-            mask: ``[B, mask_columns]`` bool, True for the choices that may be taken; None if all may. Not copied.
+            mask: ``[B, mask_columns]`` bool, True for the choices that may be taken; None if all may. It must
+                not be changed while the distribution is in use.
 
         Raises:
             ValueError: if there is a mask, but there are no choices.
@@ -105,25 +113,6 @@ class Family:
         if self.state_dependent_std:
             log_std = outputs[:, components : self.num_outputs]
         return DiagGaussian(outputs[:, :components].copy(), log_std.copy())
-
-    def split(self, function: str, actions: Any) -> tuple[Any, ...]:
-        """Returns actions as native functions take them: an array for each component.
-
-        Raises:
-            TypeError: if there are more or fewer; the message begins with ``function``.
-        """
-        return (actions,)
-
-    def store(self, function: str, parts: Sequence[Array], actions: Any) -> None:
-        """Writes what a native function has written to the arrays of :meth:`split` into the actions themselves.
-
-        Raises:
-            ValueError: if the actions are read-only; the message begins with ``function``.
-        """
-
-    def join(self, parts: Sequence[Array]) -> Array:
-        """Returns the actions of a native function as one array."""
-        return parts[0]
 
 
 class JointFamily(Family):
@@ -139,13 +128,19 @@ class JointFamily(Family):
         ValueError: if there are no components, or all their outputs are too many.
     """
 
+    is_joint = True
+
     def __init__(self, components: Sequence[Family]) -> None:
-        parts = tuple(part for component in components for part in component.components)
+        self._parts = parts = tuple(part for component in components for part in component.components)
         self.kind, self.grouped = "joint", False
         self.sizes = tuple(size for part in parts for size in part.sizes)
         self.state_dependent_std = any(part.state_dependent_std for part in parts)
         self.action_shape = ()
-        self._set_components(parts)
+        self._make_native()
+
+    @property
+    def components(self) -> tuple[Family, ...]:
+        return self._parts
 
     def __reduce__(self) -> tuple[Any, ...]:
         return JointFamily, (self.components,)
@@ -181,20 +176,6 @@ class JointFamily(Family):
             parts.append(component.distribution(part_outputs, part_log_std, part_mask))
             output, column, parameter = next_output, next_column, next_parameter
         return Joint(parts)
-
-    def split(self, function: str, actions: Any) -> tuple[Any, ...]:
-        return split_actions(function, actions, len(self.components))
-
-    def store(self, function: str, parts: Sequence[Array], actions: Any) -> None:
-        if isinstance(actions, tuple):
-            return
-        if not actions.flags.writeable:
-            raise ValueError(f"{function}: actions must be writable, got a read-only array")
-        for name, part in zip(actions.dtype.names, parts, strict=True):
-            actions[name] = part
-
-    def join(self, parts: Sequence[Array]) -> Array:
-        return join_actions(parts)
 
 
 def family_of(action: ActionInfo, *, state_dependent_std: bool = False) -> Family:

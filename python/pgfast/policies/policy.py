@@ -10,6 +10,7 @@ import numpy as np
 from pgfast._native import core
 from pgfast._typing import Array, BoolArray, FloatArray
 from pgfast.distributions import Distribution
+from pgfast.distributions.joint import join_actions, split_actions
 from pgfast.envs.spaces import ActionInfo
 from pgfast.kernels import LinearOperator
 from pgfast.losses import RowGradients
@@ -115,7 +116,7 @@ class Policy:
     def distribution(self, obs: Array, mask: BoolArray | None = None) -> Distribution[Any]:
         """Returns the action distribution of each row. Later changes of the parameters do not affect it.
 
-        The mask is not copied.
+        The mask must not be changed while the distribution is in use.
         """
         with FORWARD:
             return self.distribution_from(self.network.forward(obs), mask)
@@ -165,7 +166,7 @@ class Policy:
         seed, stream, _, step = as_rng(rng).next_key()
         network, family = self.network.native, self.family.native
         actions, log_prob = core.policy_sample(network, family, self._parameters, obs, mask, seed, stream, step)
-        return self.family.join(actions), log_prob
+        return join_actions(actions) if self.family.is_joint else actions, log_prob
 
     def scores(self, obs: Array, actions: Any, mask: BoolArray | None = None) -> FloatArray:
         """Computes the scores s_b = grad log pi(actions_b | obs_b).
@@ -184,8 +185,7 @@ class Policy:
                 are not finite.
         """
         network, family = self.network.native, self.family.native
-        parts = self.family.split("Policy.scores", actions)
-        return core.policy_scores(network, family, self._parameters, obs, mask, parts)
+        return core.policy_scores(network, family, self._parameters, obs, mask, split_actions(actions))
 
     def gradient(
         self,
@@ -221,7 +221,7 @@ class Policy:
         """
         gradient = np.empty_like(self._parameters) if out is None else out
         network, family = self.network.native, self.family.native
-        inputs, parts = at.native if isinstance(at, Tape) else at, self.family.split("Policy.gradient", actions)
+        inputs, parts = at.native if isinstance(at, Tape) else at, split_actions(actions)
         with BACKWARD:
             core.policy_backward(network, family, self._parameters, inputs, mask, parts, *rows, gradient)
         return gradient

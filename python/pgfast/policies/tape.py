@@ -7,6 +7,7 @@ from typing import Any
 from pgfast._native import core
 from pgfast._typing import Array, BoolArray, FloatArray
 from pgfast.distributions import Distribution
+from pgfast.distributions.joint import split_actions
 from pgfast.nn import Tape
 from pgfast.policies.policy import Policy
 from pgfast.profiling import FORWARD
@@ -60,10 +61,14 @@ class PolicyTape(Tape):
         if starts is not None:
             self.starts[first_row : first_row + len(starts)] = starts
         family, parameters = self.policy.family, self.policy.parameters
-        parts = family.split("Policy.act", actions)
+        parts = split_actions(actions) if family.is_joint else actions
+        if parts is not actions and not actions.flags.writeable:
+            raise ValueError("Policy.act: actions must be writable, got a read-only array")
         with FORWARD:
             core.policy_act(self.native, family.native, parameters, obs, mask, first_row, *key, parts, log_prob)
-        family.store("Policy.act", parts, actions)
+        if parts is not actions:
+            for name, part in zip(actions.dtype.names, parts, strict=True):
+                actions[name] = part
 
     def record(self, x: Array, first_row: int = 0) -> None:
         with FORWARD:
@@ -72,6 +77,6 @@ class PolicyTape(Tape):
     def distribution(self, rows: int, mask: BoolArray | None = None) -> Distribution[Any]:
         """Returns the distributions of the first ``rows`` rows. Later changes of the tape do not affect them.
 
-        The mask ``[rows, family.mask_columns]`` is not copied; None allows all actions.
+        The mask ``[rows, family.mask_columns]`` must not be changed while they are in use; None allows all actions.
         """
         return self.policy.distribution_from(self.outputs[:rows], mask)
