@@ -141,6 +141,39 @@ def test_the_channels_of_an_image() -> None:
     assert leaves_of(tie, network="mlp")[0].shape == (8 * 9 * 8,)
 
 
+@pytest.mark.parametrize(
+    ("shape", "read_as", "channels_last"),
+    [
+        ((9, 12), (1, 9, 12), False),  # gray, without an axis of channels
+        ((4, 9, 12), (4, 9, 12), False),  # a stack of such frames
+        ((4, 9, 12, 3), (9, 12, 12), True),  # a stack of color frames
+        ((4, 3, 9, 12), (12, 9, 12), False),
+    ],
+)
+def test_gray_images_and_stacks_of_frames_are_images(
+    shape: tuple[int, ...], read_as: tuple[int, ...], channels_last: bool
+) -> None:
+    space = spaces.Box(0, 255, shape, np.uint8)
+    info = ObservationInfo.of(space)
+    (leaf,) = leaves = network_leaves(info, Settings())
+    assert (leaf.shape, leaf.channels_last) == (read_as, channels_last)
+    packing = ObservationRows(info, leaves, np.float32)
+    raw, rows = np.stack([space.sample() for _ in range(2)]), packing.zeros(2)
+    packing.pack(raw, rows)
+    expected = raw.reshape(2, *read_as)
+    if channels_last:
+        expected = np.concatenate([raw[:, frame] for frame in range(4)], axis=-1)
+    np.testing.assert_array_equal(rows, expected)
+    agent = pgfast.A2C(lambda: SpaceEnv(space), **SMALL).learn(24)
+    assert agent.policy.layout[0].name == "conv0.weight"
+    assert "an image" in agent.describe_network()
+    assert agent.predict(space.sample()) in (0, 1, 2)
+
+
+def test_a_table_of_bytes_is_no_image() -> None:
+    assert leaves_of(spaces.Box(0, 255, (20, 4), np.uint8))[0].shape == (80,)
+
+
 def test_an_image_gets_convolutions_that_fit_it() -> None:
     for size, kind in ((7, 3), (16, 3), (40, 3), (63, 3), (84, 8), (96, 8)):
         agent = pgfast.A2C(lambda size=size: SpaceEnv(spaces.Box(0, 255, (size, size, 3), np.uint8)), **SMALL)

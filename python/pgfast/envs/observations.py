@@ -21,6 +21,7 @@ LeafKind: TypeAlias = Literal["box", "discrete", "multi_discrete", "multi_binary
 _LARGEST = 100_000  # size of an axis
 _MOST_ENTRIES = 2**26  # of a leaf
 _MOST_LEAVES = 256
+_LEAST_PIXELS = 7  # of an axis of an image without channels; shorter ones are tables
 _INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 _DTYPES = ("bool", "float16", "float32", "float64", *_INTEGERS)
 
@@ -79,9 +80,17 @@ class ObservationLeaf:
         return self.kind == "box" and self.dtype == "uint8"
 
     @property
+    def has_image_shape(self) -> bool:
+        """Whether the leaf is a Box with the axes of an image: three; four for a stack of frames; or two, without
+        channels, of at least 7 pixels.
+        """
+        axes = len(self.shape)
+        return self.kind == "box" and (axes >= 3 or (axes == 2 and min(self.shape) >= _LEAST_PIXELS))
+
+    @property
     def is_image(self) -> bool:
-        """Whether the leaf is a Box of uint8 with three axes."""
-        return self.is_bytes and len(self.shape) == 3
+        """Whether the leaf is an image of bytes."""
+        return self.is_bytes and self.has_image_shape
 
     @property
     def is_number(self) -> bool:
@@ -234,8 +243,13 @@ class ObservationRows:
 
     def pack(self, raw: Array, rows: Array) -> None:
         """Writes raw rows ``[B, ...]`` to ``rows`` ``[B, *shape]``: the only cast of observations."""
-        for array, first, field in zip(self.info.fields(raw), self._first, self.fields(rows).values(), strict=True):
-            field[:] = np.reshape(array if first is None else array - first, field.shape)
+        fields = self.fields(rows).values()
+        for array, first, leaf, field in zip(self.info.fields(raw), self._first, self.leaves, fields, strict=True):
+            if leaf.channels_last and array.ndim == 5:  # [B, frames, height, width, channels], the frames as channels
+                frames = np.moveaxis(array, 1, 3)
+                field.reshape(frames.shape)[:] = frames
+            else:
+                field[:] = np.reshape(array if first is None else array - first, field.shape)
 
 
 def _first_choices(given: ObservationLeaf, leaf: Leaf) -> Array | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pgfast.envs.observations import ObservationInfo, ObservationLeaf
@@ -81,8 +82,8 @@ def _network_leaf(leaf: ObservationLeaf, is_normalized: bool, settings: Settings
             raise ValueError(f"one_hot_observations needs bounds less than 2^16 apart, got {leaf.low} to {leaf.high}")
         return Leaf(leaf.name, (leaf.size,), "codes", choices=(choices,) * leaf.size)
     is_image = _is_read_as_image(leaf, settings)
-    shape = leaf.shape if is_image else (leaf.size,)
     channels_last = is_image and _has_channels_last(leaf, settings)
+    shape = _image_shape(leaf, channels_last) if is_image else (leaf.size,)
     if not leaf.is_bytes or is_normalized:
         return Leaf(leaf.name, shape, channels_last=channels_last)
     low, high = leaf.low or 0, 255 if leaf.high is None else leaf.high
@@ -93,10 +94,10 @@ def _is_read_as_image(leaf: ObservationLeaf, settings: NetworkSettings) -> bool:
     network = settings.network
     if isinstance(network, NetworkSpec):
         layers = network.encoders.get(leaf.name, ()) or network.trunk
-        return len(leaf.shape) == 3 and layers[:1] != () and layers[0].kind == "conv2d"
+        return leaf.has_image_shape and layers[:1] != () and layers[0].kind == "conv2d"
     if network == "auto":
         return leaf.is_image
-    return network != "mlp" and leaf.kind == "box" and len(leaf.shape) == 3
+    return network != "mlp" and leaf.has_image_shape
 
 
 def _is_image(leaf: Leaf) -> bool:
@@ -104,15 +105,23 @@ def _is_image(leaf: Leaf) -> bool:
 
 
 def _has_channels_last(leaf: ObservationLeaf, settings: EnvironmentSettings) -> bool:
+    if len(leaf.shape) == 2:
+        return False
     if settings.image_channels != "auto":
         return settings.image_channels == "last"
-    first, _, last = leaf.shape
+    first, _, last = leaf.shape[-3:]
     if first == last:
         raise ValueError(
             f"observations of shape {leaf.shape} do not tell which axis the channels are; "
             'set image_channels to "first" or "last"'
         )
     return last < first
+
+
+def _image_shape(leaf: ObservationLeaf, channels_last: bool) -> tuple[int, ...]:
+    """The three axes of an image; the frames of a stack are channels."""
+    frames, (a, b, c) = math.prod(leaf.shape[:-3]), (1, *leaf.shape)[-3:]
+    return (a, b, frames * c) if channels_last else (frames * a, b, c)
 
 
 def _image_layers(leaf: Leaf, settings: Settings) -> tuple[Layer, ...]:
