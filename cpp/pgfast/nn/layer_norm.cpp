@@ -28,7 +28,7 @@ std::vector<ParameterBlock> LayerNorm<Scalar>::layout() const {
 }
 
 template <typename Scalar>
-void LayerNorm<Scalar>::initialize(Scalar* w, Scalar, std::uint64_t, std::uint32_t) const {
+void LayerNorm<Scalar>::initialize(Scalar* w, Scalar /*gain*/, std::uint64_t /*seed*/, std::uint32_t /*layer*/) const {
   std::fill_n(w, size_, Scalar(1));
   std::fill_n(w + size_, size_, Scalar(0));
 }

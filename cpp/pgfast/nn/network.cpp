@@ -1,6 +1,7 @@
 #include "pgfast/nn/network.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <stdexcept>
 
 #include "pgfast/nn/limits.hpp"
@@ -22,7 +23,7 @@ Network<Scalar>::Network(std::vector<Leaf> leaves, Index row_bytes, const std::v
     const auto width = static_cast<Index>(leaf.bytes ? 1 : sizeof(Scalar));
     if (leaf.offset < 0 || leaf.offset % width != 0 || row_bytes % width != 0 || leaf.offset + size * width > row_bytes)
       throw std::invalid_argument("a leaf of the input lies outside of its row");
-    if (!leaf.choices.empty() && static_cast<Index>(leaf.choices.size()) != size)
+    if (!leaf.choices.empty() && std::ssize(leaf.choices) != size)
       throw std::invalid_argument("one-hot inputs need a number of choices for each code");
   }
   const Leaf& first = leaves_.front();

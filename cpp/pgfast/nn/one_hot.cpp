@@ -34,15 +34,15 @@ void OneHot<Scalar>::forward(const Scalar* w, const Scalar* x, Index rows, Scala
 }
 
 template <typename Scalar>
-void OneHot<Scalar>::jvp(const Scalar*, const Scalar* dw, const Scalar* x, const Scalar*, const Scalar* y, Index rows,
-                         Scalar* dy) const {
+void OneHot<Scalar>::jvp(const Scalar* /*w*/, const Scalar* dw, const Scalar* x, const Scalar* /*dx*/, const Scalar* y,
+                         Index rows, Scalar* dy) const {
   add_up(dw, x, rows, dy);
   multiply_by_derivative(this->activation_, y, dy, rows * outputs_);
 }
 
 template <typename Scalar>
-void OneHot<Scalar>::backward(const Scalar*, const Scalar* x, const Scalar* y, Index rows, Scalar* delta,
-                              Scalar* gradient, Scalar*) const {
+void OneHot<Scalar>::backward(const Scalar* /*wt*/, const Scalar* x, const Scalar* y, Index rows, Scalar* delta,
+                              Scalar* gradient, Scalar* /*dx*/) const {
   multiply_by_derivative(this->activation_, y, delta, rows * outputs_);
   ArrayView<Scalar> bias_gradient(gradient + weight_size(), outputs_);
   for (Index row = 0; row < rows; ++row) {

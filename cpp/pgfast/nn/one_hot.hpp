@@ -28,7 +28,7 @@ class OneHot final : public Layer<Scalar> {
   /// `dx` must be null.
   void backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta, Scalar* gradient,
                 Scalar* dx) const override;
-  void transpose_weight(const Scalar*, Scalar*) const override {}
+  void transpose_weight(const Scalar* /*w*/, Scalar* /*wt*/) const override {}
 
  private:
   /// y [rows, outputs] = b + sum of rows of w.
