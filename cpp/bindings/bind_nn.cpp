@@ -1,4 +1,5 @@
 // Binds networks and their tapes.
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <stdexcept>
@@ -56,10 +57,10 @@ NodeSpec make_node(const NodeTuple& tuple) {
 
 Either<Network> make_network(const py::dtype& dtype, const std::vector<LeafTuple>& leaf_tuples, Index row_bytes,
                              const std::vector<NodeTuple>& node_tuples) {
-  std::vector<Leaf> leaves;
-  std::vector<NodeSpec> nodes;
-  for (const LeafTuple& tuple : leaf_tuples) leaves.push_back(make_leaf(tuple));
-  for (const NodeTuple& tuple : node_tuples) nodes.push_back(make_node(tuple));
+  std::vector<Leaf> leaves(leaf_tuples.size());
+  std::vector<NodeSpec> nodes(node_tuples.size());
+  std::ranges::transform(leaf_tuples, leaves.begin(), make_leaf);
+  std::ranges::transform(node_tuples, nodes.begin(), make_node);
   return with_dtype("Network", dtype, [&](auto tag) {
     using Scalar = decltype(tag);
     try {
