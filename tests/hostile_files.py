@@ -176,6 +176,7 @@ SETTINGS: dict[str, Any] = {
     "max_env_restarts": [5],
     "on_nonfinite": ["ignore"],
     "init_from": [5],
+    "action_scaling": ["yes", None],
 }
 ENV_IDS = [
     "os:system",
@@ -188,6 +189,7 @@ ENV_IDS = [
 ]
 SPACE: dict[str, Any] = {
     "observation": [{}, None, [], {"leaves": []}, {"leaves": [{}]}, {"leaves": None}],
+    "action": [{}, None, [], {"components": []}, {"components": [{}]}, {"components": None}],
 }
 LEAF: dict[str, Any] = {
     "path": [["a.b"], ["x" * 1000], ["a"] * 100, [None], "a", None],
@@ -199,11 +201,24 @@ LEAF: dict[str, Any] = {
     "first": [[2**70, 1.5], "0", None],
 }
 ACTION: dict[str, Any] = {
+    "path": [["x" * 1000], ["a"] * 100, [0] * 100_000, [1], [-1], [2**70], [None], [["a"]], "a", None],
     "kind": ["box", "exec", None],
     "sizes": [[2**40], [100_000], [0], [-2], [2.0], []],
     "first": [[2**63], [0, 0], ["0"]],
     "dtype": ["object", "float64", "U1000000000"],
     "shape": [[2**40], [2], 5],
+    "low": [[0.0], [2**2000]],
+}
+# Paths of components.
+NESTS: dict[str, Any] = {
+    "twice": [["a"], ["a"]],
+    "within": [["a"], ["a", "b"]],
+    "alone": [[], ["a"]],
+    "names-and-numbers": [["a"], [0]],
+    "gap": [[0], [2]],
+    "order": [[1], [0]],
+    "many": [[number] for number in range(257)],
+    "deep": [["a"] * 1000, ["b"]],
 }
 STATE: dict[str, Any] = {
     "format": [99, None, "2"],
@@ -232,10 +247,18 @@ def lies(metadata: Json) -> Iterator[tuple[str, Json]]:
             changed = {**space, "observation": {"leaves": [{**leaf, name: value}]}}
             yield f"leaf-{name}-{value!r:.24}", {**metadata, "space": changed}
     yield "leaves-twice", {**metadata, "space": {**space, "observation": {"leaves": [leaf, leaf]}}}
+    (component,) = space["action"]["components"]
     for name, values in ACTION.items():
         for value in values:
-            changed = {**space, "action": {**space["action"], name: value}}
+            changed = {**space, "action": {"components": [{**component, name: value}]}}
             yield f"action-{name}-{value!r:.24}", {**metadata, "space": changed}
+    for name, paths in NESTS.items():
+        nest = {"components": [{**component, "path": path} for path in paths]}
+        yield f"actions-{name}", {**metadata, "space": {**space, "action": nest}}
+    wide = {"components": [{**component, "path": [number], "sizes": [60_000]} for number in range(2)]}
+    yield "actions-wide", {**metadata, "space": {**space, "action": wide}}
+    one_more = {"components": [{**component, "path": [number]} for number in range(2)]}
+    yield "actions-one-more", {**metadata, "space": {**space, "action": one_more}}
     for name, values in STATE.items():
         for value in values:
             yield f"{name}-{value!r:.24}", {**metadata, name: value}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import pgfast
 from pgfast import nn
 from pgfast.distributions import Categorical, DiagGaussian, Joint, MultiCategorical
-from pgfast.envs.spaces import ActionInfo
+from pgfast.envs.actions import ActionInfo
 from pgfast.nn import Network
 from pgfast.policies import ActorCritic, CategoricalPolicy, Family, GaussianPolicy, Policy, PolicyTape, family_of
 from pgfast.reference.family import places

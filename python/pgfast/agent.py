@@ -26,7 +26,7 @@ from pgfast.learning.presets import find_preset, resolve_settings
 from pgfast.learning.settings import NetworkSettings, Settings
 from pgfast.random import Rng
 from pgfast.runs.files import CheckpointError, checked_content
-from pgfast.runs.model_metadata import ModelMetadata
+from pgfast.runs.model_metadata import OLDER_SETTINGS, ModelMetadata
 from pgfast.runs.models import write_model
 from pgfast.runs.saved import read_saved
 from pgfast.runs.session import Session
@@ -46,7 +46,7 @@ class Agent(Trainer, metaclass=ListsSettings):
 
     Args:
         env: an environment id, a ``gymnasium.vector.VectorEnv``, or a function that makes one environment. Actions are
-            Discrete, MultiDiscrete, MultiBinary or a Box.
+            Discrete, MultiDiscrete, MultiBinary, a Box of floats, or a Dict or Tuple of these.
         preset: name of the tuned settings to start from, for the id of the environment or of those that a function or
             a vector environment makes; or the id of another task, to start from its settings. None for the algorithm's
             defaults alone.
@@ -194,7 +194,9 @@ class Agent(Trainer, metaclass=ListsSettings):
         return continue_session(self, run_dir)
 
     def predict(self, obs: ArrayLike, deterministic: bool = False) -> Any:
-        """Actions for one observation or a batch of them, of the action space's dtype and shape.
+        """Actions for one observation or a batch of them, as the environment takes them: scaled, clipped, of its dtype.
+
+        A Dict or a Tuple has an array ``[B, ...]`` at each leaf of a batch.
 
         Args:
             obs: one raw observation or ``[B, ...]``; normalized here if the agent normalizes.
@@ -207,8 +209,8 @@ class Agent(Trainer, metaclass=ListsSettings):
         rows, single = self._normalized("predict", obs)
         distribution = self.policy.distribution(rows)
         actions = distribution.mode() if deterministic else distribution.sample(self._prediction_rng)
-        clipped = self.space.action.to_environment(actions)
-        return clipped[0] if single else clipped
+        scaling = self.settings.action_scaling
+        return self.space.action.to_environment(actions, action_scaling=scaling, single=single)
 
     def distribution(self, obs: ArrayLike) -> Distribution[Any]:
         """The distribution that :meth:`predict` samples from, a row for each raw observation.
@@ -269,7 +271,8 @@ class Agent(Trainer, metaclass=ListsSettings):
             self.sampler.env = None  # the next learn() starts new episodes
         try:
             require_spaces("evaluate", vector, self.space)
-            stepper, rng = Stepper(vector), Rng.internal(seed, EVALUATION_ACTIONS)
+            stepper = Stepper(vector, action_scaling=s.action_scaling)
+            rng = Rng.internal(seed, EVALUATION_ACTIONS)
 
             def reset(number: int) -> Array:
                 seeds = environment_seeds(seed, vector.num_envs, generation=number, stream=EVALUATION_SEEDS)
@@ -322,8 +325,7 @@ class Agent(Trainer, metaclass=ListsSettings):
     def _require_same_policy(self, model: ModelMetadata) -> None:
         """Raises ``ValueError`` unless a model's parameters have the same meaning in this agent."""
         theirs, ours = model.space, self.space
-        is_same_action = (theirs.action.sizes, theirs.action.components) == (ours.action.sizes, ours.action.components)
-        if not is_same_action or not ours.observation.fits(theirs.observation):
+        if not ours.action.fits(theirs.action) or not ours.observation.fits(theirs.observation):
             raise ValueError(f"the model is of {model.space}, the environment has {self.space}")
         names = ("network", "hidden_sizes", "activation", "layer_norm", "state_dependent_std")
         network = NetworkSettings(**{name: model.settings[name] for name in names if name in model.settings})
@@ -331,6 +333,10 @@ class Agent(Trainer, metaclass=ListsSettings):
             expected, given = getattr(self.settings, name), getattr(network, name)
             if given != expected:
                 raise ValueError(f"the model has {name} {given}, this agent {expected}")
+        expected = self.settings.action_scaling
+        given = {**OLDER_SETTINGS, **model.settings}["action_scaling"]
+        if given != expected and (ours if expected else theirs).action.is_scalable:
+            raise ValueError(f"the model has action_scaling {given}, this agent {expected}")
 
 
 def _rebuild(

@@ -23,6 +23,7 @@ class EnvironmentArguments(TypedDict, total=False):
     normalize_observations: bool
     one_hot_observations: bool
     image_channels: Literal["auto", "first", "last"]
+    action_scaling: bool
     normalize_rewards: bool
     max_env_restarts: int
     env_timeout: float | None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import pgfast
 from pgfast import distributions, kernels, losses, nn, optim, policies, value_functions
-from pgfast.envs.spaces import ActionInfo
+from pgfast.envs.actions import ActionInfo
 from pgfast.profiling import Profile
 from pgfast.reduce import ALONE, Reduce
 from pgfast.reporting.plots import plot_runs

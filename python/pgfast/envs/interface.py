@@ -31,7 +31,7 @@ class InterfaceError(TypeError):
 class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     """One environment whose results are checked, and which is closed once at most.
 
-    Observations are cast to the dtype of their space.
+    Observations are cast to the dtype of their space. Actions of spaces without axes become arrays.
 
     Raises :class:`InterfaceError` for missing spaces, and for results of another number, kind, shape or dtype.
     """
@@ -48,6 +48,7 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         space = env.observation_space
         self._shape = space.shape
         self._dtype = None if space.shape is None or space.dtype is None else np.dtype(space.dtype)
+        self._takes_scalars = _takes_scalars(env.action_space)
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]
@@ -60,6 +61,8 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._fitting(observation), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        if self._takes_scalars:
+            action = _as_in_space(self.env.action_space, action)
         observation, reward, terminated, truncated, info = step_results(self.env.step(action))
         if not isinstance(reward, (float, int, np.floating, np.integer)):
             reward = _one_number(reward)
@@ -144,6 +147,22 @@ def require_vector_interface(env: VectorEnv[Any, Any, Any]) -> None:
         if getattr(env, name, None) is None:
             raise ValueError(f"{_name(env)} has no {name}: set self.{name} in its __init__")
     autoreset_mode(env)
+
+
+def _takes_scalars(space: spaces.Space[Any]) -> bool:
+    """Whether a part of an action has no axes but must be an array, as samples of all spaces but Discrete are."""
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        return any(map(_takes_scalars, space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces))
+    return space.shape == () and not isinstance(space, spaces.Discrete)
+
+
+def _as_in_space(space: spaces.Space[Any], action: Any) -> Any:
+    """The action with arrays in place of the NumPy scalars that iterating over a batch yields."""
+    if isinstance(space, spaces.Dict):
+        return {key: _as_in_space(part, action[key]) for key, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_as_in_space(part, value) for part, value in zip(space.spaces, action, strict=True))
+    return action if isinstance(space, spaces.Discrete) else np.asarray(action)
 
 
 def _one_number(reward: Any) -> float:

@@ -56,8 +56,8 @@ class Playback(ABC):
         self.env.close()
 
 
-def open_playback(source: EnvironmentSource) -> Playback:
-    """Makes the playback of an agent's environment.
+def open_playback(source: EnvironmentSource, *, action_scaling: bool = False) -> Playback:
+    """Makes the playback of an agent's environment, which maps actions as :class:`~pgfast.envs.stepper.Stepper` does.
 
     Raises ``ValueError`` for an environment that cannot be drawn or that was given as a vector environment,
     ``ImportError`` if it draws with a package that is missing, ``RuntimeError`` if it needs a screen.
@@ -67,7 +67,8 @@ def open_playback(source: EnvironmentSource) -> Playback:
         spec, kwargs = env_spec(source.env_id), source.env_kwargs
         if is_atari(spec):
             return AtariPlayback(atari_game(spec, kwargs))
-        return RenderedPlayback(_make_rendered(spec, {**kwargs, "render_mode": "rgb_array"}), spec.id)
+        env = _make_rendered(spec, {**kwargs, "render_mode": "rgb_array"})
+        return RenderedPlayback(env, spec.id, action_scaling)
     if source.num_envs is not None:
         raise ValueError(
             "a vector environment cannot be drawn; save the agent and load it with an environment id or a function "
@@ -79,7 +80,7 @@ def open_playback(source: EnvironmentSource) -> Playback:
         raise ValueError(
             f'the environment has render_mode {env.render_mode!r}; make it with render_mode="rgb_array" for a video'
         )
-    return RenderedPlayback(env, "the environment")
+    return RenderedPlayback(env, "the environment", action_scaling)
 
 
 class RenderedPlayback(Playback):
@@ -89,11 +90,11 @@ class RenderedPlayback(Playback):
     ``RuntimeError`` (drawing failed).
     """
 
-    def __init__(self, env: AnyVectorEnv, name: str) -> None:
+    def __init__(self, env: AnyVectorEnv, name: str, action_scaling: bool) -> None:
         self.env = env
         self.frames_per_second = float(env.metadata.get("render_fps") or _DEFAULT_FRAMES_PER_SECOND)
         self._name = name
-        self._stepper = Stepper(env)
+        self._stepper = Stepper(env, action_scaling=action_scaling)
         renderer = getattr(env.envs[0].unwrapped, "mujoco_renderer", None) if isinstance(env, SyncVectorEnv) else None
         if renderer is not None:
             self._prepare_mujoco(renderer)

@@ -9,11 +9,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from pgfast._typing import Array, BoolArray
+from pgfast.envs.actions import ActionInfo
 from pgfast.envs.failures import EnvironmentFailure, explain, require_shapes
 from pgfast.envs.interface import autoreset_mode, reset_results, step_results
 from pgfast.envs.make import AnyVectorEnv, reset_with_seeds
 from pgfast.envs.observations import ObservationInfo
-from pgfast.envs.spaces import ActionInfo
 from pgfast.profiling import ENVIRONMENTS
 
 __all__ = ["REPORTS", "Stepper", "Transition"]
@@ -44,6 +44,8 @@ class Transition:
 class Stepper:
     """Steps a vector environment.
 
+    With ``action_scaling``, the [-1, 1] of actions stands for the bounds of a Box where both are finite.
+
     In autoreset mode NEXT_STEP, the row after an episode's end only resets: it is neither valid nor stepped. In
     SAME_STEP and DISABLED (this class then asks for the reset) last observations are returned separately.
 
@@ -59,8 +61,8 @@ class Stepper:
     names in ``"reports"``.
     """
 
-    def __init__(self, env: AnyVectorEnv) -> None:
-        self.env = env
+    def __init__(self, env: AnyVectorEnv, *, action_scaling: bool = False) -> None:
+        self.env, self._action_scaling = env, action_scaling
         self.steps = 0
         self._mode = autoreset_mode(env)
         self._reports = tuple(env.metadata.get("reports", ()))
@@ -87,8 +89,8 @@ class Stepper:
         return observations
 
     def step(self, actions: Array) -> Transition:
-        """Takes ``actions`` ``[n, ...]`` in a policy's form (:class:`~pgfast.envs.spaces.ActionInfo`)."""
-        actions = self._action.to_environment(actions)
+        """Takes n ``actions`` in a policy's form (:class:`~pgfast.envs.actions.ActionInfo`)."""
+        actions = self._action.to_environment(actions, action_scaling=self._action_scaling)
         self.steps += 1
         try:
             with ENVIRONMENTS:

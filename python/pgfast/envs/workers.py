@@ -18,7 +18,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import CloudpickleWrapper, batch_space, concatenate, create_empty_array
+from gymnasium.vector.utils import CloudpickleWrapper, batch_space, concatenate, create_empty_array, iterate
 
 from pgfast._typing import Array, BoolArray
 from pgfast.envs.closing import close_at_end
@@ -100,8 +100,9 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         """Steps every environment; an environment whose episode has ended is reset instead."""
         self._steps += 1
         step = "step with infos" if self.returns_infos else "step"
+        each = iterate(self.action_space, actions)
         requests: list[tuple[str, Any]] = [
-            ("reset", None) if over else (step, action) for over, action in zip(self._over, actions, strict=True)
+            ("reset", None) if over else (step, action) for over, action in zip(self._over, each, strict=True)
         ]
         replies, restarted = self._ask(requests)
         observations, rewards, *ends, of_each = zip(*replies, strict=True)

@@ -51,6 +51,8 @@ class EnvironmentSettings(Bounded):
     """Take bytes and other bounded integers as codes, one-hot, instead of as quantities."""
     image_channels: Literal["auto", "first", "last"] = "auto"
     """Axis of an image's channels: "auto" takes the shorter of the first and the last."""
+    action_scaling: bool = True
+    """Let the policy act in [-1, 1], which is mapped onto the bounds of a Box of actions where both are finite."""
     normalize_rewards: bool = False
     """Divide rewards by the running standard deviation of the discounted return."""
     max_env_restarts: Annotated[int, Meta(ge=0)] = 0

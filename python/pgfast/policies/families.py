@@ -13,7 +13,7 @@ from pgfast._native import core
 from pgfast._typing import BoolArray, FloatArray
 from pgfast.distributions import Categorical, DiagGaussian, Distribution, Joint, MultiCategorical
 from pgfast.distributions.joint import joint_dtype
-from pgfast.envs.spaces import ActionInfo
+from pgfast.envs.actions import ActionInfo
 
 __all__ = ["Family", "JointFamily", "family_of"]
 
@@ -179,7 +179,14 @@ class JointFamily(Family):
 
 
 def family_of(action: ActionInfo, *, state_dependent_std: bool = False) -> Family:
-    """Returns the family for an action space: Gaussian for a Box, else categorical, grouped unless it is Discrete."""
-    if action.kind == "box":
-        return Family("gaussian", [action.components], state_dependent_std=state_dependent_std)
-    return Family("categorical", action.sizes, grouped=action.kind != "discrete")
+    """Returns the family for an action space.
+
+    It is Gaussian for a Box, else categorical, grouped unless the space is Discrete; joint for several components.
+    """
+    families = []
+    for component in action.components:
+        if component.kind == "box":
+            families.append(Family("gaussian", [component.size], state_dependent_std=state_dependent_std))
+        else:
+            families.append(Family("categorical", component.sizes, grouped=component.kind != "discrete"))
+    return families[0] if len(families) == 1 else JointFamily(families)

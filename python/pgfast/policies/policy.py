@@ -11,7 +11,7 @@ from pgfast._native import core
 from pgfast._typing import Array, BoolArray, FloatArray
 from pgfast.distributions import Distribution
 from pgfast.distributions.joint import join_actions, split_actions
-from pgfast.envs.spaces import ActionInfo
+from pgfast.envs.actions import ActionInfo
 from pgfast.kernels import LinearOperator
 from pgfast.losses import RowGradients
 from pgfast.nn import Network, ParameterBlock, Tape
@@ -332,7 +332,8 @@ def ActorCritic(  # noqa: N802 - one of the kinds of policy
     """Makes a policy and a value function on one network.
 
     The policy's outputs come first, the value last. The policy's outputs are the logits of a Discrete space, the logits
-    of each entry of a MultiDiscrete or MultiBinary space, or, for a Box, those of :func:`GaussianPolicy`.
+    of each entry of a MultiDiscrete or MultiBinary space, or, for a Box, those of :func:`GaussianPolicy`. Those of the
+    parts of a Dict or a Tuple follow each other.
 
     Args:
         network: with one output more than the policy has.

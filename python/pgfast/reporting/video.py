@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class VideoAgent(Protocol):
 
     source: EnvironmentSource | None
     space: SpaceInfo
+    settings: Any
 
     def choose(self, obs: Array, rng: Rng, deterministic: bool) -> Array:
         """Returns actions for raw observations ``[B, ...]``."""
@@ -97,7 +98,8 @@ def record_video(
     ffmpeg = _find_ffmpeg()
     rng = Rng.internal(seed, EVALUATION_ACTIONS)
     (environment_seed,) = environment_seeds(seed, 1, stream=EVALUATION_SEEDS)
-    with closing(open_playback(agent.source)) as playback:
+    playback = open_playback(agent.source, action_scaling=agent.settings.action_scaling)
+    with closing(playback):
         found = SpaceInfo.of(playback.env.single_observation_space, playback.env.single_action_space)
         if found != agent.space:
             raise ValueError(f"record_video: the environment has {found}, the agent {agent.space}")

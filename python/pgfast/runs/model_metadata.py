@@ -12,14 +12,16 @@ from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.settings import Settings
 from pgfast.state import MAX_COUNT
 
-__all__ = ["MODEL_FORMAT", "ModelMetadata", "StoredCount", "checked_settings"]
+__all__ = ["MODEL_FORMAT", "OLDER_SETTINGS", "ModelMetadata", "StoredCount", "checked_settings"]
 
 S = TypeVar("S", bound=Settings)
 
 _VERSION = version("pgfast")  # found here, as it imports modules, and reading a file must not
 
 MODEL_FORMAT = 4
-"""Every later version reads the formats from 3 on: a setting that a file lacks takes its default."""
+"""Every later version reads the formats from 3 on: a setting that a file lacks takes its default or the value below."""
+OLDER_SETTINGS: dict[str, Any] = {"action_scaling": False}
+"""What files did that are older than a setting, if it is not the default."""
 
 StoredCount: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
@@ -67,11 +69,12 @@ def _space_of_format_3(space: Any) -> dict[str, Any]:
     found = msgspec.convert(space, _Space3)
     bounds = {"dtype": "uint8", "low": 0, "high": 255} if found.byte_observations else {"dtype": "float32"}
     leaf = {"path": (), "kind": "box", "shape": found.observation_shape, **bounds}
-    return {"observation": {"leaves": [leaf]}, "action": found.action}
+    component = {"path": (), **found.action}
+    return {"observation": {"leaves": [leaf]}, "action": {"components": [component]}}
 
 
 def checked_settings(settings_type: type[S], settings: dict[str, Any], algo: str, written_by: str) -> S:
-    """The settings of a file; one that it lacks takes its default.
+    """The settings of a file; one that it lacks takes the value that older versions had.
 
     Raises ``TypeError`` or ``ValueError`` for an unknown setting, which names the version ``written_by`` and this one,
     or for a value that is not allowed.
@@ -82,4 +85,4 @@ def checked_settings(settings_type: type[S], settings: dict[str, Any], algo: str
             f"has settings that {algo} does not have in pgfast {_VERSION}: "
             f"{', '.join(sorted(unknown)):.200}; it was written by pgfast {written_by:.40}"
         )
-    return settings_type(**settings)
+    return settings_type(**(OLDER_SETTINGS | settings))

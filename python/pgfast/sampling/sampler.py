@@ -33,6 +33,7 @@ class Sampler:
         n_steps: T of a rollout; with ``whole_episodes``, ``num_envs * n_steps`` is the minimum number of valid rows.
         keep_forward: whether the tape keeps the forward passes of the whole rollout.
         seed: of the environments and of the sampled actions.
+        action_scaling: whether the policy's [-1, 1] stands for the bounds of a Box.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Sampler:
         whole_episodes: bool,
         keep_forward: bool,
         seed: int,
+        action_scaling: bool,
     ) -> None:
         self.source = source
         self.statistics = EpisodeStatistics(num_envs)
@@ -57,6 +59,7 @@ class Sampler:
         self._packing = packing
         self._num_envs, self._n_steps, self._seed = num_envs, n_steps, seed
         self._whole_episodes, self._keep_forward = whole_episodes, keep_forward
+        self._action_scaling = action_scaling
         self._collector: Collector | None = None
         self._timesteps = 0
         self.recorder: EpisodeRecorder | None = None
@@ -99,7 +102,7 @@ class Sampler:
             if env.num_envs != self._num_envs:
                 raise ValueError(f"learn: num_envs is {self._num_envs}, the vector environment has {env.num_envs}")
             self._ask_for_infos()
-            self._stepper = Stepper(env)
+            self._stepper = Stepper(env, action_scaling=self._action_scaling)
             if self._collector is None:
                 self._collector = self._make_collector()
             self._normalizers.restart()

@@ -57,6 +57,7 @@ class Trainer(ABC):
             whole_episodes=s.collects_whole_episodes,
             keep_forward=self.learner.keeps_forward,
             seed=s.seed,
+            action_scaling=s.action_scaling,
         )
         self.timesteps = self.updates = 0
         self.updates_skipped = self._skipped_in_a_row = 0
