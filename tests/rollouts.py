@@ -37,6 +37,8 @@ def of_environments(agent: Agent, rollout: Rollout, environments: slice) -> Roll
     part = _empty(agent, rollout.steps, len(range(rollout.num_envs)[environments]))
     for name in ("raw_observations", "observations", "time", "log_prob", "rewards", "terminated", "truncated", "valid"):
         getattr(part, name)[:] = getattr(rollout, name)[:, environments]
+    if part.masks is not None and rollout.masks is not None:
+        part.masks[:] = rollout.masks[:, environments]
     _act(part, 0)
     part.actions[:] = rollout.actions[:, environments]
     part.log_prob[:] = rollout.log_prob[:, environments]
@@ -67,6 +69,7 @@ def _empty(agent: Agent, steps: int, num_envs: int) -> Rollout:
         num_envs,
         keep_forward=learner.keeps_forward,
         keep_raw=learner.normalizers.observes,
+        keep_masks=agent.settings.action_mask != "none",
     )
 
 

@@ -17,7 +17,7 @@ from gradcheck import check_gradient
 from pgfast import nn
 from pgfast.distributions import Categorical, DiagGaussian, Joint, MultiCategorical
 from pgfast.losses import RowGradients
-from pgfast.policies import CategoricalPolicy, Family, GaussianPolicy, JointFamily, Policy, PolicyTape
+from pgfast.policies import CategoricalPolicy, GaussianPolicy, JointFamily, Policy, PolicyTape
 from pgfast.reference import categorical, diag_gaussian, random
 from policy_zoo import make_policy, mixed_family, observations, some_actions, some_mask
 
@@ -190,10 +190,6 @@ def test_the_family_counts_what_its_components_use() -> None:
     assert [part.shape for part in fields(actions)] == [(4,), (4, 2), (4, 2), (4, 1)]
     nested = JointFamily([JointFamily(family.components[:2]), *family.components[2:]])
     assert nested.action_dtype(np.float32) == family.action_dtype(np.float32)
-    mask = np.ones((4, 8), bool)
-    mask[1, :3] = mask[3, 5:] = mask[2, 3] = False
-    assert family.rows_with_actions(mask).tolist() == [True, False, True, False]
-    assert Family("categorical", [8]).rows_with_actions(mask).all()
     with pytest.raises(ValueError, match=r"^Family: must have at least one component$"):
         JointFamily([])
 

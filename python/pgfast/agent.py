@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pgfast._streams import EVALUATION_ACTIONS, EVALUATION_SEEDS, PREDICTION
-from pgfast._typing import Array, FloatArray, IntArray
+from pgfast._typing import Array, BoolArray, FloatArray, IntArray
 from pgfast.distributions import Distribution
+from pgfast.envs.action_masks import MaskForm, mask_in
 from pgfast.envs.options import EnvironmentOptions
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.source import EnvironmentLike, EnvironmentSource
@@ -72,7 +73,7 @@ class Agent(Trainer, metaclass=ListsSettings):
         source.require(resolved.vectorization, resolved.max_env_restarts)
         if resolved.eval_every is not None and source.num_envs is not None:
             raise ValueError("eval_every needs further environments, but a vector environment was given")
-        self._build(source, resolved, SpaceInfo.of(*source.spaces()))
+        self._build(source, resolved, source.space_info(resolved.action_mask))
         self.preset = None if find_preset(self.name, source.task_id, preset) is None else preset
         if resolved.init_from is not None:
             arrays, content = read_saved(Path(resolved.init_from))
@@ -193,7 +194,7 @@ class Agent(Trainer, metaclass=ListsSettings):
             raise ValueError(f"learn: resume needs a new agent, this one has learned for {self.timesteps:,} timesteps")
         return continue_session(self, run_dir)
 
-    def predict(self, obs: ArrayLike, deterministic: bool = False) -> Any:
+    def predict(self, obs: ArrayLike, deterministic: bool = False, *, action_mask: Any = None) -> Any:
         """Actions for one observation or a batch of them, as the environment takes them: scaled, clipped, of its dtype.
 
         A Dict or a Tuple has an array ``[B, ...]`` at each leaf of a batch.
@@ -201,23 +202,27 @@ class Agent(Trainer, metaclass=ListsSettings):
         Args:
             obs: one raw observation or ``[B, ...]``; normalized here if the agent normalizes.
             deterministic: take the most probable actions instead of sampling.
+            action_mask: the actions that may be taken, ``[M]`` or ``[B, M]`` with an entry for each choice, or a tuple
+                of arrays for several groups of choices. None takes the mask from the observation if the setting
+                ``action_mask`` is "observation", and else allows all actions.
 
         Raises:
-            ValueError: for another shape, or for an observation that is not finite.
+            ValueError: for another shape, for an observation that is not finite, or a mask that allows no action.
             TypeError: for a dtype other than uint8 if the agent was trained on bytes.
         """
         rows, single = self._normalized("predict", obs)
-        distribution = self.policy.distribution(rows)
+        distribution = self.policy.distribution(rows, self._mask("predict", obs, action_mask, len(rows), single))
         actions = distribution.mode() if deterministic else distribution.sample(self._prediction_rng)
         scaling = self.settings.action_scaling
         return self.space.action.to_environment(actions, action_scaling=scaling, single=single)
 
-    def distribution(self, obs: ArrayLike) -> Distribution[Any]:
+    def distribution(self, obs: ArrayLike, *, action_mask: Any = None) -> Distribution[Any]:
         """The distribution that :meth:`predict` samples from, a row for each raw observation.
 
         Its actions are the policy's, before they are clipped for the environment. Raises as :meth:`predict` does.
         """
-        return self.policy.distribution(self._normalized("distribution", obs)[0])
+        rows, single = self._normalized("distribution", obs)
+        return self.policy.distribution(rows, self._mask("distribution", obs, action_mask, len(rows), single))
 
     def values(self, obs: ArrayLike, time: IntArray | None = None) -> FloatArray:
         """V ``[B]`` of raw observations: the return that the agent expects, of rewards as it learns from them.
@@ -270,8 +275,8 @@ class Agent(Trainer, metaclass=ListsSettings):
         if vector is self.sampler.env:
             self.sampler.env = None  # the next learn() starts new episodes
         try:
-            require_spaces("evaluate", vector, self.space)
-            stepper = Stepper(vector, action_scaling=s.action_scaling)
+            require_spaces("evaluate", vector, self.space, s.action_mask)
+            stepper = Stepper(vector, s.action_mask, action_scaling=s.action_scaling)
             rng = Rng.internal(seed, EVALUATION_ACTIONS)
 
             def reset(number: int) -> Array:
@@ -281,7 +286,7 @@ class Agent(Trainer, metaclass=ListsSettings):
             return run_episodes(
                 stepper,
                 reset,
-                lambda obs: self.choose(obs, rng, deterministic),
+                lambda obs: self.choose(obs, rng, deterministic, stepper.masks),
                 episodes,
                 deterministic=deterministic,
                 max_episode_steps=max_episode_steps,
@@ -297,10 +302,10 @@ class Agent(Trainer, metaclass=ListsSettings):
         """
         write_model(Path(path), self.learner.model(), self.metadata().as_json())
 
-    def choose(self, obs: Array, rng: Rng, deterministic: bool) -> Array:
+    def choose(self, obs: Array, rng: Rng, deterministic: bool, mask: BoolArray | None = None) -> Array:
         """The policy's actions for raw rows ``[B, ...]``, before they are clipped for the environment."""
         rows = self.learner.normalizers.normalize_observations(self._packed("choose", obs))
-        distribution = self.policy.distribution(rows)
+        distribution = self.policy.distribution(rows, mask)
         actions: Array = distribution.mode() if deterministic else distribution.sample(rng)
         return actions
 
@@ -311,6 +316,24 @@ class Agent(Trainer, metaclass=ListsSettings):
         except (TypeError, ValueError) as error:
             raise type(error)(f"{caller}: {error}") from None
         return self.learner.normalizers.normalize_observations(self._packed(caller, raw)), single
+
+    def _mask(self, caller: str, obs: Any, given: Any, rows: int, single: bool) -> BoolArray | None:
+        """The mask ``[rows, M]`` that was given, or that the observations hold; None if there is none."""
+        if given is None and self.settings.action_mask == "observation":
+            given = mask_in(obs)
+            if given is None:
+                raise ValueError(f'{caller}: obs must hold the key "action_mask", or give action_mask=')
+        if given is None:
+            return None
+        action = self.space.action
+        if not action.choices:
+            raise ValueError(f"{caller}: action_mask must be None, because the actions have no choices: {action}")
+        if not single and not isinstance(given, (tuple, Mapping)) and len(given) != rows:
+            raise ValueError(f"{caller}: action_mask must have a row for each of {rows} observations, got {len(given)}")
+        masks, faults = MaskForm(action).rows([given] if single else given, rows)
+        for index, fault in faults.items():
+            raise ValueError(f"{caller}: action_mask{'' if single else f' of row {index}'} {fault}")
+        return masks
 
     def _packed(self, caller: str, raw: Array) -> Array:
         """Rows of the network's inputs from raw rows. Raises ``ValueError`` for numbers that are not finite."""

@@ -24,6 +24,7 @@ class EnvironmentArguments(TypedDict, total=False):
     one_hot_observations: bool
     image_channels: Literal["auto", "first", "last"]
     action_scaling: bool
+    action_mask: Literal["none", "info", "observation", "method"]
     normalize_rewards: bool
     max_env_restarts: int
     env_timeout: float | None

@@ -62,7 +62,7 @@ class A2CLearner(Learner):
 
         # Section 4: minimize -mean(A log pi + entropy_coef H) + value_coef mean((R - V)^2). The rollout's tape already
         # holds the forward pass, as the parameters have not changed since.
-        distribution = tape.distribution(rollout.rows)
+        distribution = tape.distribution(rollout.rows, batch.mask)
         log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
         values, rows = losses.a2c_gradient(
             log_prob,
@@ -77,7 +77,7 @@ class A2CLearner(Learner):
         )
         policy_loss, value_loss, total_loss = reduce.sum(values)
         require_finite_loss(total_loss, rollout)
-        gradient = reduce.sum(policy.gradient(tape, batch.actions, rows, out=self._gradient))
+        gradient = reduce.sum(policy.gradient(tape, batch.actions, rows, mask=batch.mask, out=self._gradient))
 
         learning_rate = learning_rate_at(s, rollout.timesteps)
         metrics: Metrics = {

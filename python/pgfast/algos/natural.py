@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from pgfast._streams import FISHER_ROWS
-from pgfast._typing import Array, FloatArray
+from pgfast._typing import Array, BoolArray, FloatArray
 from pgfast.algos.advantages import mean
 from pgfast.distributions import Distribution
 from pgfast.kernels import ConjugateGradientResult, LinearMap, natural_step_size
@@ -54,6 +54,7 @@ class FisherRows:
 
     observations: Array
     actions: Array
+    mask: BoolArray | None
     is_empty: bool
     count: int
 
@@ -61,21 +62,22 @@ class FisherRows:
 def fisher_rows(batch: Batch, subsample: int, seed: int, update: int, reduce: Reduce) -> FisherRows:
     """Selects all rows of a batch, or one in ``subsample`` at random by (seed, update), in their order."""
     if subsample == 1:
-        return FisherRows(batch.observations, batch.actions, not len(batch), reduce.sum(len(batch)))
+        return FisherRows(batch.observations, batch.actions, batch.mask, not len(batch), reduce.sum(len(batch)))
     numbers, count = batch.numbering(reduce)
     rng = Rng.internal(seed, FISHER_ROWS)
     rng.position = update
     drawn = np.argsort(rng.uniform(count), kind="stable")[: -(-count // subsample)]
     indices = np.flatnonzero(np.isin(numbers, drawn))
     rows = indices if indices.size else [0]
-    return FisherRows(batch.observations[rows], batch.actions[rows], not indices.size, len(drawn))
+    mask = None if batch.mask is None else batch.mask[rows]
+    return FisherRows(batch.observations[rows], batch.actions[rows], mask, not indices.size, len(drawn))
 
 
 def fisher_operator(policy: Policy, rows: FisherRows, reduce: Reduce) -> LinearMap:
     """Returns the map v -> F v of the exact Fisher information of the policy, a mean over the rows of all workers."""
     if rows.is_empty:
         return lambda v: reduce.sum(np.zeros_like(v))
-    operator = policy.fisher_operator(rows.observations, count=rows.count)
+    operator = policy.fisher_operator(rows.observations, count=rows.count, mask=rows.mask)
     if reduce.workers == 1:
         return operator  # applied without the interpreter
     return lambda v: reduce.sum(operator(v))
@@ -91,7 +93,7 @@ def step_size(fisher: LinearMap, x: FloatArray, max_kl: float) -> float:
 
 def scores(policy: Policy, rows: FisherRows) -> FloatArray:
     """Returns the rows s = grad log pi of the sampled actions; zero if this worker has no row."""
-    result = policy.scores(rows.observations, rows.actions)
+    result = policy.scores(rows.observations, rows.actions, rows.mask)
     return np.zeros_like(result) if rows.is_empty else result
 
 
@@ -133,7 +135,7 @@ def evaluate(policy: Policy, old: Distribution[Any], batch: Batch, count: int, r
     outputs = policy.network.forward(batch.observations)
     if not all(reduce.gather(bool(np.isfinite(outputs).all()))):
         return NOT_FINITE
-    new = policy.distribution_from(outputs)
+    new = policy.distribution_from(outputs, batch.mask)
     loss = reduce.sum(trpo_surrogate(new, old, batch.actions, batch.advantages, batch.valid, count=count))
     return Candidate(loss, mean(old.kl(new), batch, count, reduce))
 

@@ -66,7 +66,7 @@ class VPGLearner(Learner):
 
         # Minimize -mean(A log pi + entropy_coef H); without the bonus its gradient is minus the policy gradient,
         # -mean(A grad log pi)
-        distribution = policy.distribution(batch.observations)
+        distribution = policy.distribution(batch.observations, batch.mask)
         log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
         entropy_coef = entropy_coef_at(s, rollout.timesteps)
         loss, rows = losses.policy_gradient_gradient(
@@ -74,7 +74,7 @@ class VPGLearner(Learner):
         )
         loss = reduce.sum(loss)
         require_finite_loss(loss, rollout)
-        gradient = reduce.sum(policy.gradient(batch.observations, batch.actions, rows))
+        gradient = reduce.sum(policy.gradient(batch.observations, batch.actions, rows, mask=batch.mask))
 
         if s.max_grad_norm is not None:
             grad_norm = clip_by_global_norm(gradient, s.max_grad_norm)

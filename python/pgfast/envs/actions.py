@@ -205,6 +205,11 @@ class ActionInfo:
             raise ValueError(f"the components of an action have more than {_LARGEST} choices and numbers")
         _nested([(component.path, None) for component in self.components])
 
+    @cached_property
+    def choices(self) -> tuple[int, ...]:
+        """The numbers of choices of all entries that have choices, in order."""
+        return tuple(size for component in self.components for size in component.sizes)
+
     @property
     def is_scalable(self) -> bool:
         """Whether ``action_scaling`` changes a number of an action."""

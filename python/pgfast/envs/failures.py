@@ -30,6 +30,8 @@ _UNPACKED = [
     (r"object has no attribute 'items'", "step() and reset() must return a dict as info"),
     (r"setting an array element with a sequence|0-dimensional arrays", "the reward must be one number"),
 ]
+_SHAPES = r"could not broadcast|setting an array element with a sequence"
+_BATCHED = [(_SHAPES, "an array in infos needs the same shape in all environments")]  # where Gymnasium batches infos
 
 
 class EnvironmentFailure(RuntimeError):  # noqa: N818 - the error is the environment's
@@ -66,7 +68,7 @@ def describe(error: BaseException) -> str:
         text = f"{type(error).__name__} in {_method(innermost)}"
     cures = list(_CURES)
     if innermost is not None and innermost.tb_frame.f_globals.get("__name__", "").startswith("gymnasium."):
-        cures += _UNPACKED
+        cures += _BATCHED * (innermost.tb_frame.f_code.co_name == "_add_info") + _UNPACKED
     return next((f"{text.rstrip('.')}; {cure}" for pattern, cure in cures if re.search(pattern, message)), text)
 
 

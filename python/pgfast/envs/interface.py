@@ -31,7 +31,9 @@ class InterfaceError(TypeError):
 class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     """One environment whose results are checked, and which is closed once at most.
 
-    Observations are cast to the dtype of their space. Actions of spaces without axes become arrays.
+    Observations are cast to the dtype of their space. Actions of spaces without axes become arrays. At the end of an
+    episode, an empty action mask is left out of the info: Gymnasium's vector environments cannot batch it with those of
+    the other environments.
 
     Raises :class:`InterfaceError` for missing spaces, and for results of another number, kind, shape or dtype.
     """
@@ -71,6 +73,8 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         if not isinstance(truncated, (bool, np.bool_)):
             truncated = _flag("truncated", truncated)
         _require_dict("step", info)
+        if terminated or truncated:
+            info = _without_empty_mask(info)
         return self._fitting(observation), reward, terminated, truncated, info
 
     def close(self) -> None:
@@ -190,6 +194,12 @@ def _flag(name: str, value: Any) -> bool:
 def _require_dict(method: str, info: Any) -> None:
     if not isinstance(info, dict):
         raise InterfaceError(f"the info of {method}() must be a dict, got {_described(info)}")
+
+
+def _without_empty_mask(info: dict[str, Any]) -> dict[str, Any]:
+    mask = info.get("action_mask", True)
+    is_empty = mask is None or (hasattr(mask, "__len__") and len(mask) == 0)
+    return {key: value for key, value in info.items() if key != "action_mask"} if is_empty else info
 
 
 def _described(value: Any) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import SyncVectorEnv
 
-from pgfast._typing import Array
+from pgfast._typing import Array, BoolArray
+from pgfast.envs.action_masks import MaskSource
 from pgfast.envs.atari import AtariGame, AtariVecEnv, atari_game, is_atari
 from pgfast.envs.make import AnyVectorEnv
 from pgfast.envs.options import EnvironmentOptions
@@ -44,6 +45,11 @@ class Playback(ABC):
     env: AnyVectorEnv
     frames_per_second: float
 
+    @property
+    def masks(self) -> BoolArray | None:
+        """The mask ``[1, M]`` of the actions that the latest observations allow; None if there are no masks."""
+        return None
+
     @abstractmethod
     def reset(self, seed: int) -> tuple[Array, list[Array]]:
         """Starts an episode; returns (observations ``[1, ...]``, frames so far)."""
@@ -56,8 +62,10 @@ class Playback(ABC):
         self.env.close()
 
 
-def open_playback(source: EnvironmentSource, *, action_scaling: bool = False) -> Playback:
-    """Makes the playback of an agent's environment, which maps actions as :class:`~pgfast.envs.stepper.Stepper` does.
+def open_playback(
+    source: EnvironmentSource, action_mask: MaskSource = "none", *, action_scaling: bool = False
+) -> Playback:
+    """Makes the playback of an agent's environment; masks and scaling are those of a :class:`Stepper`.
 
     Raises ``ValueError`` for an environment that cannot be drawn or that was given as a vector environment,
     ``ImportError`` if it draws with a package that is missing, ``RuntimeError`` if it needs a screen.
@@ -68,7 +76,7 @@ def open_playback(source: EnvironmentSource, *, action_scaling: bool = False) ->
         if is_atari(spec):
             return AtariPlayback(atari_game(spec, kwargs))
         env = _make_rendered(spec, {**kwargs, "render_mode": "rgb_array"})
-        return RenderedPlayback(env, spec.id, action_scaling)
+        return RenderedPlayback(env, spec.id, action_mask, action_scaling)
     if source.num_envs is not None:
         raise ValueError(
             "a vector environment cannot be drawn; save the agent and load it with an environment id or a function "
@@ -80,7 +88,7 @@ def open_playback(source: EnvironmentSource, *, action_scaling: bool = False) ->
         raise ValueError(
             f'the environment has render_mode {env.render_mode!r}; make it with render_mode="rgb_array" for a video'
         )
-    return RenderedPlayback(env, "the environment", action_scaling)
+    return RenderedPlayback(env, "the environment", action_mask, action_scaling)
 
 
 class RenderedPlayback(Playback):
@@ -90,11 +98,11 @@ class RenderedPlayback(Playback):
     ``RuntimeError`` (drawing failed).
     """
 
-    def __init__(self, env: AnyVectorEnv, name: str, action_scaling: bool) -> None:
+    def __init__(self, env: AnyVectorEnv, name: str, action_mask: MaskSource, action_scaling: bool) -> None:
         self.env = env
         self.frames_per_second = float(env.metadata.get("render_fps") or _DEFAULT_FRAMES_PER_SECOND)
         self._name = name
-        self._stepper = Stepper(env, action_scaling=action_scaling)
+        self._stepper = Stepper(env, action_mask, action_scaling=action_scaling)
         renderer = getattr(env.envs[0].unwrapped, "mujoco_renderer", None) if isinstance(env, SyncVectorEnv) else None
         if renderer is not None:
             self._prepare_mujoco(renderer)
@@ -112,6 +120,10 @@ class RenderedPlayback(Playback):
             except KeyError:  # a model whose body stays in place
                 return
             _extend_floor(renderer.model)
+
+    @property
+    def masks(self) -> BoolArray | None:
+        return self._stepper.masks
 
     def reset(self, seed: int) -> tuple[Array, list[Array]]:
         return self._stepper.reset([seed]), [self._draw()]

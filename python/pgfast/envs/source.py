@@ -10,10 +10,12 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
+from pgfast.envs.action_masks import MaskSource, has_mask_method, require_masks, without_mask
 from pgfast.envs.interface import require_vector_interface
 from pgfast.envs.make import AnyVectorEnv, make_from_factory, make_from_id, require_vectorization
 from pgfast.envs.options import EnvironmentOptions, Vectorization
 from pgfast.envs.registration import registered_id, require_id
+from pgfast.envs.spaces import SpaceInfo
 from pgfast.envs.task import task_id
 from pgfast.envs.watchdog import Watchdog
 from pgfast.envs.workers import START_SECONDS
@@ -35,6 +37,7 @@ class EnvironmentSource:
         self.env_kwargs = dict(env_kwargs)
         self.num_envs: int | None = None
         self._task_id: str | None = None
+        self._has_mask_method = False
         self._spaces: tuple[spaces.Space[Any], spaces.Space[Any]] | None = None
         self._vector: AnyVectorEnv | None = None
         self._factory: Callable[[], gymnasium.Env[Any, Any]] | None = None
@@ -90,8 +93,19 @@ class EnvironmentSource:
             env = self.make(1, EnvironmentOptions(num_threads=1))
             self._spaces = env.single_observation_space, env.single_action_space
             self._task_id = task_id(env)
+            self._has_mask_method = has_mask_method(env)
             self.close(env)
         return self._spaces
+
+    def space_info(self, action_mask: MaskSource) -> SpaceInfo:
+        """The spaces of an agent that takes action masks from there.
+
+        Raises ``ValueError`` for spaces that no agent supports, or if there can be no masks.
+        """
+        observation, action = self.spaces()
+        space = SpaceInfo.of(without_mask(observation, action_mask), action)
+        require_masks(action_mask, space.action, has_method=self._has_mask_method)
+        return space
 
     def require(self, vectorization: Vectorization, max_env_restarts: int) -> None:
         """Raises ``ValueError`` for options that :meth:`make` would refuse."""

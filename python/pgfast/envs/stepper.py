@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from pgfast._typing import Array, BoolArray
+from pgfast.envs.action_masks import ActionMasks, MaskSource, without_mask
 from pgfast.envs.actions import ActionInfo
 from pgfast.envs.failures import EnvironmentFailure, explain, require_shapes
 from pgfast.envs.interface import autoreset_mode, reset_results, step_results
@@ -55,13 +56,16 @@ class Stepper:
     reported episode ended; by default, at every end) and ``restarted``. From other environments, keys of these names
     are ignored.
 
+    If ``action_mask`` says where, ``masks`` ``[N, M]`` are the masks of the actions that the latest observations allow,
+    else None. Those of last observations, whose action only resets, allow all actions.
+
     Raises ``FloatingPointError`` for an observation or reward that is not finite in float32, naming environment, step
     and key; :class:`~pgfast.envs.failures.EnvironmentFailure` if an environment raises, has died, returns shapes that
-    differ from its spaces or omits a report; ``ValueError`` if ``metadata`` has no ``"autoreset_mode"``, or other
-    names in ``"reports"``.
+    differ from its spaces, omits a report or allows no action; ``ValueError`` if ``metadata`` has no
+    ``"autoreset_mode"``, or other names in ``"reports"``, or if there can be no masks where ``action_mask`` says.
     """
 
-    def __init__(self, env: AnyVectorEnv, *, action_scaling: bool = False) -> None:
+    def __init__(self, env: AnyVectorEnv, action_mask: MaskSource = "none", *, action_scaling: bool = False) -> None:
         self.env, self._action_scaling = env, action_scaling
         self.steps = 0
         self._mode = autoreset_mode(env)
@@ -71,16 +75,20 @@ class Stepper:
         self._never = np.zeros(env.num_envs, np.bool_)
         self._action = ActionInfo.of(env.single_action_space)
         self._over = np.zeros(env.num_envs, np.bool_)
-        self._observation = ObservationInfo.of(env.single_observation_space)
+        self._observation = ObservationInfo.of(without_mask(env.single_observation_space, action_mask))
         self._checked = [leaf.dtype.startswith("float") for leaf in self._observation.leaves]
+        self._masks = None if action_mask == "none" else ActionMasks(env, action_mask, self._action)
+        self.masks: BoolArray | None = None
 
     def reset(self, seeds: list[int]) -> Array:
         """Starts new episodes, one seed per environment; returns raw rows of observations ``[N, ...]``."""
         self._over[:] = False
         self.steps = 0
         try:
-            observations, _ = reset_results(reset_with_seeds(self.env, seeds))
-            observations = self._rows(observations)
+            returned, infos = reset_results(reset_with_seeds(self.env, seeds))
+            observations = self._rows(returned)
+            if self._masks is not None:
+                self.masks = self._masks.read(returned, infos, 0, self._never)
         except EnvironmentFailure:
             raise
         except Exception as error:
@@ -94,9 +102,9 @@ class Stepper:
         self.steps += 1
         try:
             with ENVIRONMENTS:
-                observations, rewards, terminated, truncated, infos = step_results(self.env.step(actions))
+                returned, rewards, terminated, truncated, infos = step_results(self.env.step(actions))
             reported = {name: infos[name] for name in self._reports if name in infos}
-            observations = self._rows(observations)
+            observations = self._rows(returned)
             require_shapes(
                 self.env,
                 self.steps,
@@ -122,6 +130,8 @@ class Stepper:
         stepped = ~(reset | restarted)
         ended = (terminated | truncated) & stepped
         final: dict[int, Array] = {}
+        if self._masks is not None:
+            self._read_masks(returned, infos, self._never if self._mode is AutoresetMode.SAME_STEP else ended)
         if self._mode is AutoresetMode.NEXT_STEP:
             self._over = ended
         elif ended.any():
@@ -161,10 +171,23 @@ class Stepper:
             return observations, {int(i): self._last_row(infos["final_obs"], int(i)) for i in indices}
         final = {int(i): np.array(observations[i]) for i in indices}
         try:
-            fresh, _ = reset_results(self.env.reset(options={"reset_mask": ended}))
+            fresh, fresh_infos = reset_results(self.env.reset(options={"reset_mask": ended}))
         except Exception as error:
             raise explain(error, self.env, self.steps) from error
+        if self.masks is not None:
+            going_on = self.masks[~ended]
+            self._read_masks(fresh, fresh_infos, ~ended)
+            self.masks[~ended] = going_on
         return self._rows(fresh), final
+
+    def _read_masks(self, returned: Any, infos: dict[str, Any], ignored: BoolArray) -> None:
+        assert self._masks is not None
+        try:
+            self.masks = self._masks.read(returned, infos, self.steps, ignored)
+        except EnvironmentFailure:
+            raise
+        except Exception as error:  # a method of the environments may raise anything
+            raise explain(error, self.env, self.steps) from error
 
     def _rows(self, observations: Any) -> Array:
         """Raw rows ``[N, ...]``. Raises :class:`EnvironmentFailure` if they do not fit the space."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -46,7 +46,8 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
     is interrupted for this, and a close that takes longer than 5 seconds is cut off. Workers ignore the signals that a
     terminal or a job scheduler sends to all processes of a run: their parent may still finish an update. Infos of the
     environments stay in their processes unless ``returns_infos`` is set; those of steps are then returned as Gymnasium
-    does.
+    does. If ``returns_masks`` is "info" or "method", infos hold ``action_mask`` after resets, too: the environment's
+    own, or what its ``action_masks()`` returns unless its episode is over.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "reports": ("restarted",)}  # noqa: RUF012 - as Gymnasium does
@@ -65,6 +66,7 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         self._restarts_left = max_restarts
         self._restarts = 0
         self.returns_infos = False
+        self.returns_masks: Literal["none", "info", "method"] = "none"
         self._steps = 0
         self._seeds: list[int | None] = [None] * num_envs
         self._over = np.zeros(num_envs, np.bool_)
@@ -94,23 +96,21 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         self._seeds = [old if new is None else new for old, new in zip(self._seeds, seeds, strict=True)]
         self._over[:] = False
         replies, _ = self._ask([("reset", new) for new in seeds])
-        return self._stacked([observation for observation, *_ in replies]), {}
+        observations, *_, of_each = zip(*replies, strict=True)
+        return self._stacked(observations), self._batched(of_each)
 
     def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
         """Steps every environment; an environment whose episode has ended is reset instead."""
         self._steps += 1
-        step = "step with infos" if self.returns_infos else "step"
         each = iterate(self.action_space, actions)
         requests: list[tuple[str, Any]] = [
-            ("reset", None) if over else (step, action) for over, action in zip(self._over, each, strict=True)
+            ("reset", None) if over else ("step", action) for over, action in zip(self._over, each, strict=True)
         ]
         replies, restarted = self._ask(requests)
         observations, rewards, *ends, of_each = zip(*replies, strict=True)
         terminated, truncated = np.array(ends, np.bool_)
         self._over = terminated | truncated
-        infos: dict[str, Any] = {}
-        for index, info in enumerate(of_each):
-            infos = self._add_info(infos, info, index)
+        infos = self._batched(of_each)
         infos["restarted"] = restarted
         return self._stacked(observations), np.array(rewards), terminated, truncated, infos
 
@@ -122,6 +122,12 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         batch: Any = create_empty_array(space, self.num_envs)
         return concatenate(space, observations, batch)
 
+    def _batched(self, of_each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        infos: dict[str, Any] = {}
+        for index, info in enumerate(of_each):
+            infos = self._add_info(infos, info, index)
+        return infos
+
     def close_extras(self, **kwargs: Any) -> None:
         """Closes the environments and ends their workers."""
         _end_all(self._workers)
@@ -129,7 +135,7 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
     def _ask(self, requests: list[tuple[str, Any]]) -> tuple[list[Any], BoolArray]:
         """(answers, a mask of those that are first observations of a replaced worker)"""
         for worker, request in zip(self._workers, requests, strict=True):
-            worker.ask(request)
+            worker.ask((*request, self.returns_infos, self.returns_masks))
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         replies: list[Any] = []
         restarted = np.zeros(self.num_envs, np.bool_)
@@ -154,7 +160,7 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
                     (seed,) = environment_seeds(seed, 1, generation=self._restarts)
                 deadline = None if self._timeout is None else time.monotonic() + self._timeout
                 worker.answer(None, deadline, self._timeout)
-                worker.ask(("reset", seed))
+                worker.ask(("reset", seed, self.returns_infos, self.returns_masks))
                 return worker.answer(self._steps, deadline, self._timeout)
             except EnvironmentFailure as again:
                 failure = again
@@ -180,7 +186,7 @@ class _Worker:
         finally:
             theirs.close()
 
-    def ask(self, request: tuple[str, Any]) -> None:
+    def ask(self, request: tuple[Any, ...]) -> None:
         """Sends a request. A dead worker is noticed by :meth:`answer`."""
         with suppress(OSError):
             self._pipe.send(request)
@@ -232,7 +238,7 @@ def _end_all(workers: list[_Worker]) -> None:
 def _end(workers: Sequence[_Worker], grace: float) -> None:
     """Ends workers: asks them to close, interrupts those that do not within ``grace`` seconds, and kills the rest."""
     for worker in workers:
-        worker.ask(("close", None))
+        worker.ask(("close",))
     deadline = time.monotonic() + grace
     for worker in workers:
         worker.wait(deadline)
@@ -282,13 +288,13 @@ def _work(factory: CloudpickleWrapper, pipe: Connection) -> None:
                 pipe.send((True, answer))
             is_busy = False
             try:
-                command, argument = pipe.recv()
+                command, *arguments = pipe.recv()
             except (EOFError, OSError):
                 break
             is_busy = True
             if command == "close":
                 break
-            answer = _obey(env, command, argument)
+            answer = _obey(env, command, *arguments)
     except Exception as error:  # environments may raise anything
         with suppress(OSError):
             pipe.send((False, (describe(error), traceback.format_exc())))
@@ -307,10 +313,17 @@ def _portable(spec: Any) -> EnvSpec | None:
     return EnvSpec(spec.id, entry_point=spec.entry_point if isinstance(spec.entry_point, str) else None)
 
 
-def _obey(env: gymnasium.Env[Any, Any], command: str, argument: Any) -> Any:
+def _obey(env: gymnasium.Env[Any, Any], command: str, argument: Any, returns_infos: bool, masks: str) -> Any:
     """(observation, reward, terminated, truncated, infos) of a step or a reset, infos only if they are asked for"""
+    reward: Any
+    reward, terminated, truncated = 0.0, False, False
     if command == "reset":
-        observation, _ = env.reset(seed=argument)
-        return observation, 0.0, False, False, {}
-    observation, reward, terminated, truncated, infos = env.step(argument)
-    return observation, float(reward), bool(terminated), bool(truncated), infos if command != "step" else {}
+        observation, infos = env.reset(seed=argument)
+    else:
+        observation, reward, terminated, truncated, infos = env.step(argument)
+    returned = dict(infos) if returns_infos and command == "step" else {}
+    if masks == "info" and "action_mask" in infos:
+        returned["action_mask"] = infos["action_mask"]
+    elif masks == "method" and not (terminated or truncated):  # the method may fail where an episode is over
+        returned["action_mask"] = env.get_wrapper_attr("action_masks")()
+    return observation, float(reward), bool(terminated), bool(truncated), returned

@@ -53,6 +53,9 @@ class EnvironmentSettings(Bounded):
     """Axis of an image's channels: "auto" takes the shorter of the first and the last."""
     action_scaling: bool = True
     """Let the policy act in [-1, 1], which is mapped onto the bounds of a Box of actions where both are finite."""
+    action_mask: Literal["none", "info", "observation", "method"] = "none"
+    """Where the masks of allowed actions come from: "info" is the key action_mask of the infos, "observation" that of a
+    Dict observation, which is then no input of the network, and "method" the environment's action_masks()."""
     normalize_rewards: bool = False
     """Divide rewards by the running standard deviation of the discounted return."""
     max_env_restarts: Annotated[int, Meta(ge=0)] = 0

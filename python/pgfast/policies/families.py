@@ -84,12 +84,6 @@ class Family:
         """Returns the number of choices of each group, in the order of a mask's columns."""
         return list(self.sizes) if self.kind == "categorical" else []
 
-    def rows_with_actions(self, mask: BoolArray) -> BoolArray:
-        """Returns which rows of a mask ``[B, mask_columns]`` allow an action of every group, ``[B]``."""
-        starts = np.cumsum([0, *self.group_sizes()[:-1]])
-        rows: BoolArray = np.all(np.logical_or.reduceat(mask, starts, axis=1), axis=1)
-        return rows
-
     def distribution(
         self, outputs: FloatArray, log_std: FloatArray, mask: BoolArray | None = None
     ) -> Distribution[Any]:

@@ -11,17 +11,19 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from pgfast._streams import EVALUATION_ACTIONS, EVALUATION_SEEDS
-from pgfast._typing import Array
+from pgfast._typing import Array, BoolArray
+from pgfast.envs.action_masks import without_mask
 from pgfast.envs.playback import open_playback
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.source import EnvironmentSource
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.bounds import Count, check
+from pgfast.learning.settings import EnvironmentSettings
 from pgfast.random import Rng
 from pgfast.runs.files import fsync_directory, temporary_name
 
@@ -35,9 +37,9 @@ class VideoAgent(Protocol):
 
     source: EnvironmentSource | None
     space: SpaceInfo
-    settings: Any
+    settings: EnvironmentSettings
 
-    def choose(self, obs: Array, rng: Rng, deterministic: bool) -> Array:
+    def choose(self, obs: Array, rng: Rng, deterministic: bool, mask: BoolArray | None = None) -> Array:
         """Returns actions for raw observations ``[B, ...]``."""
 
 
@@ -98,9 +100,11 @@ def record_video(
     ffmpeg = _find_ffmpeg()
     rng = Rng.internal(seed, EVALUATION_ACTIONS)
     (environment_seed,) = environment_seeds(seed, 1, stream=EVALUATION_SEEDS)
-    playback = open_playback(agent.source, action_scaling=agent.settings.action_scaling)
+    settings = agent.settings
+    playback = open_playback(agent.source, settings.action_mask, action_scaling=settings.action_scaling)
     with closing(playback):
-        found = SpaceInfo.of(playback.env.single_observation_space, playback.env.single_action_space)
+        observation_space = without_mask(playback.env.single_observation_space, settings.action_mask)
+        found = SpaceInfo.of(observation_space, playback.env.single_action_space)
         if found != agent.space:
             raise ValueError(f"record_video: the environment has {found}, the agent {agent.space}")
         observations, frames = playback.reset(environment_seed)
@@ -109,7 +113,7 @@ def record_video(
         with _open_mp4(out, ffmpeg, frames[0].shape, playback.frames_per_second) as append:
             append(frames)
             while not ended and length != max_steps:
-                step = playback.step(agent.choose(observations, rng, deterministic))
+                step = playback.step(agent.choose(observations, rng, deterministic, playback.masks))
                 append(step.frames)
                 observations, ended = step.observations, step.episode_over
                 count += len(step.frames)

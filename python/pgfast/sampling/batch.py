@@ -25,6 +25,7 @@ class Batch:
     returns: FloatArray  # A + V, the targets of the value function
     values: FloatArray  # V at the time of the rollout
     valid: BoolArray | None = None  # the rows that count; None for all
+    mask: BoolArray | None = None  # [B, M] the actions that could be taken; None if all could
 
     @classmethod
     def of_valid_rows(cls, rollout: Rollout, advantages: FloatArray, returns: FloatArray, values: FloatArray) -> Batch:
@@ -46,6 +47,7 @@ class Batch:
             returns[rows],
             values[:-1][rows],
             valid,
+            None if rollout.masks is None else rollout.masks[:-1][rows],
         )
 
     @classmethod
@@ -61,6 +63,7 @@ class Batch:
             returns.reshape(rows),
             values[:-1].reshape(rows),
             rollout.valid.reshape(rows),
+            None if rollout.masks is None else rollout.masks[:-1].reshape(rows, -1),
         )
 
     def __len__(self) -> int:

@@ -108,6 +108,8 @@ class Collector:
         rollout.timesteps, rollout.update = timesteps, update
         rollout.time[0] = rollout.time[-1]
         rollout.raw_observations[0] = rollout.raw_observations[-1]
+        if rollout.masks is not None:
+            rollout.masks[0] = rollout.masks[-1]
         self._normalize(0)  # again: the statistics have changed
         rollout.final_observations.clear()
         self._first_step = timesteps // rollout.num_envs
@@ -117,7 +119,8 @@ class Collector:
         first_row = t * num_envs if rollout.keeps_forward else 0
         actions = rollout.actions[t]
         key = (self._seed, ACTIONS, 0, self._first_step + t)
-        self._tape.act(rollout.observations[t], first_row, actions, rollout.log_prob[t], key=key)
+        mask = None if rollout.masks is None else rollout.masks[t]
+        self._tape.act(rollout.observations[t], first_row, actions, rollout.log_prob[t], key=key, mask=mask)
         if rollout.values is not None:
             rollout.values[t] = self._tape.outputs[first_row : first_row + num_envs, -1]
         self._watchdog.alive()
@@ -144,8 +147,10 @@ class Collector:
         self._on_transition(transition)
 
     def _store(self, t: int, observations: Array) -> None:
-        """Stores observations as row t, packed and normalized."""
+        """Stores observations as row t, packed and normalized, and the masks that came with them."""
         self.rollout.packing.pack(observations, self.rollout.raw_observations[t])
+        if self.rollout.masks is not None:
+            self.rollout.masks[t] = self.stepper.masks
         self._normalize(t)
 
     def _normalize(self, t: int) -> None:

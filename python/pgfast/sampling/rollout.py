@@ -23,7 +23,8 @@ class Rollout:
     normalized. ``time`` ``[T + 1, N]`` counts the steps from the reset to each observation. ``log_prob`` ``[T, N]`` and
     ``values`` ``[T + 1, N]`` are those of the policy that acted; ``values`` is None if it has no value head. ``valid``
     marks the rows whose action the policy chose: only they count in a loss. T is ``steps``, or the length that whole
-    episodes take.
+    episodes take. ``masks`` ``[T + 1, N, M]`` are those of the actions that each observation allows, None without
+    ``keep_masks``.
 
     ``tape`` holds the forward passes of all rows ``t N + n`` if ``keep_forward``, else those of one step.
     ``timesteps`` and ``update`` are the run's counts at the start of the rollout.
@@ -38,6 +39,7 @@ class Rollout:
         *,
         keep_forward: bool = False,
         keep_raw: bool = False,
+        keep_masks: bool = False,
     ) -> None:
         shape, after, family = (steps, num_envs), (steps + 1, num_envs), policy.family
         number = policy.network.dtype
@@ -58,6 +60,8 @@ class Rollout:
         }
         if keep_raw:
             self._arrays["raw_observations"] = packing.zeros(*after)
+        if keep_masks:
+            self._arrays["masks"] = np.ones((*after, family.mask_columns), np.bool_)
         if policy.has_value_head:
             self._arrays["values"] = np.zeros(after, number)
         # (t, n, last observation) of truncated episodes whose next row already belongs to a new one
@@ -73,6 +77,7 @@ class Rollout:
         self.raw_observations: Array = arrays.get("raw_observations", arrays["observations"])[: steps + 1]
         self.time: IntArray = arrays["time"][: steps + 1]
         self.values: FloatArray | None = arrays["values"][: steps + 1] if "values" in arrays else None
+        self.masks: BoolArray | None = arrays["masks"][: steps + 1] if "masks" in arrays else None
         self.actions: Array = arrays["actions"][:steps]
         self.log_prob: FloatArray = arrays["log_prob"][:steps]
         self.rewards: FloatArray = arrays["rewards"][:steps]

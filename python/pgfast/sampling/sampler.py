@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pgfast.envs.action_masks import MaskSource, without_mask
 from pgfast.envs.make import AnyVectorEnv
 from pgfast.envs.normalization import Normalizers
 from pgfast.envs.observations import ObservationRows
@@ -32,6 +33,7 @@ class Sampler:
         source: makes the environments; None for an agent that was loaded without any.
         n_steps: T of a rollout; with ``whole_episodes``, ``num_envs * n_steps`` is the minimum number of valid rows.
         keep_forward: whether the tape keeps the forward passes of the whole rollout.
+        action_mask: where the masks of actions come from.
         seed: of the environments and of the sampled actions.
         action_scaling: whether the policy's [-1, 1] stands for the bounds of a Box.
     """
@@ -49,6 +51,7 @@ class Sampler:
         n_steps: int,
         whole_episodes: bool,
         keep_forward: bool,
+        action_mask: MaskSource,
         seed: int,
         action_scaling: bool,
     ) -> None:
@@ -59,7 +62,7 @@ class Sampler:
         self._packing = packing
         self._num_envs, self._n_steps, self._seed = num_envs, n_steps, seed
         self._whole_episodes, self._keep_forward = whole_episodes, keep_forward
-        self._action_scaling = action_scaling
+        self._action_mask, self._action_scaling = action_mask, action_scaling
         self._collector: Collector | None = None
         self._timesteps = 0
         self.recorder: EpisodeRecorder | None = None
@@ -98,11 +101,11 @@ class Sampler:
         options = self._options.with_restarts_left(self.statistics.env_restarts)
         self.env = env = self.source.make(self._num_envs, options)
         try:
-            require_spaces("learn", env, self._space)
+            require_spaces("learn", env, self._space, self._action_mask)
             if env.num_envs != self._num_envs:
                 raise ValueError(f"learn: num_envs is {self._num_envs}, the vector environment has {env.num_envs}")
             self._ask_for_infos()
-            self._stepper = Stepper(env, action_scaling=self._action_scaling)
+            self._stepper = Stepper(env, self._action_mask, action_scaling=self._action_scaling)
             if self._collector is None:
                 self._collector = self._make_collector()
             self._normalizers.restart()
@@ -158,6 +161,7 @@ class Sampler:
             self._num_envs,
             keep_forward=self._keep_forward,
             keep_raw=self._normalizers.observes,
+            keep_masks=self._action_mask != "none",
         )
         return Collector(
             rollout,
@@ -168,8 +172,8 @@ class Sampler:
         )
 
 
-def require_spaces(caller: str, env: AnyVectorEnv, space: SpaceInfo) -> None:
+def require_spaces(caller: str, env: AnyVectorEnv, space: SpaceInfo, action_mask: MaskSource) -> None:
     """Raises ``ValueError`` unless an environment has the agent's spaces."""
-    found = SpaceInfo.of(env.single_observation_space, env.single_action_space)
+    found = SpaceInfo.of(without_mask(env.single_observation_space, action_mask), env.single_action_space)
     if not space.fits(found):
         raise ValueError(f"{caller}: the environment has {found}, the agent {space}")

@@ -56,6 +56,7 @@ class Trainer(ABC):
             n_steps=s.n_steps,
             whole_episodes=s.collects_whole_episodes,
             keep_forward=self.learner.keeps_forward,
+            action_mask=s.action_mask,
             seed=s.seed,
             action_scaling=s.action_scaling,
         )
