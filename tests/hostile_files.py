@@ -178,15 +178,7 @@ SETTINGS: dict[str, Any] = {
     "init_from": [5],
     "action_scaling": ["yes", None],
 }
-ENV_IDS = [
-    "os:system",
-    "os:CartPole-v1",
-    "antigravity:X-v0",
-    "../CartPole-v1",
-    "CartPole-v1\n",
-    "x" * 10**5,
-    5,
-]
+ENV_IDS = ["os:system", "os:CartPole-v1", "antigravity:X-v0", "../CartPole-v1", "CartPole-v1\n", "x" * 10**5, 5]
 SPACE: dict[str, Any] = {
     "observation": [{}, None, [], {"leaves": []}, {"leaves": [{}]}, {"leaves": None}],
     "action": [{}, None, [], {"components": []}, {"components": [{}]}, {"components": None}],
@@ -209,17 +201,10 @@ ACTION: dict[str, Any] = {
     "shape": [[2**40], [2], 5],
     "low": [[0.0], [2**2000]],
 }
-# Paths of components.
-NESTS: dict[str, Any] = {
-    "twice": [["a"], ["a"]],
-    "within": [["a"], ["a", "b"]],
-    "alone": [[], ["a"]],
-    "names-and-numbers": [["a"], [0]],
-    "gap": [[0], [2]],
-    "order": [[1], [0]],
-    "many": [[number] for number in range(257)],
-    "deep": [["a"] * 1000, ["b"]],
-}
+NESTS: list[Any] = [  # paths of components
+    *([["a"], ["a"]], [["a"], ["a", "b"]], [[], ["a"]], [["a"], [0]], [[0], [2]], [[1], [0]], [["a"] * 1000, ["b"]]),
+    [[number] for number in range(257)],
+]
 STATE: dict[str, Any] = {
     "format": [99, None, "2"],
     "algo": ["sarsa", "__class__", 5, None],
@@ -252,13 +237,10 @@ def lies(metadata: Json) -> Iterator[tuple[str, Json]]:
         for value in values:
             changed = {**space, "action": {"components": [{**component, name: value}]}}
             yield f"action-{name}-{value!r:.24}", {**metadata, "space": changed}
-    for name, paths in NESTS.items():
-        nest = {"components": [{**component, "path": path} for path in paths]}
-        yield f"actions-{name}", {**metadata, "space": {**space, "action": nest}}
-    wide = {"components": [{**component, "path": [number], "sizes": [60_000]} for number in range(2)]}
-    yield "actions-wide", {**metadata, "space": {**space, "action": wide}}
-    one_more = {"components": [{**component, "path": [number]} for number in range(2)]}
-    yield "actions-one-more", {**metadata, "space": {**space, "action": one_more}}
+    nests = [[{**component, "path": path} for path in paths] for paths in NESTS]
+    nests += [[{**component, "path": [number], **change} for number in (0, 1)] for change in ({}, {"sizes": [60_000]})]
+    for number, nest in enumerate(nests):
+        yield f"actions-{number}", {**metadata, "space": {**space, "action": {"components": nest}}}
     for name, values in STATE.items():
         for value in values:
             yield f"{name}-{value!r:.24}", {**metadata, name: value}

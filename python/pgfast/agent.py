@@ -197,7 +197,7 @@ class Agent(Trainer, metaclass=ListsSettings):
     def predict(self, obs: ArrayLike, deterministic: bool = False, *, action_mask: Any = None) -> Any:
         """Actions for one observation or a batch of them, as the environment takes them: scaled, clipped, of its dtype.
 
-        A Dict or a Tuple has an array ``[B, ...]`` at each leaf of a batch.
+        A batch of a Dict or a Tuple has an array ``[B, ...]`` for each component.
 
         Args:
             obs: one raw observation or ``[B, ...]``; normalized here if the agent normalizes.
@@ -219,7 +219,7 @@ class Agent(Trainer, metaclass=ListsSettings):
     def distribution(self, obs: ArrayLike, *, action_mask: Any = None) -> Distribution[Any]:
         """The distribution that :meth:`predict` samples from, a row for each raw observation.
 
-        Its actions are the policy's, before they are clipped for the environment. Raises as :meth:`predict` does.
+        Its actions are the policy's, before they are scaled and clipped for the environment. Raises as :meth:`predict` does.
         """
         rows, single = self._normalized("distribution", obs)
         return self.policy.distribution(rows, self._mask("distribution", obs, action_mask, len(rows), single))
@@ -303,7 +303,7 @@ class Agent(Trainer, metaclass=ListsSettings):
         write_model(Path(path), self.learner.model(), self.metadata().as_json())
 
     def choose(self, obs: Array, rng: Rng, deterministic: bool, mask: BoolArray | None = None) -> Array:
-        """The policy's actions for raw rows ``[B, ...]``, before they are clipped for the environment."""
+        """The policy's actions for raw rows ``[B, ...]``, before they are scaled and clipped for the environment."""
         rows = self.learner.normalizers.normalize_observations(self._packed("choose", obs))
         distribution = self.policy.distribution(rows, mask)
         actions: Array = distribution.mode() if deterministic else distribution.sample(rng)
