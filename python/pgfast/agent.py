@@ -219,7 +219,7 @@ class Agent(Trainer, metaclass=ListsSettings):
     def distribution(self, obs: ArrayLike, *, action_mask: Any = None) -> Distribution[Any]:
         """The distribution that :meth:`predict` samples from, a row for each raw observation.
 
-        Its actions are the policy's, before they are scaled and clipped for the environment. Raises as :meth:`predict` does.
+        Its actions are the policy's, before they are scaled and clipped. Raises as :meth:`predict` does.
         """
         rows, single = self._normalized("distribution", obs)
         return self.policy.distribution(rows, self._mask("distribution", obs, action_mask, len(rows), single))
