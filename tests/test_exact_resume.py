@@ -21,6 +21,7 @@ TASKS = {
     "CartPole-v1": ["--hidden-sizes", "8"],
     "Pendulum-v1": ["--hidden-sizes", "8", *NORMALIZED],
     "BreakoutNoFrameskip-v4": ["--network", "origin_cnn"],
+    "Taxi-v4": ["--hidden-sizes", "8", "--action-mask", "info"],
 }
 SHAPE = ["--num-envs", "4", "--n-steps", "10", "--report-every", "60", "--sync-every", "200", "--seed", "7"]
 

@@ -106,8 +106,9 @@ class MaskForm:
 
 
 class ActionMasks:
-    """Reads the masks of all environments of a vector environment where ``source`` says. Raises ``ValueError`` as
-    :func:`require_masks` does.
+    """Reads the masks of all environments of a vector environment where ``source`` says.
+
+    Raises ``ValueError`` as :func:`require_masks` does.
     """
 
     def __init__(self, env: AnyVectorEnv, source: MaskSource, action: ActionInfo) -> None:
