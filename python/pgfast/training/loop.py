@@ -18,6 +18,7 @@ from pgfast.reporting.tensorboard import TensorBoardLog, open_events
 from pgfast.runs.run_directory import LostRunDirectoryError
 from pgfast.runs.session import RunConfig, Session
 from pgfast.sampling.episode_recorder import EPISODE_COLUMNS, EpisodeRecorder
+from pgfast.training.byte_ranges import ByteRanges
 from pgfast.training.callbacks import Callbacks
 from pgfast.training.signals import SignalGuard
 from pgfast.training.trainer import Trainer
@@ -95,6 +96,7 @@ class _Loop:
         is_logged = session is not None and trainer.settings.log_episodes
         self.recorder = EpisodeRecorder(trainer.settings.info_keys, self.began) if is_logged else None
         trainer.sampler.hand_over(infos=callbacks.wants_infos, recorder=self.recorder)
+        self.byte_ranges = ByteRanges(trainer)
         self.is_over = False
 
     def run(self) -> None:
@@ -129,6 +131,9 @@ class _Loop:
         trainer, s = self.trainer, self.trainer.settings
         before = trainer.timesteps
         self.metrics.add(trainer.advance(self.reporter.message))
+        hint = self.byte_ranges.hint(trainer.sampler.rollout, trainer.timesteps)
+        if hint is not None:
+            self.reporter.message(hint)
 
         def is_due(interval: int | None) -> bool:
             return interval is not None and trainer.timesteps // interval > before // interval
