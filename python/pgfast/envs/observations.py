@@ -59,9 +59,10 @@ class ObservationLeaf:
             if dtype in _INTEGERS:
                 return cls(path, "box", shape, dtype, int(space.low.min()), int(space.high.max()))
             return cls(path, "box", shape, dtype)
+        cure = "; gymnasium.wrappers.FilterObservation leaves it out" if path else ""
         raise ValueError(
             f"observations must be made of Box, Discrete, MultiDiscrete and MultiBinary, in Dict and Tuple; "
-            f"{_place(path)} is {space}"
+            f"{_place(path)} is {space}{cure}"
         )
 
     @property
