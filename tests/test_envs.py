@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import sys
 from typing import Any
 
 import numpy as np
@@ -259,8 +259,10 @@ def test_actions_start_where_the_space_starts() -> None:
     assert agent.predict(np.zeros(2, np.float32)) in (5, 6, 7)
 
 
-@pytest.mark.skipif(find_spec("Box2D") is not None, reason="Box2D is installed")
-def test_a_missing_package_is_named_with_its_cure() -> None:
+def test_a_missing_package_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "Box2D", None)  # its import fails
     text = r'^LunarLander-v3 needs a package that is missing: .*pip install "pgfast\[box2d\]"$'
     for make in (lambda: pgfast.make_vec("LunarLander-v3", 1, seed=0), lambda: pgfast.A2C("LunarLander-v3")):
         with pytest.raises(ImportError, match=text):
