@@ -149,7 +149,9 @@ def require_vector_interface(env: VectorEnv[Any, Any, Any]) -> None:
     """Raises ``ValueError`` unless a vector environment has a size, spaces and an autoreset mode."""
     for name in ("num_envs", "single_observation_space", "single_action_space"):
         if getattr(env, name, None) is None:
-            raise ValueError(f"{_name(env)} has no {name}: set self.{name} in its __init__")
+            is_supersuit = type(env.unwrapped).__module__.split(".")[0] == "supersuit"
+            cure = "wrap it in pgfast.envs.SuperSuitVectorEnv" if is_supersuit else f"set self.{name} in its __init__"
+            raise ValueError(f"{_name(env)} has no {name}: {cure}")
     autoreset_mode(env)
 
 
