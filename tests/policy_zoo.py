@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from leaves import draw_leaves, read_leaves
 from pgfast.distributions import Categorical, DiagGaussian, Distribution, Joint, MultiCategorical
 from pgfast.distributions.joint import join_actions, split_actions
-from pgfast.nn import Layer, Network
+from pgfast.nn import Layer, Leaf, Network, NetworkSpec
 from pgfast.policies import ActorCritic, CategoricalPolicy, Family, GaussianPolicy, JointFamily, Policy
 from pgfast.reference.family import Component
+from pgfast.reference.graph import NodeTuple
 
 
 class Entry(NamedTuple):
-    """The architecture of a network, and the function that makes a policy from it."""
+    """The functions that make a network for the leaves, and a policy from it."""
 
-    layers: tuple[Layer, ...]
-    input_shape: tuple[int, ...]
+    network: Callable[..., Network]
+    leaves: tuple[Leaf, ...]
     policy: Callable[[Network], Policy]
     parts: tuple[tuple[int, ...] | int, ...]  # of each component: choices of each group, or the number of numbers
-    byte_observations: bool = False
 
     def components(self, policy: Policy) -> list[Component]:
         """Returns the components as the reference takes them, with the log_std of this policy."""
@@ -36,45 +38,75 @@ class Entry(NamedTuple):
         return blocks
 
 
-def mlp(outputs: int, *hidden: int, activation: Any = "tanh") -> tuple[Layer, ...]:
-    return (*(Layer("dense", size, activation=activation) for size in hidden), Layer("dense", outputs))
+def dense(*sizes: int, activation: Any = "tanh") -> tuple[Layer, ...]:
+    return tuple(Layer("dense", size, activation=activation) for size in sizes)
 
 
-def cnn(outputs: int) -> tuple[Layer, ...]:
-    return (Layer("conv2d", 3, 3, 2, "relu"), Layer("conv2d", 4, 2, 1, "relu"), *mlp(outputs, 5, activation="relu"))
+def mlp(outputs: int, *hidden: int, activation: Any = "tanh") -> Callable[..., Network]:
+    return partial(Network, NetworkSpec(trunk=dense(*hidden, activation=activation)), outputs=outputs)
 
 
-IMAGE = (2, 7, 8)
+def cnn(outputs: int) -> Callable[..., Network]:
+    convolutions = (Layer("conv2d", 3, 3, 2, "relu"), Layer("conv2d", 4, 2, 1, "relu"))
+    return partial(Network, NetworkSpec(trunk=(*convolutions, *dense(5, activation="relu"))), outputs=outputs)
+
+
+def vector(size: int) -> tuple[Leaf, ...]:
+    return (Leaf("vector", (size,)),)
+
+
+IMAGE = (Leaf("image", (2, 7, 8), "bytes"),)
+DICT = (
+    Leaf("vector", (3,)),
+    Leaf("image", (6, 5, 1), "bytes", channels_last=True),
+    Leaf("codes", (2,), "codes", choices=(3, 2)),
+)
+NORMED = NetworkSpec(
+    {"image": (Layer("conv2d", 2, 3, 2, "relu"), *dense(3)), "codes": dense(3)},
+    trunk=(Layer("dense", 8), Layer("layer_norm", activation="tanh")),
+)
+SEPARATE = NetworkSpec(
+    NORMED.encoders, NORMED.trunk, value=NetworkSpec({"image": dense(2), "codes": dense(2)}, trunk=dense(4))
+)
 CHOICES = JointFamily([Family("categorical", [2]), Family("categorical", [4])])
 MIXED = ((3,), 2, (2, 3), 1)  # mixed_family
 ZOO = {
-    "categorical-linear": Entry(mlp(4), (3,), CategoricalPolicy, parts=((4,),)),
-    "categorical-tanh": Entry(mlp(3, 6, 5), (4,), CategoricalPolicy, parts=((3,),)),
-    "categorical-relu": Entry(mlp(3, 9, activation="relu"), (4,), CategoricalPolicy, parts=((3,),)),
-    "categorical-cnn": Entry(cnn(3), IMAGE, CategoricalPolicy, parts=((3,),), byte_observations=True),
-    "multi-categorical": Entry(mlp(6, 7), (3,), lambda n: CategoricalPolicy(n, (2, 3, 1)), parts=((2, 3, 1),)),
-    "multi-binary": Entry(mlp(4, 5), (3,), lambda n: CategoricalPolicy(n, (2, 2)), parts=((2, 2),)),
-    "gaussian-linear": Entry(mlp(2), (3,), lambda n: GaussianPolicy(n, -0.3), parts=(2,)),
-    "gaussian-tanh": Entry(mlp(2, 6, 5), (4,), lambda n: GaussianPolicy(n, 0.4), parts=(2,)),
-    "gaussian-relu": Entry(mlp(3, 9, activation="relu"), (4,), GaussianPolicy, parts=(3,)),
-    "gaussian-cnn": Entry(cnn(2), IMAGE, GaussianPolicy, parts=(2,), byte_observations=True),
-    "state-std-linear": Entry(mlp(4), (3,), lambda n: GaussianPolicy(n, -0.5, state_dependent_std=True), parts=(2,)),
-    "state-std-tanh": Entry(mlp(2, 6), (4,), lambda n: GaussianPolicy(n, state_dependent_std=True), parts=(1,)),
-    "actor-critic-discrete": Entry(mlp(4, 6), (4,), lambda n: ActorCritic(n, spaces.Discrete(3)), parts=((3,),)),
+    "categorical-linear": Entry(mlp(4), vector(3), CategoricalPolicy, parts=((4,),)),
+    "categorical-tanh": Entry(mlp(3, 6, 5), vector(4), CategoricalPolicy, parts=((3,),)),
+    "categorical-relu": Entry(mlp(3, 9, activation="relu"), vector(4), CategoricalPolicy, parts=((3,),)),
+    "categorical-cnn": Entry(cnn(3), IMAGE, CategoricalPolicy, parts=((3,),)),
+    "multi-categorical": Entry(mlp(6, 7), vector(3), lambda n: CategoricalPolicy(n, (2, 3, 1)), parts=((2, 3, 1),)),
+    "multi-binary": Entry(mlp(4, 5), vector(3), lambda n: CategoricalPolicy(n, (2, 2)), parts=((2, 2),)),
+    "gaussian-linear": Entry(mlp(2), vector(3), lambda n: GaussianPolicy(n, -0.3), parts=(2,)),
+    "gaussian-tanh": Entry(mlp(2, 6, 5), vector(4), lambda n: GaussianPolicy(n, 0.4), parts=(2,)),
+    "gaussian-relu": Entry(mlp(3, 9, activation="relu"), vector(4), GaussianPolicy, parts=(3,)),
+    "gaussian-cnn": Entry(cnn(2), IMAGE, GaussianPolicy, parts=(2,)),
+    "state-std-linear": Entry(
+        mlp(4), vector(3), lambda n: GaussianPolicy(n, -0.5, state_dependent_std=True), parts=(2,)
+    ),
+    "state-std-tanh": Entry(mlp(2, 6), vector(4), lambda n: GaussianPolicy(n, state_dependent_std=True), parts=(1,)),
+    "actor-critic-discrete": Entry(mlp(4, 6), vector(4), lambda n: ActorCritic(n, spaces.Discrete(3)), parts=((3,),)),
     "actor-critic-multi-discrete": Entry(
-        mlp(6, 6), (4,), lambda n: ActorCritic(n, spaces.MultiDiscrete([3, 2])), parts=((3, 2),)
+        mlp(6, 6), vector(4), lambda n: ActorCritic(n, spaces.MultiDiscrete([3, 2])), parts=((3, 2),)
     ),
     "actor-critic-box": Entry(
-        mlp(3, 6), (4,), lambda n: ActorCritic(n, spaces.Box(-1.0, 1.0, (2,)), log_std_init=-0.2), parts=(2,)
+        mlp(3, 6), vector(4), lambda n: ActorCritic(n, spaces.Box(-1.0, 1.0, (2,)), log_std_init=-0.2), parts=(2,)
     ),
-    "joint": Entry(mlp(11, 5), (4,), lambda n: Policy(n, mixed_family(), log_std_init=-0.3), parts=MIXED),
+    "joint": Entry(mlp(11, 5), vector(4), lambda n: Policy(n, mixed_family(), log_std_init=-0.3), parts=MIXED),
     "joint-critic": Entry(
         mlp(14, 6),
-        (4,),
+        vector(4),
         lambda n: Policy(n, mixed_family(state_dependent_std=True), value_head=True, log_std_init=0.2),
         parts=MIXED,
     ),
-    "joint-choices": Entry(mlp(6, 4), (3,), lambda n: Policy(n, CHOICES), parts=((2,), (4,))),
+    "dict": Entry(partial(Network, NORMED, outputs=3), DICT, CategoricalPolicy, parts=((3,),)),
+    "dict-joint": Entry(
+        partial(Network, SEPARATE, outputs=(9, 1)),
+        DICT,
+        lambda n: Policy(n, JointFamily([mixed_family().components[c] for c in (0, 2, 3)]), value_head=True),
+        parts=((3,), (2, 3), 1),
+    ),
+    "joint-choices": Entry(mlp(6, 4), vector(3), lambda n: Policy(n, CHOICES), parts=((2,), (4,))),
 }
 
 
@@ -88,19 +120,22 @@ def mixed_family(*, state_dependent_std: bool = False) -> JointFamily:
 def make_policy(name: str, dtype: Any = np.float64, seed: int = 0) -> Policy:
     """Returns a policy whose parameters are all far from their initial values."""
     entry = ZOO[name]
-    policy = entry.policy(Network.of_layers(entry.input_shape, entry.layers, dtype=dtype, seed=seed))
+    policy = entry.policy(entry.network(entry.leaves, dtype=dtype, seed=seed))
     change = np.random.default_rng(seed).standard_normal(policy.parameters.size, np.float32)
     policy.parameters[:] += (0.4 * change).astype(dtype)
     return policy
 
 
 def observations(name: str, rows: int, dtype: Any = np.float64) -> NDArray[Any]:
-    """Returns bytes or standard normal numbers that float32 represents exactly."""
-    rng = np.random.default_rng(rows)
-    shape = (rows, *ZOO[name].input_shape)
-    if ZOO[name].byte_observations:
-        return rng.integers(0, 256, shape, np.uint8)
-    return rng.standard_normal(shape, np.float32).astype(dtype)
+    return draw_leaves(ZOO[name].leaves, rows, dtype)
+
+
+def reference_network(
+    name: str, policy: Policy, obs: NDArray[Any]
+) -> tuple[list[NodeTuple], NDArray[np.float64], list[NDArray[np.float64]]]:
+    """Returns the graph of the policy's network, its parameters and the leaves, as the reference takes them."""
+    network = policy.network
+    return [*network.graph.nodes], network.parameters.astype(np.float64), read_leaves(ZOO[name].leaves, obs)
 
 
 def some_mask(policy: Policy, rows: int) -> NDArray[np.bool_]:
@@ -155,6 +190,3 @@ def reference_actions(policy: Policy, actions: NDArray[Any]) -> list[NDArray[Any
         part.astype(np.float64) if part.dtype.kind == "f" else part
         for part in (parts if isinstance(parts, tuple) else (parts,))
     ]
-
-
-__all__ = ["ZOO", "all_actions", "make_policy", "observations", "reference_actions", "some_actions", "some_mask"]

@@ -18,7 +18,16 @@ from pgfast.losses import RowGradients
 from pgfast.policies import CategoricalPolicy, GaussianPolicy, Policy, PolicyTape
 from pgfast.reference import categorical as reference
 from pgfast.reference import fisher_operator, policy_gradient
-from policy_zoo import ZOO, all_actions, make_policy, observations, reference_actions, some_actions, some_mask
+from policy_zoo import (
+    ZOO,
+    all_actions,
+    make_policy,
+    observations,
+    reference_actions,
+    reference_network,
+    some_actions,
+    some_mask,
+)
 
 Draw = Callable[..., NDArray[np.float64]]
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
@@ -273,16 +282,16 @@ def test_policy_gradient_and_fisher_products_match_the_reference(
 ) -> None:
     policy, obs, entry = make_policy(name, dtype), observations(name, 300, dtype), ZOO[name]
     mask, rows = some_mask(policy, 300), entropy_and_value_rows(policy, 300, dtype, rng)
-    actions, parameters = some_actions(policy, obs, mask), policy.network.parameters.astype(np.float64)
+    actions, graph = some_actions(policy, obs, mask), reference_network(name, policy, obs)
     weights = [None if part is None else part.astype(np.float64) for part in rows]
     components, parts = entry.components(policy), reference_actions(policy, actions)
-    expected = policy_gradient.gradient(entry.layers, parameters, obs, components, parts, *weights, mask)  # type: ignore[arg-type]
+    expected = policy_gradient.gradient(*graph, components, parts, *weights, mask)  # type: ignore[arg-type]
     assert_close(policy.gradient(obs, actions, rows, mask=mask), expected)
     tape = PolicyTape(policy, 300)
     tape.record(obs)
     assert_close(policy.gradient(tape, actions, rows, mask=mask), expected)
     v = rng.standard_normal(policy.parameters.size, np.float32)
-    product = fisher_operator.product(entry.layers, parameters, obs, components, v.astype(np.float64), 0.25, mask)
+    product = fisher_operator.product(*graph, components, v.astype(np.float64), 0.25, mask)
     assert_close(policy.fisher_vector_product(obs, v.astype(dtype), 0.25, mask=mask), product)
 
 

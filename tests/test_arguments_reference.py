@@ -18,7 +18,7 @@ from public_call import CLEAN, SIZES, A, B, N, T
 from public_calls import CALLS, GAUSSIAN, NETWORKS, P, leaves
 
 LAYERS = [("conv2d", 3, 3, 1, "relu"), ("dense", A, 0, 1, "identity")]
-LINEAR = [("dense", A, 0, 1, "identity")]
+LINEAR = [("", [(True, 0)], [("dense", A, 0, 1, "identity")], True)]  # a graph of one node
 ROWS = (T, B)  # extents that may vary; the others are fixed by a network or by each other
 
 
@@ -32,7 +32,7 @@ def parameters_of(networks: dict[Any, Any]) -> NDArray[np.float64]:
 
 def fisher_product(obs: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
     policy = parameters_of(GAUSSIAN)
-    return fisher_operator.product(LINEAR, policy[:-A], obs, [Component(A, policy[-A:])], v, 0.0)
+    return fisher_operator.product(LINEAR, policy[:-A], [obs], [Component(A, policy[-A:])], v, 0.0)
 
 
 # The reference of each call, with positional arguments; for clipping and optimizer steps also what they write.

@@ -18,7 +18,7 @@ from pgfast.nn import Layer, Network
 from pgfast.policies import ActorCritic, CategoricalPolicy, GaussianPolicy, Policy
 from pgfast.reference import fisher_operator as reference
 from pgfast.reference.family import Component
-from policy_zoo import ZOO, all_actions, make_policy, observations, some_actions
+from policy_zoo import ZOO, all_actions, make_policy, observations, reference_network, some_actions
 
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
 
@@ -42,8 +42,7 @@ def implicit_fisher(policy: Policy, obs: NDArray[Any], damping: float = 0.0) -> 
 
 
 def reference_product(name: str, policy: Policy, obs: Any, v: NDArray[np.float64], damping: float) -> NDArray[Any]:
-    entry, parameters = ZOO[name], policy.network.parameters.astype(np.float64)
-    return reference.product(entry.layers, parameters, obs, entry.components(policy), v, damping)
+    return reference.product(*reference_network(name, policy, obs), ZOO[name].components(policy), v, damping)
 
 
 @every_policy
@@ -79,9 +78,9 @@ def test_products_of_layers_split_by_columns_match_the_reference(
     obs = rng.integers(0, 256, (130, *shape), np.uint8)
     v = rng.standard_normal(policy.parameters.size, np.float32) / 32
     expected = reference.product(
-        [*body, Layer("dense", 5)],
+        network.graph.nodes,
         policy.parameters.astype(np.float64),
-        obs,
+        [obs / 255.0],
         [Component((2, 3))],
         v.astype(np.float64),
         0.0,

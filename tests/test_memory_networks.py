@@ -14,12 +14,12 @@ from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from gradcheck import check_gradient, directional_derivative
+from leaves import draw_leaves, read_leaves
 from pgfast import nn, optim, policies
 from pgfast.losses import RowGradients
 from pgfast.nn import Layer, Leaf, NetworkSpec
 from pgfast.reference import graph as reference
 from pgfast.reference.memory import Sequences
-from pgfast.reference.network import one_hot
 from sequences import AssertClose, Draw, Kind, dense, each_kind, make_run
 
 VECTOR = Leaf("vector", (5,))
@@ -64,24 +64,8 @@ def build(name: str, dtype: Any = np.float64) -> nn.Network:
 
 def rows_of(name: str, rows: int, dtype: Any) -> tuple[NDArray[Any], list[NDArray[np.float64]]]:
     """Returns inputs for the network, and the same as the reference reads them."""
-    rng, arrays, read = np.random.default_rng(rows), [], []
-    for leaf in CASES[name].leaves:
-        array: Any = rng.standard_normal((rows, *leaf.shape), np.float32).astype(dtype)
-        if leaf.kind == "bytes":
-            array = rng.integers(0, 256, (rows, *leaf.shape), np.uint8)
-        elif leaf.kind == "codes":
-            array = np.stack([rng.integers(0, n, rows) for n in leaf.choices], axis=1).astype(dtype)
-        arrays.append(array)
-        number = array.astype(np.float64)
-        read.append(one_hot(number, leaf.choices) if leaf.kind == "codes" else number)
-        if leaf.kind == "bytes":
-            read[-1] /= 255.0
-    if len(arrays) == 1:
-        return arrays[0], read
-    x = np.zeros(rows, build(name, dtype).input_dtype)
-    for leaf, array in zip(CASES[name].leaves, arrays, strict=True):
-        x[leaf.name] = array
-    return x, read
+    x = draw_leaves(CASES[name].leaves, rows, dtype)
+    return x, read_leaves(CASES[name].leaves, x)
 
 
 def context_of(name: str, draw: Draw, steps: int, sequences: int) -> Sequences:
@@ -106,15 +90,19 @@ def test_a_network_matches_the_reference(name: str, draw: Draw, dtype: Any, asse
 def test_the_products_of_a_network_match_finite_differences(name: str, draw: Draw) -> None:
     network, (x, _), run = build(name), rows_of(name, 12, np.float64), context_of(name, draw, 4, 3)
     dy, v, start = draw(12, 4), draw(network.parameters.size), network.parameters.copy()
-    gradient, _ = network.vjp_sequence(x, dy, *run)
+    gradient, dstate = network.vjp_sequence(x, dy, *run)
     tangents = network.jvp_sequence(x, v, *run)
 
     def outputs(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
         network.parameters[:] = parameters
         return network.forward_sequence(x, *run)[0]
 
+    check_gradient(lambda parameters: float((dy * outputs(parameters)).sum()), start, gradient)
     np.testing.assert_allclose(tangents, directional_derivative(outputs, start, v), rtol=1e-6, atol=1e-7)
-    assert float(gradient @ v) == pytest.approx(float((dy * tangents).sum()), rel=1e-10)
+    network.parameters[:] = start
+    check_gradient(
+        lambda state: float((dy * network.forward_sequence(x, state, run.starts, run.held)[0]).sum()), run.state, dstate
+    )
 
 
 def test_the_blocks_are_named_after_their_part() -> None:

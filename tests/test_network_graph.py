@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 import pgfast
 from gradcheck import check_gradient, directional_derivative
+from leaves import draw_leaves, read_leaves
 from pgfast import nn
 from pgfast.nn import Layer, Leaf, NetworkSpec
 from pgfast.reference import graph as reference
-from pgfast.reference.network import one_hot
 
 Draw = Callable[..., NDArray[np.float64]]
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
@@ -71,27 +71,8 @@ CASES = {
 
 def rows_of(case: Case, rows: int, dtype: Any) -> tuple[NDArray[Any], list[NDArray[np.float64]]]:
     """Returns inputs for the network, and the same as the reference reads them."""
-    rng = np.random.default_rng(rows)
-    arrays, read = [], []
-    for leaf in case.leaves:
-        shape = (rows, *leaf.shape)
-        if leaf.kind == "bytes":
-            array: Any = rng.integers(0, 256, shape, np.uint8)
-            scaled = (array - leaf.low) / (leaf.high - leaf.low)
-            read.append(scaled.transpose(0, 3, 1, 2) if leaf.channels_last else scaled)
-        elif leaf.kind == "codes":
-            array = np.stack([rng.integers(0, n, rows) for n in leaf.choices], axis=1).astype(dtype)
-            read.append(one_hot(array.astype(np.float64), leaf.choices))
-        else:
-            array = rng.standard_normal(shape, np.float32).astype(dtype)
-            read.append(array.astype(np.float64))
-        arrays.append(array)
-    if len(arrays) == 1:
-        return arrays[0], read
-    x = np.zeros(rows, nn.Network(case.spec, case.leaves, case.outputs, dtype=dtype).input_dtype)
-    for leaf, array in zip(case.leaves, arrays, strict=True):
-        x[leaf.name] = array
-    return x, read
+    x = draw_leaves(case.leaves, rows, dtype)
+    return x, read_leaves(case.leaves, x)
 
 
 def build(case: Case, dtype: Any = np.float64) -> nn.Network:

@@ -16,7 +16,15 @@ from pgfast import nn
 from pgfast.losses import RowGradients
 from pgfast.policies import ActorCritic, CategoricalPolicy, Policy, PolicyTape
 from pgfast.reference import policy_gradient as reference
-from policy_zoo import ZOO, all_actions, make_policy, observations, reference_actions, some_actions
+from policy_zoo import (
+    ZOO,
+    all_actions,
+    make_policy,
+    observations,
+    reference_actions,
+    reference_network,
+    some_actions,
+)
 
 AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
 
@@ -77,9 +85,7 @@ def test_gradient_matches_the_reference(
     actions, rows = some_actions(policy, obs), row_gradients(policy, 300, dtype, rng)
     weights = [None if part is None else part.astype(np.float64) for part in rows]
     expected = reference.gradient(
-        entry.layers,
-        policy.network.parameters.astype(np.float64),
-        obs,
+        *reference_network(name, policy, obs),
         entry.components(policy),
         reference_actions(policy, actions),
         *weights,  # type: ignore[arg-type]

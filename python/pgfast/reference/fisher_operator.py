@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pgfast.reference import categorical, network
+from pgfast.reference import categorical, graph
 from pgfast.reference.family import Component, places
 
 Array = NDArray[np.float64]
@@ -27,9 +27,9 @@ def gaussian_block(log_std: Array, dmean: Array, dlog_std: Array) -> tuple[Array
 
 
 def product(
-    layers: Sequence[network.LayerTuple],
+    nodes: Sequence[graph.NodeTuple],
     parameters: Array,
-    x: Array,
+    leaves: Sequence[Array],
     components: Sequence[Component],
     v: Array,
     damping: float,
@@ -39,8 +39,8 @@ def product(
 
     The log_std that are parameters are the last block of v.
     """
-    outputs = network.forward(layers, parameters, x)
-    tangents = network.jvp(layers, parameters, x, v[: len(parameters)])
+    outputs = graph.forward(nodes, parameters, leaves)
+    tangents = graph.jvp(nodes, parameters, leaves, v[: len(parameters)])
     dy, log_std_blocks = np.zeros_like(tangents), []
     for (sizes, log_std), place in zip(components, places(components), strict=True):
         columns, t = outputs[:, place.outputs], tangents[:, place.outputs]
@@ -52,4 +52,4 @@ def product(
         else:
             dy[:, place.outputs], block = gaussian_block(log_std, t, v[len(parameters) :][place.parameters])
             log_std_blocks.append(block)
-    return np.concatenate([network.vjp(layers, parameters, x, dy / len(x)), *log_std_blocks]) + damping * v
+    return np.concatenate([graph.vjp(nodes, parameters, leaves, dy / len(dy)), *log_std_blocks]) + damping * v

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pgfast.reference import categorical, diag_gaussian, network
+from pgfast.reference import categorical, diag_gaussian, graph
 from pgfast.reference.family import Component, places
 
 Array = NDArray[np.float64]
 
 
 def gradient(
-    layers: Sequence[network.LayerTuple],
+    nodes: Sequence[graph.NodeTuple],
     parameters: Array,
-    x: Array,
+    leaves: Sequence[Array],
     components: Sequence[Component],
     actions: Sequence[NDArray[Any]],
     log_prob: Array,
@@ -35,7 +35,7 @@ def gradient(
     Log-probability and entropy are sums over the components, so each component gets the same ``log_prob`` and
     ``entropy``. The log_std that are parameters are the last block of g.
     """
-    outputs = network.forward(layers, parameters, x)
+    outputs = graph.forward(nodes, parameters, leaves)
     doutputs, log_std_blocks = np.zeros_like(outputs), []
     for (sizes, log_std), place, taken in zip(components, places(components), actions, strict=True):
         columns = outputs[:, place.outputs]
@@ -51,4 +51,4 @@ def gradient(
             log_std_blocks.append(dlog_std)
     if values is not None:
         doutputs[:, -1] = values
-    return np.concatenate([network.vjp(layers, parameters, x, doutputs), *log_std_blocks])
+    return np.concatenate([graph.vjp(nodes, parameters, leaves, doutputs), *log_std_blocks])
