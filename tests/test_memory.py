@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from gradcheck import check_gradient
 from pgfast import nn, optim
-from pgfast.nn import Layer, NetworkSpec
+from pgfast.nn import NetworkSpec
 from pgfast.reference import graph as reference
-from sequences import AssertClose, Draw, Kind, Run, cell, dense, each_kind, make_run
+from sequences import AssertClose, Draw, Kind, cell, dense, each_kind, make_run
 
 
 @pytest.mark.parametrize("sequences", [1, 3, 16])
@@ -191,48 +191,6 @@ def test_initial_weights(kind: Kind) -> None:
     forget = np.zeros(96, np.float32)
     forget[24:48] = kind == "lstm"
     np.testing.assert_array_equal(blocks[prefix + "bias"], forget)
-
-
-def torch_gradients(
-    kind: Kind, network: nn.Network, run: Run, dy: NDArray[np.float64]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns outputs and gradient of PyTorch's module of one layer, as pgfast lays out its parameters."""
-    torch = pytest.importorskip("torch")
-    inputs, (size, columns) = network.input_shape[0], network.layout[1].shape
-    steps, sequences = len(dy) // len(run.state), len(run.state)
-    module = getattr(torch.nn, kind.upper())(inputs, size).double()
-    w, u, bias = (network.parameters[block.slice].reshape(block.shape) for block in network.layout)
-    with torch.no_grad():
-        module.weight_ih_l0.copy_(torch.from_numpy(w.T.copy()))
-        module.weight_hh_l0.copy_(torch.from_numpy(u.T.copy()))
-        module.bias_ih_l0.copy_(torch.from_numpy(bias[:columns].copy()))
-        module.bias_hh_l0.zero_()
-        if kind == "gru":
-            module.bias_hh_l0[2 * size :].copy_(torch.from_numpy(bias[columns:].copy()))
-    parts = [torch.from_numpy(part.copy())[None] for part in np.split(run.state, run.state.shape[1] // size, axis=1)]
-    x = torch.from_numpy(run.x.reshape(steps, sequences, inputs))
-    outputs, _ = module(x, parts[0] if kind == "gru" else tuple(parts))
-    outputs.backward(torch.from_numpy(dy.reshape(steps, sequences, size)))
-    grad = {name: parameter.grad.numpy() for name, parameter in module.named_parameters()}
-    blocks = [grad["weight_ih_l0"].T, grad["weight_hh_l0"].T, grad["bias_ih_l0"]]
-    if kind == "gru":
-        blocks.append(grad["bias_hh_l0"][2 * size :])
-    return outputs.detach().numpy().reshape(-1, size), np.concatenate([block.ravel() for block in blocks])
-
-
-@each_kind
-def test_a_cell_is_that_of_pytorch(kind: Kind, draw: Draw) -> None:
-    network = cell(kind, 7, 33)
-    run = make_run(draw, 12, 5, 7, network.state_size)
-    dy = draw(60, 33)
-    outputs, gradient = torch_gradients(kind, network, run, dy)
-    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-6)):
-        ours = nn.Network.of_layers((7,), [Layer(kind, 33)], dtype=dtype)
-        ours.parameters[:] = network.parameters
-        x, state, _, _ = run.of(dtype)
-        np.testing.assert_allclose(ours.forward_sequence(x, state)[0], outputs, atol=tolerance)
-        error = np.abs(ours.vjp_sequence(x, dy.astype(dtype), state)[0] - gradient).max()
-        assert error <= tolerance * np.abs(gradient).max()
 
 
 @each_kind
