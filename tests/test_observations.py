@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from pgfast.envs.observations import ObservationInfo, ObservationRows
 from pgfast.learning.networks import network_leaves
 from pgfast.learning.settings import Settings
 from pgfast.nn import Layer, NetworkSpec
+from pgfast.state import flatten
+from states import assert_equal_states
+from test_training import without_times
 
 SMALL: dict[str, Any] = {"num_envs": 2, "n_steps": 12, "hidden_sizes": (8,), "preset": None}
 
@@ -90,6 +95,45 @@ def test_every_algorithm_learns_from_every_space(algo: str, name: str, tmp_path:
     np.testing.assert_array_equal(loaded.policy.parameters, agent.policy.parameters)
     resumed = pgfast.resume(tmp_path / "run", env=lambda: SpaceEnv(SPACES[name]))
     assert resumed.learn(24).timesteps == 96
+
+
+def nested_env() -> SpaceEnv:
+    """Observes bytes, numbers and choices, with random numbers of its own."""
+    return SpaceEnv(copy.deepcopy(SPACES["dict"]))
+
+
+BITS: dict[str, Any] = {
+    **SMALL,
+    "normalize_observations": True,
+    "normalize_rewards": True,
+    "network": NetworkSpec(
+        {"image": (Layer("conv2d", 4, 4, 4, "relu"),)},
+        trunk=(Layer("dense", 24), Layer("layer_norm", activation="tanh"), Layer("dense", 16, activation="tanh")),
+    ),
+}
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_a_training_on_a_dict_does_not_depend_on_thread_count(algo: str, num_threads: Callable[[int], None]) -> None:
+    states = []
+    for threads in (1, 2, 3, 8):
+        num_threads(threads)
+        agent = ALGORITHMS[algo](nested_env, **{**BITS, "num_envs": 4, "n_steps": 40})
+        states.append(flatten(agent.learn(480).state()))
+    for state in states[1:]:
+        assert_equal_states(state, states[0])
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_a_training_on_a_dict_resumes_exactly(algo: str, tmp_path: Path) -> None:
+    def make() -> pgfast.agent.Agent:
+        return ALGORITHMS[algo](nested_env, **BITS, sync_every=240, report_every=48)
+
+    whole = make().learn(720, run_dir=tmp_path / "whole")
+    make().learn(480, run_dir=tmp_path / "part")
+    resumed = pgfast.resume(tmp_path / "part", env=nested_env).learn(240)
+    assert_equal_states(flatten(resumed.state()), flatten(whole.state()))
+    assert without_times(tmp_path / "part" / "progress.csv") == without_times(tmp_path / "whole" / "progress.csv")
 
 
 @each_space
