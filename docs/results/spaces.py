@@ -49,10 +49,8 @@ TRPO = {"n_steps": 64, "gae_lambda": 0.95}
 LAKE = {"env_kwargs": {"is_slippery": False}}
 CLIFF = {"env_kwargs": {"max_episode_steps": 100}, "normalize_rewards": True}
 COOLING = {"entropy_coef": 0.05, "entropy_coef_schedule": "linear", "schedule_timesteps": 250_000}
-ROOM = {
-    "a2c": {**A2C, "learning_rate": 1e-3, "network": "mlp"},
-    "trpo": {**TRPO, "network": "mlp"},
-}
+ROOM = {"network": "mlp", "n_steps": 128, "gae_lambda": 0.95, "value_epochs": 3, "value_batch_size": 256}
+# A new task is one entry, and so is its comparison: the same task without masks, without memory, or read otherwise.
 TASKS = [
     Task(
         "FrozenLake",
@@ -70,9 +68,8 @@ TASKS = [
         common=CLIFF,
         algorithms={"a2c": {**A2C, "learning_rate": 5e-3, **COOLING}, "trpo": {**TRPO, "hidden_sizes": ()}},
     ),
-    Task("Empty room, one-hot", empty_room, 0.9, 200_000, {"one_hot_observations": True}, ROOM),
-    Task("Empty room, normalized", empty_room, 0.9, 200_000, {"normalize_observations": True}, ROOM),
-    Task("Empty room, scaled bytes", empty_room, 0.9, 200_000, {}, ROOM),
+    Task("Empty room, normalized", empty_room, 0.9, 60_000, {"normalize_observations": True}, {"trpo": ROOM}),
+    Task("Empty room, scaled bytes", empty_room, 0.9, 60_000, {}, {"trpo": ROOM}),
 ]
 
 
