@@ -141,6 +141,15 @@ def test_results_do_not_depend_on_the_number_of_threads(name: str, draw: Draw) -
             np.testing.assert_array_equal(ours, first)
 
 
+@pytest.mark.parametrize("size", [3, 5, 8, 37])
+def test_layer_norm_does_not_depend_on_the_place_of_a_row(size: int, draw: Draw, dtype: Any) -> None:
+    network = nn.Network(NetworkSpec(trunk=(*dense(size), Layer("layer_norm"), *dense(size))), (4,), 3, dtype=dtype)
+    x, dy = (np.repeat(draw(1, width), 50, axis=0).astype(dtype) for width in (4, 3))
+    v = draw(network.parameters.size).astype(dtype)
+    for result in (network.forward(x), network.jvp(x, v), network.per_sample_vjp(x, dy)):
+        np.testing.assert_array_equal(result, np.repeat(result[:1], 50, axis=0))
+
+
 def test_one_chain_has_the_blocks_and_weights_of_a_plain_network() -> None:
     described = nn.Network(NetworkSpec(trunk=dense(6, 5)), (7,), (3, 1), seed=4)
     plain = nn.mlp(7, 4, (6, 5), seed=4)
