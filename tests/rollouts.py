@@ -75,13 +75,22 @@ def _empty(agent: Agent, steps: int, num_envs: int) -> Rollout:
 
 def _act(rollout: Rollout, seed: int) -> None:
     """Draws actions, and records the forward passes if the rollout keeps them, as the collector does."""
-    tape, num_envs = rollout.tape, rollout.num_envs
+    tape, num_envs, state = rollout.tape, rollout.num_envs, rollout.initial_state
+    has_memory = tape.policy.has_memory
     for t in range(rollout.steps):
         row = t * num_envs if rollout.keeps_forward else 0
-        tape.act(rollout.observations[t], row, rollout.actions[t], rollout.log_prob[t], key=(seed, 0, 0, t))
+        if has_memory and row == 0:
+            tape.begin(state)
+        starts = rollout.time[t] == 0 if has_memory else None
+        key = (seed, 0, 0, t)
+        tape.act(rollout.observations[t], row, rollout.actions[t], rollout.log_prob[t], key=key, starts=starts)
+        if has_memory:
+            state = tape.state_after(row + num_envs)
         if rollout.values is not None:
             rollout.values[t] = tape.outputs[row : row + num_envs, -1]
     if rollout.keeps_forward:
+        if has_memory:
+            tape.starts[rollout.rows :] = rollout.time[-1] == 0
         tape.record(rollout.observations[-1], rollout.rows)
         if rollout.values is not None:
             rollout.values[-1] = tape.outputs[rollout.rows :, -1]

@@ -74,7 +74,7 @@ def test_a_truncated_episode_is_bootstrapped_from_its_last_observation(mode: Aut
     fresh = pgfast.A2C(env, n_steps=7, hidden_sizes=(8,))  # the same seed, so the parameters that collected the rollout
     episode = np.float32(rollout.observations[cut[0], 0, 0])
     last = fresh.policy.values(np.array([[episode, 3.0]], np.float32))[0]
-    next_values = rollout.next_values(fresh.value_function.of_rollout(rollout), fresh.value_function.values)
+    next_values = rollout.next_values(fresh.value_function.of_rollout(rollout), fresh.value_function.values_at)
     np.testing.assert_array_equal(next_values[cut[0], 0], last)
 
 

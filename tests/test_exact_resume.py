@@ -40,8 +40,8 @@ def pgfast(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def check_exact_resume(folder: Path, algo: str, env_id: str) -> None:
-    flags = [*SHAPE, *TASKS[env_id], *ALGORITHMS[algo], *([] if algo == "a2c" else BASELINE)]
+def check_exact_resume(folder: Path, algo: str, env_id: str, *more: str) -> None:
+    flags = [*SHAPE, *TASKS[env_id], *ALGORITHMS[algo], *([] if algo == "a2c" else BASELINE), *more]
     pgfast(folder, "train", algo, env_id, *flags, "--run-dir", "whole", "--total-timesteps", "800")
     pgfast(folder, "train", algo, env_id, *flags, "--run-dir", "part", "--total-timesteps", "400")
     assert "at 400 timesteps, exactly" in pgfast(folder, "resume", "part", "--total-timesteps", "600")
@@ -64,6 +64,12 @@ def check_exact_resume(folder: Path, algo: str, env_id: str) -> None:
 
 def test_a_resumed_run_equals_an_uninterrupted_run(tmp_path: Path) -> None:
     check_exact_resume(tmp_path, "trpo", "Pendulum-v1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("algo", "memory"), [("a2c", "gru"), ("vpg", "lstm")])
+def test_a_resumed_run_with_memory_equals_an_uninterrupted_run(algo: str, memory: str, tmp_path: Path) -> None:
+    check_exact_resume(tmp_path, algo, "Pendulum-v1", "--memory", memory, "--memory-size", "8")
 
 
 @pytest.mark.slow

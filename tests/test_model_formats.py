@@ -45,6 +45,20 @@ def test_a_missing_setting_takes_its_default(tmp_path: Path) -> None:
     assert agent.settings.hidden_sizes == (4,)
 
 
+def test_a_model_from_before_memory_has_none(tmp_path: Path) -> None:
+    path, written = tmp_path / "model.safetensors", pgfast.A2C("CartPole-v1", preset=None, num_envs=2)
+    written.save(path)
+    arrays, metadata = read_model(path)
+    settings = {name: value for name, value in metadata["settings"].items() if "memory" not in name}
+    assert len(settings) == len(metadata["settings"]) - 2
+    write_model(path, arrays, {**metadata, "settings": settings})
+    loaded = pgfast.load(path)
+    assert loaded.settings.memory == "none"
+    warm = pgfast.A2C("CartPole-v1", preset=None, num_envs=2, init_from=path)
+    for agent in (loaded, warm):
+        np.testing.assert_array_equal(agent.policy.parameters, written.policy.parameters)
+
+
 def test_an_unknown_setting_is_refused_with_both_versions(tmp_path: Path) -> None:
     path = rewritten(tmp_path, momentum=0.9, zeal=1)
     version = pgfast.__version__

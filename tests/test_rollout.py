@@ -103,7 +103,7 @@ def test_the_value_after_a_cut_is_that_of_the_time_reached(mode: AutoresetMode) 
     rollout = agent.sampler.rollout
     ends = rollout.truncated[:, 0]
     assert ends.sum() >= 3
-    following = rollout.next_values(values.of_rollout(rollout), values.values)
+    following = rollout.next_values(values.of_rollout(rollout), values.values_at)
     assert following[ends, 0].tolist() == [300.0] * ends.sum()
 
 

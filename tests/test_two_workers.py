@@ -14,6 +14,7 @@ from pgfast.agent import Agent
 from pgfast.algorithms import ALGORITHMS
 from pgfast.algos import advantages, natural
 from pgfast.envs.observations import ObservationRows
+from pgfast.learning.networks import policy_spec
 from pgfast.metrics import Metrics
 from pgfast.policies import Policy, family_of
 from pgfast.reduce import ALONE, Reduce
@@ -36,6 +37,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("vpg", {"baseline": "zero", "max_grad_norm": 0.1, "entropy_coef": 0.01}),
     ("vpg", {"baseline": "time", "normalize_gradient": True}),
     ("vpg", {"baseline": "linear"}),
+    ("a2c", {"memory": "gru", "memory_size": 8}),
+    ("vpg", {"baseline": "zero", "memory": "lstm", "memory_size": 8}),
     ("npg", {"value_epochs": 3}),
     ("npg", {"solver": "cholesky", "fisher_subsample": 3}),
     ("trpo", {"value_epochs": 3}),
@@ -50,7 +53,8 @@ def in_float64(agent: Agent) -> Agent:
     learner.rows = ObservationRows(space.observation, [leaf], np.float64)
     inputs, head = leaf.size, learner.policy.has_value_head
     family = family_of(space.action)
-    network = nn.mlp(inputs, family.num_outputs + head, hidden_sizes=(8,), dtype=np.float64, seed=3)
+    spec, outputs = policy_spec(agent.settings, (leaf,)), (family.num_outputs, int(head))
+    network = nn.Network(spec, (leaf,), outputs, dtype=np.float64, seed=3)
     learner.policy = Policy(network, family, value_head=head)
     if head:
         learner.value_function = SharedValues(learner.policy)

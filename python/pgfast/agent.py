@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 from pgfast._streams import EVALUATION_ACTIONS, EVALUATION_SEEDS, PREDICTION
 from pgfast._typing import Array, BoolArray, FloatArray, IntArray
 from pgfast.distributions import Distribution
-from pgfast.envs.action_masks import MaskForm, mask_in
 from pgfast.envs.options import EnvironmentOptions
 from pgfast.envs.seeding import environment_seeds
 from pgfast.envs.source import EnvironmentLike, EnvironmentSource
@@ -24,14 +23,16 @@ from pgfast.learning.construction import count_parameters
 from pgfast.learning.help import ListsSettings
 from pgfast.learning.networks import describe_leaves
 from pgfast.learning.presets import find_preset, resolve_settings
-from pgfast.learning.settings import NetworkSettings, Settings
+from pgfast.learning.settings import Settings
 from pgfast.random import Rng
 from pgfast.runs.files import CheckpointError, checked_content
-from pgfast.runs.model_metadata import OLDER_SETTINGS, ModelMetadata
+from pgfast.runs.model_metadata import ModelMetadata
 from pgfast.runs.models import write_model
 from pgfast.runs.saved import read_saved
 from pgfast.runs.session import Session
+from pgfast.sampling.actor import Actor
 from pgfast.sampling.evaluation import EvaluationResult, evaluation_envs, run_episodes
+from pgfast.sampling.prediction import PolicyInputs, inputs_of, mask_of
 from pgfast.sampling.sampler import require_spaces
 from pgfast.state import flatten, unflatten
 from pgfast.training.callbacks import CallbackLike, Callbacks
@@ -79,7 +80,7 @@ class Agent(Trainer, metaclass=ListsSettings):
             arrays, content = read_saved(Path(resolved.init_from))
             try:
                 with checked_content(Path(resolved.init_from)):
-                    self._require_same_policy(ModelMetadata.parse(content))
+                    ModelMetadata.parse(content).require_same_policy(resolved, self.space)
                     self.learner.start_from(arrays)
             except CheckpointError as error:
                 raise ValueError(f"init_from {resolved.init_from} does not fit this agent: {error.reason}") from None
@@ -194,47 +195,81 @@ class Agent(Trainer, metaclass=ListsSettings):
             raise ValueError(f"learn: resume needs a new agent, this one has learned for {self.timesteps:,} timesteps")
         return continue_session(self, run_dir)
 
-    def predict(self, obs: ArrayLike, deterministic: bool = False, *, action_mask: Any = None) -> Any:
+    def predict(
+        self,
+        obs: ArrayLike,
+        deterministic: bool = False,
+        *,
+        action_mask: Any = None,
+        state: ArrayLike | None = None,
+        episode_start: ArrayLike | None = None,
+    ) -> Any:
         """Actions for one observation or a batch of them, as the environment takes them: scaled, clipped, of its dtype.
 
-        A batch of a Dict or a Tuple has an array ``[B, ...]`` for each component.
+        A batch of a Dict or a Tuple has an array ``[B, ...]`` for each component. An agent with memory returns
+        ``(actions, state)``, the state to pass with the next observations.
 
         Args:
             obs: one raw observation or ``[B, ...]``; normalized here if the agent normalizes.
             deterministic: take the most probable actions instead of sampling.
             action_mask: the actions that may be taken, ``[M]`` or ``[B, M]`` with an entry for each choice, or a tuple
-                of arrays for several groups of choices. None takes the mask from the observation if the setting
-                ``action_mask`` is "observation", and else allows all actions.
+                of arrays for several groups of choices, or the masks of the parts of a Dict or a Tuple. None takes the
+                mask from the observation if the setting ``action_mask`` is "observation", and else allows all actions.
+            state: of the agent's memory after the observations before: ``[B, state_size]``, or ``[state_size]`` for one
+                observation. None if episodes start here.
+            episode_start: a bool or ``[B]``, where an episode starts and ``state`` is ignored. None for nowhere.
 
         Raises:
-            ValueError: for another shape, for an observation that is not finite, or a mask that allows no action.
-            TypeError: for a dtype other than uint8 if the agent was trained on bytes.
+            ValueError: for another shape, for an observation or a state that is not finite, or a mask that allows no
+                action.
+            TypeError: for a dtype other than uint8 if the agent was trained on bytes, for an ``episode_start`` that is
+                not bool, or for a state if the agent has no memory.
         """
-        rows, single = self._normalized("predict", obs)
-        distribution = self.policy.distribution(rows, self._mask("predict", obs, action_mask, len(rows), single))
+        inputs = self._inputs("predict", obs, state, episode_start)
+        distribution, after = inputs.distribution(self.policy, self._mask("predict", obs, action_mask, inputs))
         actions = distribution.mode() if deterministic else distribution.sample(self._prediction_rng)
-        scaling = self.settings.action_scaling
-        return self.space.action.to_environment(actions, action_scaling=scaling, single=single)
+        converted = self.space.action.to_environment(
+            actions, action_scaling=self.settings.action_scaling, single=inputs.is_single
+        )
+        return converted if after is None else (converted, after[0] if inputs.is_single else after)
 
-    def distribution(self, obs: ArrayLike, *, action_mask: Any = None) -> Distribution[Any]:
+    def distribution(
+        self,
+        obs: ArrayLike,
+        *,
+        action_mask: Any = None,
+        state: ArrayLike | None = None,
+        episode_start: ArrayLike | None = None,
+    ) -> Distribution[Any]:
         """The distribution that :meth:`predict` samples from, a row for each raw observation.
 
-        Its actions are the policy's, before they are scaled and clipped. Raises as :meth:`predict` does.
+        Its actions are the policy's, before they are scaled and clipped. Arguments and exceptions are those of
+        :meth:`predict`.
         """
-        rows, single = self._normalized("distribution", obs)
-        return self.policy.distribution(rows, self._mask("distribution", obs, action_mask, len(rows), single))
+        inputs = self._inputs("distribution", obs, state, episode_start)
+        return inputs.distribution(self.policy, self._mask("distribution", obs, action_mask, inputs))[0]
 
-    def values(self, obs: ArrayLike, time: IntArray | None = None) -> FloatArray:
+    def values(
+        self,
+        obs: ArrayLike,
+        time: IntArray | None = None,
+        *,
+        state: ArrayLike | None = None,
+        episode_start: ArrayLike | None = None,
+    ) -> FloatArray:
         """V ``[B]`` of raw observations: the return that the agent expects, of rewards as it learns from them.
 
         Args:
             obs: one raw observation or ``[B, ...]``.
             time: ``[B]``, steps since the reset, for the baselines "time" and "linear"; None for 0.
+            state: as for :meth:`predict`. The values of baselines do not depend on it.
+            episode_start: as for :meth:`predict`.
 
         Raises as :meth:`predict` does.
         """
-        rows, _ = self._normalized("values", obs)
-        return self.value_function.values(rows, np.zeros(len(rows), np.int64) if time is None else time)
+        inputs = self._inputs("values", obs, state, episode_start)
+        time = np.zeros(len(inputs.rows), np.int64) if time is None else time
+        return self.value_function.values_at(inputs.rows, time, inputs.state)
 
     def evaluate(
         self,
@@ -278,6 +313,7 @@ class Agent(Trainer, metaclass=ListsSettings):
             require_spaces("evaluate", vector, self.space, s.action_mask)
             stepper = Stepper(vector, s.action_mask, action_scaling=s.action_scaling)
             rng = Rng.internal(seed, EVALUATION_ACTIONS)
+            actor = self.actor(rng, num_envs=vector.num_envs, deterministic=deterministic)
 
             def reset(number: int) -> Array:
                 seeds = environment_seeds(seed, vector.num_envs, generation=number, stream=EVALUATION_SEEDS)
@@ -286,7 +322,7 @@ class Agent(Trainer, metaclass=ListsSettings):
             return run_episodes(
                 stepper,
                 reset,
-                lambda obs: self.choose(obs, rng, deterministic, stepper.masks),
+                lambda obs, starts: actor.act(obs, starts, stepper.masks),
                 episodes,
                 deterministic=deterministic,
                 max_episode_steps=max_episode_steps,
@@ -302,64 +338,19 @@ class Agent(Trainer, metaclass=ListsSettings):
         """
         write_model(Path(path), self.learner.model(), self.metadata().as_json())
 
-    def choose(self, obs: Array, rng: Rng, deterministic: bool, mask: BoolArray | None = None) -> Array:
-        """The policy's actions for raw rows ``[B, ...]``, before they are scaled and clipped for the environment."""
-        rows = self.learner.normalizers.normalize_observations(self._packed("choose", obs))
-        distribution = self.policy.distribution(rows, mask)
-        actions: Array = distribution.mode() if deterministic else distribution.sample(rng)
-        return actions
+    def actor(self, rng: Rng, *, num_envs: int, deterministic: bool) -> Actor:
+        """The policy as it acts in ``num_envs`` environments."""
+        learner = self.learner
+        return Actor(
+            self.policy, learner.rows, learner.normalizers, rng, num_envs=num_envs, deterministic=deterministic
+        )
 
-    def _normalized(self, caller: str, obs: Any) -> tuple[Array, bool]:
-        """(the policy's inputs ``[B, ...]``, whether ``obs`` is a single observation)"""
-        try:
-            raw, single = self.space.observation.batch(obs)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{caller}: {error}") from None
-        return self.learner.normalizers.normalize_observations(self._packed(caller, raw)), single
+    def _inputs(self, caller: str, obs: Any, state: Any, episode_start: Any) -> PolicyInputs:
+        rows, normalizers = self.learner.rows, self.learner.normalizers
+        return inputs_of(caller, obs, self.policy, rows, normalizers, state=state, episode_start=episode_start)
 
-    def _mask(self, caller: str, obs: Any, given: Any, rows: int, single: bool) -> BoolArray | None:
-        """The mask ``[rows, M]`` that was given, or that the observations hold; None if there is none."""
-        if given is None and self.settings.action_mask == "observation":
-            given = mask_in(obs)
-            if given is None:
-                raise ValueError(f'{caller}: obs must hold the key "action_mask", or give action_mask=')
-        if given is None:
-            return None
-        action = self.space.action
-        if not action.choices:
-            raise ValueError(f"{caller}: action_mask must be None, because the actions have no choices: {action}")
-        if not single and not isinstance(given, (tuple, Mapping)) and len(given) != rows:
-            raise ValueError(f"{caller}: action_mask must have a row for each of {rows} observations, got {len(given)}")
-        masks, faults = MaskForm(action).rows([given] if single else given, rows)
-        for index, fault in faults.items():
-            raise ValueError(f"{caller}: action_mask{'' if single else f' of row {index}'} {fault}")
-        return masks
-
-    def _packed(self, caller: str, raw: Array) -> Array:
-        """Rows of the network's inputs from raw rows. Raises ``ValueError`` for numbers that are not finite."""
-        packing = self.learner.rows
-        rows = packing.zeros(len(raw))
-        packing.pack(raw, rows)
-        for field in packing.fields(rows).values():
-            if field.dtype.kind == "f" and not np.isfinite(field).all():
-                raise ValueError(f"{caller}: obs must be finite")
-        return rows
-
-    def _require_same_policy(self, model: ModelMetadata) -> None:
-        """Raises ``ValueError`` unless a model's parameters have the same meaning in this agent."""
-        theirs, ours = model.space, self.space
-        if not ours.action.fits(theirs.action) or not ours.observation.fits(theirs.observation):
-            raise ValueError(f"the model is of {model.space}, the environment has {self.space}")
-        names = ("network", "hidden_sizes", "activation", "layer_norm", "state_dependent_std")
-        network = NetworkSettings(**{name: model.settings[name] for name in names if name in model.settings})
-        for name in names if self.settings.network in ("auto", "mlp") else ("network", "layer_norm"):
-            expected, given = getattr(self.settings, name), getattr(network, name)
-            if given != expected:
-                raise ValueError(f"the model has {name} {given}, this agent {expected}")
-        expected = self.settings.action_scaling
-        given = {**OLDER_SETTINGS, **model.settings}["action_scaling"]
-        if given != expected and (ours if expected else theirs).action.is_scalable:
-            raise ValueError(f"the model has action_scaling {given}, this agent {expected}")
+    def _mask(self, caller: str, obs: Any, given: Any, inputs: PolicyInputs) -> BoolArray | None:
+        return mask_of(caller, obs, given, inputs, self.space.action, self.settings.action_mask)
 
 
 def _rebuild(

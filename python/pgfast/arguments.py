@@ -74,7 +74,12 @@ class Arguments(
 ): ...
 
 
-class OptimizerArguments(Arguments, total=False):
+class MemoryArguments(NetworkArguments, total=False):
+    memory: Literal["none", "gru", "lstm"]
+    memory_size: int
+
+
+class OptimizerArguments(MemoryArguments, Arguments, total=False):
     learning_rate: float
     learning_rate_schedule: Schedule | Callable[[float], float]
     schedule_timesteps: int | None

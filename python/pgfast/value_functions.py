@@ -72,6 +72,13 @@ class ValueFunction(ABC):
     def values(self, observations: Array, time: IntArray) -> FloatArray:
         """Returns V ``[B]`` of ``observations`` ``[B, ...]`` seen ``time`` ``[B]`` steps after the reset."""
 
+    def values_at(self, observations: Array, time: IntArray, state: FloatArray | None) -> FloatArray:
+        """Returns :meth:`values`, or those of a policy's head that depend on ``state`` ``[B, state_size]``.
+
+        The state is that of the policy's memory before the observations, and None without memory.
+        """
+        return self.values(observations, time)
+
     def of_rollout(self, rollout: Observed) -> FloatArray:
         """Returns V ``[T + 1, N]`` of the observations of a rollout."""
         observations, time = rollout.observations, rollout.time
@@ -116,6 +123,13 @@ class SharedValues(ValueFunction):
 
     def values(self, observations: Array, time: IntArray) -> FloatArray:
         return self._policy.values(observations)
+
+    def values_at(self, observations: Array, time: IntArray, state: FloatArray | None) -> FloatArray:
+        if state is None:
+            return self.values(observations, time)
+        values = self._policy.step(observations, state).values
+        assert values is not None
+        return values
 
     def of_rollout(self, rollout: Observed) -> FloatArray:
         """Returns the values computed during the rollout."""

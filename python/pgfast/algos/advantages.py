@@ -44,7 +44,7 @@ def estimate(
     """
     s = settings
     values = value_function.of_rollout(rollout)
-    next_values = rollout.next_values(values, value_function.values)
+    next_values = rollout.next_values(values, value_function.values_at)
     rewards = statistics.scale_rewards(rollout.rewards)
     advantages, returns = gae(
         rewards, values[:-1], next_values, rollout.terminated, rollout.truncated, s.discount, s.gae_lambda

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from pgfast import losses
+from pgfast._typing import Array
 from pgfast.algos import advantages
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.kernels import clip_by_global_norm
@@ -23,6 +24,7 @@ from pgfast.learning.learner import Learner, require_finite_loss
 from pgfast.learning.settings import BaselineSettings, OptimizerSettings
 from pgfast.metrics import Metrics
 from pgfast.optim import Optimizer
+from pgfast.policies import PolicyTape
 from pgfast.reduce import Reduce
 from pgfast.sampling.rollout import Rollout
 from pgfast.state import restored_if_raised
@@ -59,14 +61,21 @@ class VPGLearner(Learner):
     def update(self, rollout: Rollout, reduce: Reduce) -> Metrics:
         s, policy = self.settings, self.policy
         statistics = self.normalizers.after(rollout, reduce)
-        batch = advantages.estimate(rollout, statistics, self.value_function, s, reduce)
+        has_memory = policy.has_memory
+        batch = advantages.estimate(rollout, statistics, self.value_function, s, reduce, all_rows=has_memory)
         count = reduce.sum(len(batch))
         if count == 0:
             return {}
 
         # Minimize -mean(A log pi + entropy_coef H); without the bonus its gradient is minus the policy gradient,
-        # -mean(A grad log pi)
-        distribution = policy.distribution(batch.observations, batch.mask)
+        # -mean(A grad log pi). If the policy has memory, it goes back through time, over all rows in their order.
+        at: Array | PolicyTape
+        if has_memory:
+            at = rollout.record_sequences()
+            distribution = at.distribution(rollout.rows, batch.mask)
+        else:
+            at = batch.observations
+            distribution = policy.distribution(at, batch.mask)
         log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
         entropy_coef = entropy_coef_at(s, rollout.timesteps)
         loss, rows = losses.policy_gradient_gradient(
@@ -74,7 +83,7 @@ class VPGLearner(Learner):
         )
         loss = reduce.sum(loss)
         require_finite_loss(loss, rollout)
-        gradient = reduce.sum(policy.gradient(batch.observations, batch.actions, rows, mask=batch.mask))
+        gradient = reduce.sum(policy.gradient(at, batch.actions, rows, mask=batch.mask))
 
         if s.max_grad_norm is not None:
             grad_norm = clip_by_global_norm(gradient, s.max_grad_norm)

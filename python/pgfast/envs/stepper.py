@@ -41,6 +41,13 @@ class Transition:
     final_observations: dict[int, Array] = field(default_factory=dict)
     infos: dict[str, Any] = field(default_factory=dict)  # as the vector environment returned them
 
+    @property
+    def starts(self) -> BoolArray:
+        """Whether ``observations`` are the first of an episode, ``[n]``."""
+        starts = ~self.stepped
+        starts[list(self.final_observations)] = True
+        return starts
+
 
 class Stepper:
     """Steps a vector environment.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgfast import nn, optim
 from pgfast.envs.spaces import SpaceInfo
-from pgfast.learning.networks import network_leaves, network_spec
+from pgfast.learning.networks import network_leaves, network_spec, policy_spec
 from pgfast.learning.settings import BaselineSettings, OptimizerSettings, Schedule, Settings
 from pgfast.nn import architectures
 from pgfast.policies import Policy, family_of
@@ -25,7 +25,7 @@ def make_policy(
     s = settings
     family = family_of(space.action, state_dependent_std=s.state_dependent_std)
     leaves = network_leaves(space.observation, s)
-    spec = network_spec(s, leaves, separate_value=value_head and separate_value)
+    spec = policy_spec(s, leaves, separate_value=value_head and separate_value)
     network = nn.Network(spec, leaves, (family.num_outputs, int(value_head)), seed=s.seed)
     return Policy(network, family, value_head=value_head, log_std_init=s.log_std_init)
 
@@ -53,7 +53,7 @@ def count_parameters(settings: Settings, space: SpaceInfo) -> int:
     """Returns a lower bound on the policy's parameters without allocating any. Raises as :func:`make_policy` does."""
     family = family_of(space.action, state_dependent_std=settings.state_dependent_std)
     leaves = network_leaves(space.observation, settings)
-    return architectures.count_parameters(network_spec(settings, leaves), leaves, family.num_outputs)
+    return architectures.count_parameters(policy_spec(settings, leaves), leaves, family.num_outputs)
 
 
 def make_optimizer(settings: OptimizerSettings) -> optim.Optimizer:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from pgfast.envs.observations import ObservationInfo, ObservationLeaf
-from pgfast.learning.settings import EnvironmentSettings, NetworkSettings, Settings
+from pgfast.learning.settings import EnvironmentSettings, MemorySettings, NetworkSettings, Settings
 from pgfast.nn import Layer, Leaf, NetworkSpec
 from pgfast.nn.architectures import convolutions, mlp_spec
 
-__all__ = ["describe_leaves", "network_leaves", "network_spec", "normalized_leaves"]
+__all__ = ["describe_leaves", "network_leaves", "network_spec", "normalized_leaves", "policy_spec"]
 
 _NATURE_IMAGE = 64  # pixels of an axis from which on an image gets the network of Mnih et al. (2015)
 _MOST_CHOICES = 2**16  # of an entry that is taken one-hot
@@ -38,8 +40,8 @@ def network_leaves(info: ObservationInfo, settings: Settings) -> tuple[Leaf, ...
     return leaves
 
 
-def network_spec(settings: Settings, leaves: Sequence[Leaf], *, separate_value: bool = False) -> NetworkSpec:
-    """The layers for these leaves; with ``separate_value``, the value has a network of the same layers to itself.
+def policy_spec(settings: Settings, leaves: Sequence[Leaf], *, separate_value: bool = False) -> NetworkSpec:
+    """The layers of a policy; with ``separate_value``, the value has a network of the same layers to itself.
 
     Raises:
         ValueError: for an image that the convolutions do not fit.
@@ -47,12 +49,22 @@ def network_spec(settings: Settings, leaves: Sequence[Leaf], *, separate_value: 
     s = settings
     if isinstance(s.network, NetworkSpec):
         return s.network
+    spec = network_spec(s, leaves)
+    if isinstance(s, MemorySettings):
+        spec = replace(spec, memory=s.memory, memory_size=s.memory_size)
+    return replace(spec, value=spec) if separate_value else spec
+
+
+def network_spec(settings: Settings, leaves: Sequence[Leaf]) -> NetworkSpec:
+    """The layers of a network without memory. Raises as :func:`policy_spec` does."""
+    s = settings
+    if isinstance(s.network, NetworkSpec):
+        return replace(s.network, memory="none")
     encoders = {leaf.name: _image_layers(leaf, s) for leaf in leaves if _is_image(leaf)}
     hidden = mlp_spec(s.hidden_sizes, s.activation, layer_norm=s.layer_norm)
     if len(leaves) == 1 and encoders:
         hidden = NetworkSpec()  # the image has a hidden layer of its own
-    spec = NetworkSpec(encoders, hidden.trunk)
-    return NetworkSpec(spec.encoders, spec.trunk, value=spec) if separate_value else spec
+    return NetworkSpec(encoders, hidden.trunk)
 
 
 def describe_leaves(info: ObservationInfo, leaves: Sequence[Leaf], settings: EnvironmentSettings) -> str:

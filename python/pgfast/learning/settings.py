@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from msgspec import Meta
 
 from pgfast.learning.bounds import Bounded, Count, Fraction, NotNegative, Positive
-from pgfast.nn import NetworkSpec
+from pgfast.nn import Memory, NetworkSpec
 from pgfast.sampling.episode_recorder import EPISODE_COLUMNS
 
 Schedule: TypeAlias = Literal["constant", "linear", "cosine"] | tuple[NotNegative, ...]
@@ -19,6 +19,7 @@ __all__ = [
     "ActorCriticSettings",
     "BaselineSettings",
     "EnvironmentSettings",
+    "MemorySettings",
     "NetworkSettings",
     "OptimizerSettings",
     "RolloutSettings",
@@ -197,7 +198,28 @@ class Settings(RunSettings, UpdateSettings, NetworkSettings, RolloutSettings, En
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerSettings(Settings):
+class MemorySettings(NetworkSettings):
+    """The memory of algorithms whose gradient goes back through time."""
+
+    group: ClassVar[str] = "network"
+
+    memory: Memory = "none"
+    """Recurrent layer between the hidden layers and the outputs: a policy with memory sees all of its episode so far,
+    not only the latest observation."""
+    memory_size: Count = 128
+    """Units of the memory."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.memory != "none" and isinstance(self.network, NetworkSpec):
+            raise ValueError(
+                f'memory "{self.memory}" cannot be added to a NetworkSpec; give the description itself a memory: '
+                f'NetworkSpec(..., memory="{self.memory}")'
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings(MemorySettings, Settings):
     """The settings of algorithms that step along the gradient of a loss."""
 
     learning_rate: NotNegative = 1e-3
@@ -283,6 +305,14 @@ class SecondOrderSettings(BaselineSettings):
     """Maximum number of iterations of conjugate gradient."""
     fisher_subsample: Count = 1
     """Estimate the Fisher matrix from one row in this many, drawn at random; 1 takes all rows."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.network, NetworkSpec) and self.network.memory != "none":
+            raise ValueError(
+                f'network has the memory "{self.network.memory}", which steps along the natural gradient do not '
+                "support; take VPG or A2C"
+            )
 
 
 def _tabulated(name: str, schedule: Any) -> Any:

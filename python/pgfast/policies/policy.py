@@ -103,6 +103,11 @@ class Policy:
         return self._parameters
 
     @property
+    def has_memory(self) -> bool:
+        """Whether the network has memory, for the policy or for the value."""
+        return self.network.state_size > 0
+
+    @property
     def log_std(self) -> FloatArray:
         """A writable view ``[A]`` of the log_std in ``parameters``; empty if there is none."""
         return self._parameters[self.network.parameters.size :]
@@ -137,7 +142,13 @@ class Policy:
             return np.ascontiguousarray(self.network.forward(obs)[:, -1])
 
     def step(
-        self, obs: Array, state: FloatArray, starts: BoolArray | None = None, held: BoolArray | None = None
+        self,
+        obs: Array,
+        state: FloatArray,
+        starts: BoolArray | None = None,
+        held: BoolArray | None = None,
+        *,
+        mask: BoolArray | None = None,
     ) -> PolicyStep:
         """Runs a policy with memory on one or more steps; arguments as for :meth:`pgfast.nn.Network.forward_sequence`.
 
@@ -146,7 +157,7 @@ class Policy:
         with FORWARD:
             outputs, after = self.network.forward_sequence(obs, state, starts, held)
         values = np.ascontiguousarray(outputs[:, -1]) if self.has_value_head else None
-        return PolicyStep(self.distribution_from(outputs), values, after)
+        return PolicyStep(self.distribution_from(outputs, mask), values, after)
 
     def act(self, obs: Array, rng: int | Rng, mask: BoolArray | None = None) -> tuple[Any, FloatArray]:
         """Samples an action for each row.

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from pgfast._streams import EVALUATION_ACTIONS, EVALUATION_SEEDS
-from pgfast._typing import Array, BoolArray
+from pgfast._typing import Array
 from pgfast.envs.action_masks import without_mask
 from pgfast.envs.playback import open_playback
 from pgfast.envs.seeding import environment_seeds
@@ -26,6 +26,7 @@ from pgfast.learning.bounds import Count, check
 from pgfast.learning.settings import EnvironmentSettings
 from pgfast.random import Rng
 from pgfast.runs.files import fsync_directory, temporary_name
+from pgfast.sampling.actor import Actor
 
 __all__ = ["VideoResult", "make_gif", "record_video"]
 
@@ -39,8 +40,8 @@ class VideoAgent(Protocol):
     space: SpaceInfo
     settings: EnvironmentSettings
 
-    def choose(self, obs: Array, rng: Rng, deterministic: bool, mask: BoolArray | None = None) -> Array:
-        """Returns actions for raw observations ``[B, ...]``."""
+    def actor(self, rng: Rng, *, num_envs: int, deterministic: bool) -> Actor:
+        """Returns what chooses the actions in ``num_envs`` environments."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,6 @@ def record_video(
     if agent.source is None:
         raise ValueError("record_video: this agent was loaded without an environment; give one to pgfast.load as env=")
     ffmpeg = _find_ffmpeg()
-    rng = Rng.internal(seed, EVALUATION_ACTIONS)
     (environment_seed,) = environment_seeds(seed, 1, stream=EVALUATION_SEEDS)
     settings = agent.settings
     playback = open_playback(agent.source, settings.action_mask, action_scaling=settings.action_scaling)
@@ -108,12 +108,13 @@ def record_video(
         if found != agent.space:
             raise ValueError(f"record_video: the environment has {found}, the agent {agent.space}")
         observations, frames = playback.reset(environment_seed)
+        actor = agent.actor(Rng.internal(seed, EVALUATION_ACTIONS), num_envs=1, deterministic=deterministic)
         count, episode_return, length, ended = len(frames), 0.0, 0, False
         out.parent.mkdir(parents=True, exist_ok=True)
         with _open_mp4(out, ffmpeg, frames[0].shape, playback.frames_per_second) as append:
             append(frames)
             while not ended and length != max_steps:
-                step = playback.step(agent.choose(observations, rng, deterministic, playback.masks))
+                step = playback.step(actor.act(observations, np.array([length == 0]), playback.masks))
                 append(step.frames)
                 observations, ended = step.observations, step.episode_over
                 count += len(step.frames)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import msgspec
 
 from pgfast.envs.spaces import SpaceInfo
-from pgfast.learning.settings import Settings
+from pgfast.learning.settings import MemorySettings, Settings
 from pgfast.state import MAX_COUNT
 
 __all__ = ["MODEL_FORMAT", "OLDER_SETTINGS", "ModelMetadata", "StoredCount", "checked_settings"]
@@ -51,6 +51,27 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
         metadata = msgspec.convert(content, cls)
         metadata.space.check()
         return metadata
+
+    def require_same_policy(self, settings: Settings, space: SpaceInfo) -> None:
+        """Raises ``ValueError`` unless the model's parameters mean the same in an agent with these settings."""
+        if not space.action.fits(self.space.action) or not space.observation.fits(self.space.observation):
+            raise ValueError(f"the model is of {self.space}, the environment has {space}")
+        of_mlp = ("hidden_sizes", "activation", "state_dependent_std")
+        names = ("network", "layer_norm", "memory", "memory_size", *of_mlp)
+        of_model, of_agent = (
+            MemorySettings(**{name: given[name] for name in names if name in given})  # what is missing has its default
+            for given in (self.settings, vars(settings))
+        )
+        compared = [name for name in names if name not in of_mlp or of_agent.network in ("auto", "mlp")]
+        if of_agent.memory == of_model.memory == "none":
+            compared.remove("memory_size")
+        for name in compared:
+            given, expected = getattr(of_model, name), getattr(of_agent, name)
+            if given != expected:
+                raise ValueError(f"the model has {name} {given}, this agent {expected}")
+        expected, given = settings.action_scaling, (OLDER_SETTINGS | self.settings)["action_scaling"]
+        if given != expected and (space if expected else self.space).action.is_scalable:
+            raise ValueError(f"the model has action_scaling {given}, this agent {expected}")
 
     def as_json(self) -> dict[str, Any]:
         """The metadata as JSON values."""

@@ -40,6 +40,7 @@ class Collector:
         self._seed = seed
         self._on_transition = on_transition
         self._watchdog = Watchdog(env_timeout)
+        self._has_memory = rollout.tape.policy.has_memory
 
     def start(self, stepper: Stepper, seeds: list[int]) -> None:
         """Resets the environments of ``stepper``, which the next rollouts use."""
@@ -48,6 +49,7 @@ class Collector:
         with self._watchdog:
             self._store(rollout.steps, stepper.reset(seeds))
         rollout.time[-1] = 0
+        self._state = rollout.tape.policy.network.initial_state(rollout.num_envs)  # after the last row acted on
 
     def collect(self, timesteps: int, update: int) -> None:
         """Takes T steps of every environment; ``timesteps`` of the run key the random numbers."""
@@ -57,14 +59,11 @@ class Collector:
             for t in range(rollout.steps):
                 transition = self._step(t)
                 self._record(t, transition)
-        if rollout.keeps_forward:
-            self._tape.record(rollout.observations[-1], rollout.rows)
+        if rollout.keeps_forward or rollout.values is not None:
+            first_row = self._prepare(rollout.steps)
+            self._tape.record(rollout.observations[-1], first_row)
         if rollout.values is not None:
-            rollout.values[-1] = (
-                self._tape.outputs[rollout.rows :, -1]
-                if rollout.keeps_forward
-                else self._tape.policy.values(rollout.observations[-1])
-            )
+            rollout.values[-1] = self._tape.outputs[first_row : first_row + rollout.num_envs, -1]
 
     def collect_episodes(self, timesteps: int, update: int, min_rows: int, stepper: Stepper, seeds: list[int]) -> None:
         """Resets every environment and steps it until the batch is full and its episode has ended.
@@ -112,27 +111,37 @@ class Collector:
             rollout.masks[0] = rollout.masks[-1]
         self._normalize(0)  # again: the statistics have changed
         rollout.final_observations.clear()
+        rollout.initial_state = self._state
         self._first_step = timesteps // rollout.num_envs
+
+    def _prepare(self, t: int) -> int:
+        """Makes the tape ready for step t, and returns the row from which on it is recorded."""
+        rollout = self.rollout
+        first_row = t * rollout.num_envs if rollout.keeps_forward else 0
+        if self._has_memory:
+            if first_row == 0:
+                self._tape.begin(self._state)
+            self._tape.starts[first_row : first_row + rollout.num_envs] = rollout.time[t] == 0
+        return first_row
 
     def _step(self, t: int) -> Transition:
         rollout, num_envs = self.rollout, self.rollout.num_envs
-        first_row = t * num_envs if rollout.keeps_forward else 0
+        first_row = self._prepare(t)
         actions = rollout.actions[t]
         key = (self._seed, ACTIONS, 0, self._first_step + t)
         mask = None if rollout.masks is None else rollout.masks[t]
         self._tape.act(rollout.observations[t], first_row, actions, rollout.log_prob[t], key=key, mask=mask)
         if rollout.values is not None:
             rollout.values[t] = self._tape.outputs[first_row : first_row + num_envs, -1]
+        if self._has_memory:
+            self._state = self._tape.state_after(first_row + num_envs)
         self._watchdog.alive()
         return self.stepper.step(actions)
 
     def _record(self, t: int, transition: Transition) -> None:
         rollout = self.rollout
         self._store(t + 1, transition.observations)
-        time = np.where(transition.stepped, rollout.time[t] + 1, 0)
-        if transition.final_observations:
-            time[list(transition.final_observations)] = 0  # the observation is already the first of the next episode
-        rollout.time[t + 1] = time
+        rollout.time[t + 1] = np.where(transition.starts, 0, rollout.time[t] + 1)
         rollout.rewards[t] = transition.rewards
         rollout.terminated[t] = transition.terminated
         rollout.truncated[t] = transition.truncated

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pgfast._typing import Array, IntArray
+from pgfast._typing import Array, BoolArray, IntArray
 from pgfast.envs.stepper import Stepper
 from pgfast.sampling.episode_statistics import OpenEpisodes
 
@@ -47,7 +47,7 @@ def evaluation_envs(episodes: int) -> int:
 def run_episodes(
     stepper: Stepper,
     reset: Callable[[int], Array],
-    choose: Callable[[Array], Array],
+    choose: Callable[[Array, BoolArray], Array],
     episodes: int,
     *,
     deterministic: bool,
@@ -62,7 +62,7 @@ def run_episodes(
     Args:
         stepper: steps the environments.
         reset: resets all environments, with seeds from the number of the reset, and returns the observations.
-        choose: returns the actions for observations.
+        choose: returns the actions for observations, some of which are the first of an episode.
         episodes: to run.
         deterministic: recorded in the result.
         max_episode_steps: of one episode.
@@ -75,10 +75,11 @@ def run_episodes(
     while wanted.any():
         observations = np.array(reset(resets))
         open_episodes, waiting = OpenEpisodes(num_envs), np.zeros(num_envs, np.bool_)
+        starts = np.ones(num_envs, np.bool_)
         resets += 1
         while (wanted.astype(np.bool_) & ~waiting).any():
-            transition = stepper.step(choose(observations))
-            observations[:] = transition.observations
+            transition = stepper.step(choose(observations, starts))
+            observations[:], starts = transition.observations, transition.starts
             ended = open_episodes.add(transition)
             too_long = open_episodes.longer_than(max_episode_steps, ~waiting & (wanted > 0))
             for index, episode_return, length in (*ended, *too_long):

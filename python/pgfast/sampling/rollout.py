@@ -12,7 +12,8 @@ from pgfast.policies import Policy, PolicyTape
 
 __all__ = ["Rollout"]
 
-ValuesOf = Callable[[Array, IntArray], FloatArray]  # (observations [B, ...], time [B]) -> values [B]
+# (observations [B, ...], time [B], state [B, S] of a memory before them or None) -> values [B]
+ValuesOf = Callable[[Array, IntArray, FloatArray | None], FloatArray]
 
 
 class Rollout:
@@ -27,6 +28,7 @@ class Rollout:
     ``keep_masks``.
 
     ``tape`` holds the forward passes of all rows ``t N + n`` if ``keep_forward``, else those of one step.
+    ``initial_state`` ``[N, state_size]`` is that of a memory before row 0; where ``time`` is 0, the state is zero.
     ``timesteps`` and ``update`` are the run's counts at the start of the rollout.
     """
 
@@ -66,6 +68,8 @@ class Rollout:
             self._arrays["values"] = np.zeros(after, number)
         # (t, n, last observation) of truncated episodes whose next row already belongs to a new one
         self.final_observations: list[tuple[int, int, Array]] = []
+        self.initial_state = policy.network.initial_state(num_envs)
+        self._sequences: PolicyTape | None = None
         self.timesteps = 0
         self.update = 0
         self.set_steps(steps)
@@ -109,6 +113,16 @@ class Rollout:
         """B = T N"""
         return self.valid.size
 
+    def record_sequences(self) -> PolicyTape:
+        """Runs the policy with memory over all T N rows, as it is now, from the initial state; returns the tape."""
+        if self._sequences is None or self._sequences.rows < self.rows:
+            self._sequences = PolicyTape(self.tape.policy, self.rows)
+        tape, observations = self._sequences, self.observations[:-1]
+        tape.begin(self.initial_state)
+        tape.starts[: self.rows] = self.time[:-1].reshape(-1) == 0
+        tape.record(observations.reshape(self.rows, *observations.shape[2:]))
+        return tape
+
     def next_values(self, values: FloatArray, values_of: ValuesOf) -> FloatArray:
         """Returns V ``[T, N]`` of each row's true successor, from ``values`` ``[T + 1, N]`` of the observations.
 
@@ -118,5 +132,8 @@ class Rollout:
             return values[1:]
         following = values[1:].copy()
         for t, n, last in self.final_observations:
-            following[t, n] = values_of(last[np.newaxis], self.time[t, n : n + 1] + 1)[0]
+            state = None
+            if self.keeps_forward and self.tape.policy.has_memory:
+                state = self.tape.state_after((t + 1) * self.num_envs)[n : n + 1]
+            following[t, n] = values_of(last[np.newaxis], self.time[t, n : n + 1] + 1, state)[0]
         return following
