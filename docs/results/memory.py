@@ -102,7 +102,7 @@ TASKS = [
             "stop_at_return": 475.0,
         },
         450.0,
-        200_000,
+        300_000,
     ),
     Task(
         "T-maze of length 20",
