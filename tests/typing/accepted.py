@@ -54,6 +54,7 @@ policy: policies.Policy = policies.ActorCritic(network, gymnasium.spaces.Discret
 categorical_policy = policies.CategoricalPolicy(nn.mlp(4, 5), sizes=(2, 3))
 gaussian_policy = policies.GaussianPolicy(nn.mlp(4, 2 * A), log_std_init=-1, state_dependent_std=True)
 family: policies.Family = policies.family_of(ActionInfo.of(gymnasium.spaces.Discrete(A)))
+mixed: policies.JointFamily = policies.JointFamily([family, policies.Family("gaussian", [2])])
 same_family = policies.Policy(linear, policies.Family("categorical", [A]))
 print(family.kind, same_family.layout, gaussian_policy.log_std)
 policy_tape = policies.PolicyTape(policy, B)
@@ -92,6 +93,8 @@ drawn, density = gaussian.sample_with_log_prob(7)
 (logits_gradient,) = categorical.gradient(actions, np.ones(B, np.float32))
 mean_gradient, log_std_gradient = gaussian.gradient(drawn, density, weight_entropy=None)
 assert logits_gradient.shape == mean_gradient.shape == (B, *log_std_gradient.shape)
+joint = distributions.Joint([multi, gaussian])
+assert np.array_equal(joint.entropy(), multi.entropy() + gaussian.entropy())
 
 # --- Kernels and losses -----------------------------------------------------------------------------------------------
 
