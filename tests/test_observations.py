@@ -241,6 +241,8 @@ def test_codes_in_bytes_may_be_taken_one_hot_or_normalized() -> None:
     assert [leaf.kind for leaf in of_dict] == ["bytes", "numbers", "codes"]
     agent = pgfast.A2C(lambda: SpaceEnv(SPACES["ints"]), one_hot_observations=True, **SMALL).learn(48)
     assert agent.policy.layout[0].shape == (52, 8)
+    with pytest.raises(ValueError, match=r"3,145,728 inputs of the observation, 12,288 codes of 256; at most 2\^18"):
+        leaves_of(spaces.Box(0, 255, (64, 64, 3), np.uint8), one_hot_observations=True)
 
 
 def test_a_description_of_the_network_is_a_setting(tmp_path: Path) -> None:

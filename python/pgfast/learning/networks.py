@@ -16,6 +16,7 @@ __all__ = ["describe_leaves", "network_leaves", "network_spec", "normalized_leav
 
 _NATURE_IMAGE = 64  # pixels of an axis from which on an image gets the network of Mnih et al. (2015)
 _MOST_CHOICES = 2**16  # of an entry that is taken one-hot
+_MOST_ONE_HOT = 2**18  # choices of a leaf that is taken one-hot: 16 M weights of 64 units
 
 
 def normalized_leaves(info: ObservationInfo, settings: EnvironmentSettings) -> list[str]:
@@ -92,6 +93,11 @@ def _network_leaf(leaf: ObservationLeaf, is_normalized: bool, settings: Settings
         choices = leaf.high - leaf.low + 1
         if choices > _MOST_CHOICES:
             raise ValueError(f"one_hot_observations needs bounds less than 2^16 apart, got {leaf.low} to {leaf.high}")
+        if choices * leaf.size > _MOST_ONE_HOT:
+            raise ValueError(
+                f"one_hot_observations would make {choices * leaf.size:,} inputs of {leaf.name or 'the observation'}, "
+                f"{leaf.size:,} codes of {choices}; at most 2^18 are allowed: narrow the bounds of its space"
+            )
         return Leaf(leaf.name, (leaf.size,), "codes", choices=(choices,) * leaf.size)
     is_image = _is_read_as_image(leaf, settings)
     channels_last = is_image and _has_channels_last(leaf, settings)

@@ -80,7 +80,7 @@ class NetworkSpec(msgspec.Struct, frozen=True, omit_defaults=True):
             the policy. Its ``value`` must be empty, its ``policy`` is the head, and its memory is its own.
     """
 
-    encoders: dict[str, tuple[Layer, ...]] = {}
+    encoders: Mapping[str, tuple[Layer, ...]] = {}
     trunk: tuple[Layer, ...] = ()
     policy: tuple[Layer, ...] = ()
     value: tuple[Layer, ...] | NetworkSpec = ()

@@ -38,7 +38,10 @@ class VideoAgent(Protocol):
 
     source: EnvironmentSource | None
     space: SpaceInfo
-    settings: EnvironmentSettings
+
+    @property
+    def settings(self) -> EnvironmentSettings:
+        """Say where the masks of actions are, and whether actions are scaled."""
 
     def actor(self, rng: Rng, *, num_envs: int, deterministic: bool) -> Actor:
         """Returns what chooses the actions in ``num_envs`` environments."""
