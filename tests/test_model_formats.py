@@ -13,6 +13,9 @@ from pgfast.runs.models import read_model, write_model
 
 # An NPG agent after 400 steps of Pendulum-v1, with normalizers and a network for the values.
 FORMAT_3 = Path(__file__).parent / "models" / "format-3.safetensors"
+# An A2C agent after 400 steps of a task that observes a Dict with one-hot codes and normalized numbers, and takes a Tuple
+# of a choice and a scaled number. Policy and value have an LSTM each.
+FORMAT_4 = FORMAT_3.with_name("format-4.safetensors")
 
 
 def rewritten(folder: Path, *, without: tuple[str, ...] = (), **settings: Any) -> Path:
@@ -36,6 +39,20 @@ def test_format_3_is_read() -> None:
         np.testing.assert_array_equal(array, arrays[name], err_msg=name)
     action = agent.predict(np.array([0.6, 0.8, -1.0], np.float32), deterministic=True)
     np.testing.assert_allclose(action, [0.17787954], rtol=1e-5)
+
+
+def test_format_4_is_read() -> None:
+    agent = pgfast.load(FORMAT_4)
+    assert isinstance(agent, pgfast.A2C)
+    assert (agent.env_id, agent.timesteps, agent.updates) == (None, 400, 10)
+    assert (agent.settings.memory, agent.settings.memory_size, agent.settings.action_scaling) == ("lstm", 3, True)
+    obs = {"kind": 2, "position": np.array([0.5, -0.25], np.float32), "tiles": np.array([3, 1], np.uint8)}
+    (choice, number), state = agent.predict(obs, deterministic=True)
+    (next_choice, next_number), after = agent.predict(obs, deterministic=True, state=state)
+    assert choice == next_choice == 1
+    np.testing.assert_allclose([number, next_number], [[5.0750732], [5.0827494]], rtol=1e-5)
+    np.testing.assert_allclose(after[[0, 4, 11]], [-0.12022606, -0.9770148, 0.3643698], rtol=1e-4)
+    np.testing.assert_allclose(agent.values(obs, state=state), [0.02117262], rtol=1e-3)
 
 
 def test_a_missing_setting_takes_its_default(tmp_path: Path) -> None:
