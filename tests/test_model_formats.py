@@ -13,8 +13,8 @@ from pgfast.runs.models import read_model, write_model
 
 # An NPG agent after 400 steps of Pendulum-v1, with normalizers and a network for the values.
 FORMAT_3 = Path(__file__).parent / "models" / "format-3.safetensors"
-# An A2C agent after 400 steps of a task that observes a Dict of one-hot codes and normalized numbers and takes a Tuple of
-# a choice and a scaled number. Policy and value have an LSTM each.
+# An A2C agent after 400 steps of a task that observes one-hot codes and normalized numbers, and takes a choice and a
+# scaled number. Policy and value have an LSTM each.
 FORMAT_4 = FORMAT_3.with_name("format-4.safetensors")
 
 
