@@ -1,4 +1,4 @@
-"""Trains tasks with observations of several kinds, five seeds each, and writes a table and the data of its curves.
+"""Trains tasks with spaces of several kinds, masks and memory, five seeds each, and writes a table and its curves.
 
 python docs/results/spaces.py [--only NAME ...] [--seeds N] [--out docs/results]
 
@@ -17,6 +17,7 @@ from typing import Any
 
 import gymnasium
 
+from memory_tasks import Positions, TMaze
 from pgfast.agent import Agent
 from pgfast.algorithms import ALGORITHMS
 
@@ -49,6 +50,23 @@ TRPO = {"n_steps": 64, "gae_lambda": 0.95}
 LAKE = {"env_kwargs": {"is_slippery": False}}
 CLIFF = {"env_kwargs": {"max_episode_steps": 100}, "normalize_rewards": True}
 COOLING = {"entropy_coef": 0.05, "entropy_coef_schedule": "linear", "schedule_timesteps": 250_000}
+TAXI = {"normalize_rewards": True}
+TAXI_LEARNERS = {
+    "a2c": {
+        **{**A2C, "learning_rate": 5e-3, "entropy_coef": 0.02},
+        **{"entropy_coef_schedule": "linear", "schedule_timesteps": 300_000},
+    },
+    "trpo": {**TRPO, "n_steps": 128},
+}
+MEMORIES: dict[str, dict[str, Any]] = {"": {}, ", GRU": {"memory": "gru"}, ", LSTM": {"memory": "lstm"}}
+BLIND = {
+    **{"n_steps": 32, "hidden_sizes": (32,), "memory_size": 32, "learning_rate": 3e-3, "entropy_coef": 0.0},
+    **{"value_coef": 0.05, "normalize_observations": True, "normalize_rewards": True, "stop_at_return": 475.0},
+}
+MAZE = {
+    **{"num_envs": 8, "n_steps": 64, "hidden_sizes": (16,), "memory_size": 24, "learning_rate": 1e-2},
+    **{"normalize_advantages": True, "stop_at_return": 0.98},
+}
 ROOM = {"network": "mlp", "n_steps": 128, "gae_lambda": 0.95, "value_epochs": 3, "value_batch_size": 256}
 # A new task is one entry, and so is its comparison: the same task without masks, without memory, or read otherwise.
 TASKS = [
@@ -68,6 +86,16 @@ TASKS = [
         common=CLIFF,
         algorithms={"a2c": {**A2C, "learning_rate": 5e-3, **COOLING}, "trpo": {**TRPO, "hidden_sizes": ()}},
     ),
+    Task("Taxi, masks", "Taxi-v4", 7.0, 300_000, {**TAXI, "action_mask": "info"}, TAXI_LEARNERS),
+    Task("Taxi", "Taxi-v4", 7.0, 300_000, TAXI, TAXI_LEARNERS),
+    *(
+        Task("CartPole-v1 without velocities" + suffix, Positions, 450.0, 300_000, {**BLIND, **memory}, {"a2c": A2C})
+        for suffix, memory in MEMORIES.items()
+    ),
+    *(
+        Task("T-maze of length 20" + suffix, TMaze, 0.95, 300_000, {**MAZE, **memory}, {"a2c": A2C})
+        for suffix, memory in MEMORIES.items()
+    ),
     Task("Empty room, normalized", empty_room, 0.9, 60_000, {"normalize_observations": True}, {"trpo": ROOM}),
     Task("Empty room, scaled bytes", empty_room, 0.9, 60_000, {}, {"trpo": ROOM}),
 ]
@@ -79,11 +107,12 @@ def run(task: Task, algorithm: str, seed: int) -> Points:
     points: Points = []
 
     def evaluate(agent: Agent, row: dict[str, Any]) -> None:
-        episodes = 100 if agent.timesteps >= task.limit else 10
-        points.append((agent.timesteps, agent.evaluate(episodes, deterministic=True, seed=seed).return_mean))
+        if agent.timesteps < task.limit:
+            points.append((agent.timesteps, agent.evaluate(10, deterministic=True, seed=seed).return_mean))
 
     agent = ALGORITHMS[algorithm](task.environment, preset=None, seed=seed, **settings)
     agent.learn(task.limit, callback=evaluate)
+    points.append((agent.timesteps, agent.evaluate(100, deterministic=True, seed=seed).return_mean))
     print(f"{task.name}, {algorithm}, seed {seed}: {points[-1][1]:.4g}", flush=True)
     return points
 
