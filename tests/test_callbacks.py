@@ -232,7 +232,7 @@ def test_a_metric_of_ones_own_may_be_in_the_lines_of_progress(capsys: pytest.Cap
 
     agent().learn(120, callback=Shown(), progress_bar=True)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].endswith("  distance 15")
+    assert lines[3].endswith("  distance 15")
     assert "height" not in "".join(lines)
 
 
