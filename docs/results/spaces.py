@@ -67,6 +67,7 @@ MAZE = {
     **{"num_envs": 8, "n_steps": 64, "hidden_sizes": (16,), "memory_size": 24, "learning_rate": 1e-2},
     **{"normalize_advantages": True, "stop_at_return": 0.98},
 }
+LONG = {**A2C, "discount": 0.999, "gae_lambda": 0.98}
 ROOM = {"network": "mlp", "n_steps": 128, "gae_lambda": 0.95, "value_epochs": 3, "value_batch_size": 256}
 # A new task is one entry, and so is its comparison: the same task without masks, without memory, or read otherwise.
 TASKS = [
@@ -93,7 +94,7 @@ TASKS = [
         for suffix, memory in MEMORIES.items()
     ),
     *(
-        Task("T-maze of length 20" + suffix, TMaze, 0.95, 300_000, {**MAZE, **memory}, {"a2c": A2C})
+        Task("T-maze of length 20" + suffix, TMaze, 0.95, 300_000, {**MAZE, **memory}, {"a2c": LONG})
         for suffix, memory in MEMORIES.items()
     ),
     Task("Empty room, normalized", empty_room, 0.9, 60_000, {"normalize_observations": True}, {"trpo": ROOM}),
