@@ -149,7 +149,7 @@ def run(num_threads: int, env_id: str = BREAKOUT, seed: int = 9) -> list[np.ndar
     return seen
 
 
-@pytest.mark.parametrize("env_id", [BREAKOUT, "ALE/Breakout-v5"])
+@pytest.mark.parametrize("env_id", [BREAKOUT, pytest.param("ALE/Breakout-v5", marks=pytest.mark.slow)])
 def test_threads_change_nothing(env_id: str) -> None:
     for first, second in zip(run(1, env_id), run(4, env_id), strict=True):
         np.testing.assert_array_equal(first, second)

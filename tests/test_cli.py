@@ -70,7 +70,13 @@ def test_train_eval_verify_plot_resume(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138), (signal.SIGUSR2, 140)],
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, 138, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR2, 140, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_saves_and_exits(tmp_path: Path, number: int, code: int) -> None:
     process = start(tmp_path, *TRAIN, *SMALL, "--total-timesteps", "100000000")

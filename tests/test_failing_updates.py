@@ -88,7 +88,7 @@ def raising(agent: Agent, call: int) -> Callable[[Rollout, Reduce], Metrics]:
     return checked
 
 
-@pytest.mark.parametrize("on_nonfinite", ["raise", "skip"])
+@pytest.mark.parametrize("on_nonfinite", ["raise", pytest.param("skip", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "chosen"), CASES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(CASES)])
 def test_an_update_that_raises_leaves_the_agent_unchanged(name: str, chosen: dict[str, Any], on_nonfinite: str) -> None:
     agent = ALGORITHMS[name]("pgfast/Point-v0", **SMALL, **NORMALIZED, **chosen, on_nonfinite=on_nonfinite)

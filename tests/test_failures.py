@@ -85,7 +85,7 @@ def test_an_environment_that_cannot_start_is_named() -> None:
             pgfast.A2C(broken, **SMALL, vectorization=vectorization).learn(30)
 
 
-@pytest.mark.parametrize("kind", ["raise", "die", "hang", "shape", "nan"])
+@pytest.mark.parametrize("kind", ["raise", "die", pytest.param("hang", marks=pytest.mark.slow), "shape", "nan"])
 def test_workers_are_replaced(kind: str, tmp_path: Path) -> None:
     settings = {"vectorization": "async", "max_env_restarts": 1000, "on_nonfinite": "skip"}
     probability = 0.002 if kind == "hang" else 0.005

@@ -93,6 +93,7 @@ def test_a_directory_without_a_described_run_is_new(tmp_path: Path) -> None:
     assert agent().learn(20, run_dir=tmp_path, resume="auto").timesteps == 20
 
 
+@pytest.mark.slow
 def test_a_requeued_job(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pgfast", "train", "a2c", "CartPole-v1", "--resume-if-exists", "--num-envs", "4"]
     command += ["--n-steps", "5", "--report-every", "500", "--total-timesteps"]

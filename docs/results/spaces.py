@@ -68,7 +68,16 @@ MAZE = {
     **{"normalize_advantages": True, "stop_at_return": 0.98},
 }
 LONG = {**A2C, "discount": 0.999, "gae_lambda": 0.98}
-ROOM = {"network": "mlp", "n_steps": 128, "gae_lambda": 0.95, "value_epochs": 3, "value_batch_size": 256}
+ROOM = {"network": "mlp", "gae_lambda": 0.95}
+ROOM_LEARNERS = {
+    "a2c": {"optimizer": "adam", "learning_rate": 1e-3, "n_steps": 16, "normalize_rewards": True},
+    "trpo": {"n_steps": 128, "value_epochs": 3, "value_batch_size": 256},
+}
+READINGS = {
+    "normalized": {"normalize_observations": True},
+    "one-hot": {"one_hot_observations": True},
+    "scaled bytes": {},
+}
 # A new task is one entry, and so is its comparison: the same task without masks, without memory, or read otherwise.
 TASKS = [
     Task(
@@ -97,8 +106,10 @@ TASKS = [
         Task("T-maze of length 20" + suffix, TMaze, 0.95, 300_000, {**MAZE, **memory}, {"a2c": LONG})
         for suffix, memory in MEMORIES.items()
     ),
-    Task("Empty room, normalized", empty_room, 0.9, 60_000, {"normalize_observations": True}, {"trpo": ROOM}),
-    Task("Empty room, scaled bytes", empty_room, 0.9, 60_000, {}, {"trpo": ROOM}),
+    *(
+        Task(f"Empty room, {reading}", empty_room, 0.9, 200_000, {**ROOM, **read}, ROOM_LEARNERS)
+        for reading, read in READINGS.items()
+    ),
 ]
 
 
