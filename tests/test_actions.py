@@ -72,6 +72,34 @@ def test_every_algorithm_acts_in_every_space(algo: str, name: str, tmp_path: Pat
     check_agent(algo, SPACES[name], tmp_path)
 
 
+class Robot(ActionEnv):
+    """Observes an image and a vector, and takes a choice and numbers."""
+
+    observation_space: Any = spaces.Dict(camera=spaces.Box(0, 255, (8, 8, 3), np.uint8), joints=spaces.Box(-1, 1, (2,)))
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 10, (3,))]))
+
+    def _observe(self) -> Any:
+        camera = self.np_random.integers(0, 256, (8, 8, 3), np.uint8)
+        return {"camera": camera, "joints": super()._observe()}
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_an_image_and_a_vector_as_observation_and_a_tuple_as_action(algo: str, tmp_path: Path) -> None:
+    agent = ALGORITHMS[algo](Robot, **SMALL).learn(36)
+    assert agent.evaluate(2).lengths.tolist() == [5, 5]
+    agent.save(tmp_path / "model.safetensors")
+    loaded = pgfast.load(tmp_path / "model.safetensors", env=Robot)
+    observation, _ = Robot().reset(seed=1)
+    for deterministic in (False, True):
+        action = loaded.predict(observation, deterministic)
+        assert loaded.source.spaces()[1].contains(action)
+    assert same(agent.predict(observation, True), action)
+    evaluated = [one.evaluate(2, deterministic=True).returns.tolist() for one in (agent, loaded)]
+    assert evaluated[0] == evaluated[1]
+
+
 bounds = st.sampled_from([(-1.0, 1.0), (0.0, 512.0), (-3.0, 0.5), (-INF, INF), (-INF, 2.0), (-2.0, INF), (1.0, 1.0)])
 
 
