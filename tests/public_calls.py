@@ -103,6 +103,12 @@ def tape_vjp(x: Any, dy: Any, gradient: Any) -> None:
     tape.vjp(dy, gradient)
 
 
+def layer_gradients(x: Any, dy: Any) -> list[Any]:
+    tape = nn.Tape(network(x), 2 * B)
+    tape.record(x)
+    return [array for layer in tape.layer_gradients(dy) for array in layer[1:]]
+
+
 # 9 parameters each; an operator keeps a copy of them.
 OPERATORS = {
     dtype: policies.CategoricalPolicy(nn.mlp(2, A, (), dtype=dtype)).fisher_operator(rows(dtype, B, 2))
@@ -286,6 +292,12 @@ CALLS = {
         lambda d: {"x": rows(d, B, 2, 6, 5), "dy": rows(d, B, A), "gradient": rows(d, P)},
         "vjp",
         written=("gradient",),
+        inner=("Tape.record",),
+    ),
+    "Tape.layer_gradients": Call(
+        layer_gradients,
+        lambda d: {"x": rows(d, B, 2, 6, 5), "dy": rows(d, B, A)},
+        "layer_gradients",
         inner=("Tape.record",),
     ),
     "Policy.fisher_operator": Call(

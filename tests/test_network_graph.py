@@ -125,6 +125,47 @@ def test_gradients_match_finite_differences(name: str, draw: Draw) -> None:
         assert directional_derivative(weighted, start, v) == pytest.approx(float(gradient @ v), rel=1e-6)
 
 
+def weight_gradient(layer: nn.LayerGradients, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Returns the gradient of a layer's weight from its inputs and the gradient of its outputs."""
+    x, delta = layer.inputs.astype(np.float64), layer.outputs
+    if len(shape) == 1:  # layer normalization
+        centered = x - x.mean(axis=1, keepdims=True)
+        return (delta * centered / np.sqrt(np.square(centered).mean(axis=1, keepdims=True) + 1e-5)).sum(axis=0)
+    if len(shape) == 4:  # a convolution of 3 x 3 with stride 2, on one of the images
+        image = (
+            x.reshape(-1, *LAST.shape) if "camera" in layer.name else x.reshape(-1, *IMAGE.shape).transpose(0, 2, 3, 1)
+        )
+        patches = np.lib.stride_tricks.sliding_window_view(image, (3, 3), axis=(1, 2))[:, ::2, ::2]
+        return np.einsum("bhwcyx,bhwf->yxcf", patches, delta.reshape(*patches.shape[:3], -1))
+    if shape[0] == sum(CODES.choices) and x.shape[1] == len(CODES.choices):
+        gradient = np.zeros(shape)
+        for codes, first in zip(x.T.astype(int), (0, 4, 6), strict=True):
+            np.add.at(gradient, first + codes, delta)
+        return gradient
+    return x.T @ delta
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@each_case
+def test_the_gradients_at_each_layer_make_those_of_its_parameters(name: str, threads: int, draw: Draw) -> None:
+    case, rows = CASES[name], 90
+    network, (x, _) = build(case), rows_of(case, rows, np.float64)
+    tape, dy = nn.Tape(network, rows), draw(rows, sum(case.outputs))
+    before = pgfast.native_info()["num_threads"]
+    pgfast.set_num_threads(threads)
+    tape.record(x)
+    layers = tape.layer_gradients(dy)
+    pgfast.set_num_threads(before)
+    gradient = np.empty_like(network.parameters)
+    tape.vjp(dy, gradient)
+    of_block = {block.name: gradient[block.slice].reshape(block.shape) for block in network.layout}
+    assert {f"{layer.name}.bias" for layer in layers} == {name for name in of_block if name.endswith(".bias")}
+    for layer in layers:
+        weight, bias = (of_block[f"{layer.name}.{part}"] for part in ("weight", "bias"))
+        np.testing.assert_allclose(layer.outputs.reshape(-1, bias.size).sum(axis=0), bias, rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(weight_gradient(layer, weight.shape), weight, rtol=1e-9, atol=1e-11)
+
+
 @each_case
 def test_results_do_not_depend_on_the_number_of_threads(name: str, draw: Draw) -> None:
     case = CASES[name]

@@ -10,6 +10,7 @@ void register_nn(pybind11::module_& module);
 void register_optim(pybind11::module_& module);
 void register_policy(pybind11::module_& module);
 void register_rl(pybind11::module_& module);
+void register_tape(pybind11::module_& module);
 }  // namespace pgfast::bindings
 
 PYBIND11_MODULE(PGFAST_MODULE, module) {
@@ -19,6 +20,7 @@ PYBIND11_MODULE(PGFAST_MODULE, module) {
   pgfast::bindings::register_diag_gaussian(module);
   pgfast::bindings::register_linalg(module);
   pgfast::bindings::register_nn(module);
+  pgfast::bindings::register_tape(module);
   pgfast::bindings::register_optim(module);
   pgfast::bindings::register_rl(module);
   pgfast::bindings::register_policy(module);

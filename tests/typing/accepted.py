@@ -46,6 +46,8 @@ tape = nn.Tape(network, B)
 tape.record(observations)
 product = np.empty_like(network.parameters)
 tape.vjp(np.ones_like(tape.outputs), product)
+last_layer: nn.LayerGradients = tape.layer_gradients(np.ones_like(tape.outputs))[-1]
+print(last_layer.name, last_layer.inputs.shape, last_layer.outputs.shape)
 assert np.allclose(product, network.vjp(observations, np.ones((B, A + 1), np.float32)), atol=1e-4)
 assert network.per_sample_vjp(observations, tape.outputs).shape == (B, network.parameters.size)
 assert network.jvp(observations, network.parameters.copy()).shape == (B, A + 1)

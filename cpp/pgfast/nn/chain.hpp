@@ -33,6 +33,17 @@ class OutputMap {
   virtual void apply(Index row, Index rows, Scalar* dy) const = 0;
 };
 
+/// Sees the layers of a backward pass, except recurrences: what statistics of a layer are made of.
+template <typename Scalar>
+class LayerVisitor {
+ public:
+  virtual ~LayerVisitor() = default;
+  /// Rows [row, row + rows) of a layer, by its number in the network: its inputs `x` [rows, input_size], and the
+  /// gradient of the loss with respect to its outputs before the activation, `delta` [rows, output_size]. Every row
+  /// comes once. Called from several threads.
+  virtual void visit(Index layer, Index row, Index rows, const Scalar* x, const Scalar* delta) const = 0;
+};
+
 /// The results of a chain's forward pass for `capacity` rows, and the working memory of its products.
 template <typename Scalar>
 struct ChainMemory {
@@ -58,6 +69,7 @@ class Chain {
   Index output_size() const { return layers_.back()->output_size(); }
   Index parameter_count() const { return offsets_.back(); }
   Index layer_count() const { return static_cast<Index>(layers_.size()); }
+  const Layer<Scalar>& layer(Index i) const { return *layers_[i]; }
   /// The blocks of the parameters, with offsets relative to the first.
   const std::vector<ParameterBlock>& layout() const { return layout_; }
   /// Multiply-adds of one row's forward pass.
@@ -76,9 +88,9 @@ class Chain {
   // The following require a forward pass of rows [0, rows) with the same memory, source and parameters.
 
   /// gradient [parameter_count] = sum over rows of dy[row] . d output[row] / d parameters; sets `dx` [rows, input_size]
-  /// unless null. Overwrites `dy`.
+  /// unless null. Overwrites `dy`. Each layer is shown to the visitor, unless it is null.
   void vjp(const Scalar* parameters, const Source<Scalar>& source, Index rows, ChainMemory<Scalar>& memory, Scalar* dy,
-           Scalar* gradient, Scalar* dx) const;
+           Scalar* gradient, Scalar* dx, const LayerVisitor<Scalar>* visitor) const;
   /// dy [rows, output_size] = d output / d parameters . tangent + d output / d input . dx (null: zero).
   void jvp(const Scalar* parameters, const Scalar* tangent, const Source<Scalar>& source, const Scalar* dx, Index rows,
            ChainMemory<Scalar>& memory, Scalar* dy) const;
@@ -114,11 +126,12 @@ class Chain {
   void forward_columns(const Segment& segment, const Scalar* parameters, const Source<Scalar>& source, Index first_row,
                        Index rows, ChainMemory<Scalar>& memory) const;
   void backward_block(Index first, Index last, const Scalar* x, Index row, Index rows, ChainMemory<Scalar>& memory,
-                      Scalar* delta, Scalar* gradient, Scalar* dx) const;
+                      Scalar* delta, Scalar* gradient, Scalar* dx, const LayerVisitor<Scalar>* visitor) const;
   void backward_rows(const Segment& segment, const Source<Scalar>& source, Index rows, ChainMemory<Scalar>& memory,
-                     Scalar* delta, Scalar* gradient, Scalar* dx) const;
+                     Scalar* delta, Scalar* gradient, Scalar* dx, const LayerVisitor<Scalar>* visitor) const;
   void backward_columns(const Segment& segment, const Scalar* parameters, const Source<Scalar>& source, Index rows,
-                        ChainMemory<Scalar>& memory, Scalar* delta, Scalar* gradient, Scalar* dx) const;
+                        ChainMemory<Scalar>& memory, Scalar* delta, Scalar* gradient, Scalar* dx,
+                        const LayerVisitor<Scalar>* visitor) const;
   void jvp_block(const Segment& segment, const Scalar* parameters, const Scalar* tangent, const Scalar* x,
                  const Scalar* dx, Index row, Index rows, const ChainMemory<Scalar>& memory, Scalar* dy) const;
   void jvp_rows(const Segment& segment, const Scalar* parameters, const Scalar* tangent, const Source<Scalar>& source,

@@ -57,7 +57,8 @@ void Chain<Scalar>::transpose_weights(Index first, Index last, const Scalar* par
 /// is the input of layer `first`.
 template <typename Scalar>
 void Chain<Scalar>::backward_block(Index first, Index last, const Scalar* x, Index row, Index rows,
-                                   ChainMemory<Scalar>& memory, Scalar* delta, Scalar* gradient, Scalar* dx) const {
+                                   ChainMemory<Scalar>& memory, Scalar* delta, Scalar* gradient, Scalar* dx,
+                                   const LayerVisitor<Scalar>* visitor) const {
   thread_local std::array<Buffer<Scalar>, 2> scratch;
   for (Index i = last - 1; i >= first; --i) {
     const Layer<Scalar>& layer = *layers_[i];
@@ -65,13 +66,15 @@ void Chain<Scalar>::backward_block(Index first, Index last, const Scalar* x, Ind
     Scalar* below = i == first ? dx : scratch[i % 2].reserve(rows * layer.input_size());
     layer.backward(memory.transposed.data() + offsets_[i], from, memory.outputs[i].data() + row * layer.output_size(),
                    rows, delta, gradient + offsets_[i] - offsets_[first], below);
+    if (visitor != nullptr) visitor->visit(first_layer_ + i, row, rows, from, delta);
     delta = below;
   }
 }
 
 template <typename Scalar>
 void Chain<Scalar>::backward_rows(const Segment& segment, const Source<Scalar>& source, Index rows,
-                                  ChainMemory<Scalar>& memory, Scalar* delta, Scalar* gradient, Scalar* dx) const {
+                                  ChainMemory<Scalar>& memory, Scalar* delta, Scalar* gradient, Scalar* dx,
+                                  const LayerVisitor<Scalar>* visitor) const {
   const Index inputs = layers_[segment.first]->input_size();
   const Index outputs = layers_[segment.last - 1]->output_size();
   const Index size = offsets_[segment.last] - offsets_[segment.first];
@@ -81,7 +84,7 @@ void Chain<Scalar>::backward_rows(const Segment& segment, const Source<Scalar>& 
                   const Index count = std::min(segment.block_rows, end - row);
                   backward_block(segment.first, segment.last, segment_input(segment, source, row, count, memory), row,
                                  count, memory, delta + row * outputs, partial,
-                                 dx == nullptr ? nullptr : dx + row * inputs);
+                                 dx == nullptr ? nullptr : dx + row * inputs, visitor);
                 }
               });
 }
@@ -89,7 +92,7 @@ void Chain<Scalar>::backward_rows(const Segment& segment, const Source<Scalar>& 
 template <typename Scalar>
 void Chain<Scalar>::backward_columns(const Segment& segment, const Scalar* parameters, const Source<Scalar>& source,
                                      Index rows, ChainMemory<Scalar>& memory, Scalar* delta, Scalar* gradient,
-                                     Scalar* dx) const {
+                                     Scalar* dx, const LayerVisitor<Scalar>* visitor) const {
   const auto& layer = static_cast<const Dense<Scalar>&>(*layers_[segment.first]);
   const Scalar* weight = parameters + offsets_[segment.first];
   Scalar* target = gradient + offsets_[segment.first];
@@ -104,20 +107,21 @@ void Chain<Scalar>::backward_columns(const Segment& segment, const Scalar* param
     layer.backward_inputs(weight, from, delta, rows, begin, std::min(layer.input_size(), begin + kBackwardInputs),
                           target, dx);
   });
+  if (visitor != nullptr) visitor->visit(first_layer_ + segment.first, 0, rows, from, delta);
 }
 
 template <typename Scalar>
 void Chain<Scalar>::vjp(const Scalar* parameters, const Source<Scalar>& source, Index rows, ChainMemory<Scalar>& memory,
-                        Scalar* dy, Scalar* gradient, Scalar* dx) const {
+                        Scalar* dy, Scalar* gradient, Scalar* dx, const LayerVisitor<Scalar>* visitor) const {
   Scalar* delta = dy;
   for (Index s = static_cast<Index>(segments_.size()) - 1; s >= 0; --s) {
     const Segment& segment = segments_[s];
     Scalar* below = s == 0 ? dx : memory.deltas[s % 2].reserve(rows * layers_[segment.first]->input_size());
     if (segment.split_columns) {
-      backward_columns(segment, parameters, source, rows, memory, delta, gradient, below);
+      backward_columns(segment, parameters, source, rows, memory, delta, gradient, below, visitor);
     } else {
       transpose_weights(segment.first, segment.last, parameters, memory);
-      backward_rows(segment, source, rows, memory, delta, gradient, below);
+      backward_rows(segment, source, rows, memory, delta, gradient, below, visitor);
     }
     delta = below;
   }
@@ -127,7 +131,7 @@ template <typename Scalar>
 void Chain<Scalar>::row_vjp(const Source<Scalar>& source, Index row, ChainMemory<Scalar>& memory, Scalar* dy,
                             Scalar* gradient, Scalar* dx) const {
   const Scalar* x = segment_input(segments_.front(), source, row, 1, memory);
-  backward_block(0, layer_count(), x, row, 1, memory, dy, gradient, dx);
+  backward_block(0, layer_count(), x, row, 1, memory, dy, gradient, dx, nullptr);
 }
 
 /// The tangents of a segment for rows [row, row + rows) of the memory: sets `dy`, the tangent of its last layer's
@@ -220,7 +224,7 @@ void Chain<Scalar>::curvature_product(const Scalar* parameters, const Scalar* ta
                   const Scalar* from = segment_input(segment, source, row, count, memory);
                   jvp_block(segment, parameters, tangent, from, nullptr, row, count, memory, dy);
                   map.apply(row, count, dy);
-                  backward_block(0, layer_count(), from, row, count, memory, dy, partial, nullptr);
+                  backward_block(0, layer_count(), from, row, count, memory, dy, partial, nullptr, nullptr);
                 }
               });
 }
@@ -228,7 +232,7 @@ void Chain<Scalar>::curvature_product(const Scalar* parameters, const Scalar* ta
 // The other members are instantiated in chain.cpp, with the constructor.
 #define PGFAST_INSTANTIATE(Scalar)                                                                                    \
   template void Chain<Scalar>::vjp(const Scalar*, const Source<Scalar>&, Index, ChainMemory<Scalar>&, Scalar*,        \
-                                   Scalar*, Scalar*) const;                                                           \
+                                   Scalar*, Scalar*, const LayerVisitor<Scalar>*) const;                              \
   template void Chain<Scalar>::row_vjp(const Source<Scalar>&, Index, ChainMemory<Scalar>&, Scalar*, Scalar*, Scalar*) \
       const;                                                                                                          \
   template void Chain<Scalar>::jvp(const Scalar*, const Scalar*, const Source<Scalar>&, const Scalar*, Index,         \

@@ -99,6 +99,18 @@ Index Network<Scalar>::row_bytes(bool bytes) const {
 }
 
 template <typename Scalar>
+std::vector<const Layer<Scalar>*> Network<Scalar>::layers() const {
+  std::vector<const Layer<Scalar>*> layers;
+  for (const Node& node : nodes_) {
+    if (node.recurrence() != nullptr)
+      layers.push_back(nullptr);
+    else
+      for (Index i = 0; i < node.chain().layer_count(); ++i) layers.push_back(&node.chain().layer(i));
+  }
+  return layers;
+}
+
+template <typename Scalar>
 void Network<Scalar>::initialize(Scalar* parameters, std::uint64_t seed, Scalar hidden_gain, Scalar output_gain) const {
   for (const Node& node : nodes_) {
     Scalar* of_node = parameters + node.offset;

@@ -47,6 +47,8 @@ class Network {
   Index state_size() const { return state_size_; }
   Index parameter_count() const { return parameter_count_; }
   const std::vector<ParameterBlock>& layout() const { return layout_; }
+  /// The layers in the order of the layout, null for a recurrence; a visitor's number of a layer is its place here.
+  std::vector<const Layer<Scalar>*> layers() const;
 
   /// Orthogonal weights (Saxe et al., 2014) times `hidden_gain`, the heads' last layers' times `output_gain`; zero
   /// biases. Recurrences have initial parameters of their own.
@@ -60,7 +62,9 @@ class Network {
 
   /// gradient [parameter_count] = sum over rows of dy[row] . d output[row] / d parameters. If the network has a state,
   /// the rows are whole steps, and the gradient with respect to the initial state is left on the tape.
-  void vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, Scalar* gradient) const;
+  /// Each layer is shown to the visitor, unless it is null.
+  void vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, Scalar* gradient,
+           const LayerVisitor<Scalar>* visitor = nullptr) const;
   /// gradients [rows, parameter_count], leading dimension `ld`: the terms of this sum. Requires a network without a
   /// state.
   void per_sample_vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, Scalar* gradients,

@@ -45,8 +45,8 @@ void Network<Scalar>::pass_on(const Node& node, const Scalar* dx, Index rows, st
 }
 
 template <typename Scalar>
-void Network<Scalar>::vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy,
-                          Scalar* gradient) const {
+void Network<Scalar>::vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, Scalar* gradient,
+                          const LayerVisitor<Scalar>* visitor) const {
   take_output_gradients(dy, rows, tape);
   std::vector<bool>& has_delta = tape.has_delta_;
   for (std::size_t n = 0; n < nodes_.size(); ++n) has_delta[n] = nodes_[n].head_column >= 0;
@@ -64,7 +64,7 @@ void Network<Scalar>::vjp(const Scalar* parameters, Index rows, Tape<Scalar>& ta
       node.recurrence()->vjp(parameters + node.offset, inputs, sequences(node, tape), rows, memory.recurrence,
                              memory.delta.data(), to, dx, tape.state_gradient_.data() + node.state_column);
     else
-      node.chain().vjp(parameters + node.offset, inputs, rows, memory.chain, memory.delta.data(), to, dx);
+      node.chain().vjp(parameters + node.offset, inputs, rows, memory.chain, memory.delta.data(), to, dx, visitor);
     if (dx != nullptr) pass_on(node, dx, rows, has_delta, tape);
   }
 }
@@ -177,7 +177,8 @@ void Network<Scalar>::curvature_product(const Scalar* parameters, const Scalar* 
 
 // The other members are instantiated in network.cpp, with the constructor.
 #define PGFAST_INSTANTIATE(Scalar)                                                                                  \
-  template void Network<Scalar>::vjp(const Scalar*, Index, Tape<Scalar>&, const Scalar*, Scalar*) const;            \
+  template void Network<Scalar>::vjp(const Scalar*, Index, Tape<Scalar>&, const Scalar*, Scalar*,                   \
+                                     const LayerVisitor<Scalar>*) const;                                            \
   template void Network<Scalar>::per_sample_vjp(const Scalar*, Index, Tape<Scalar>&, const Scalar*, Scalar*, Index) \
       const;                                                                                                        \
   template void Network<Scalar>::jvp(const Scalar*, const Scalar*, Index, Tape<Scalar>&, Scalar*) const;            \

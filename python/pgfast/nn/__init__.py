@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pgfast.nn.architectures import mlp, nature_cnn, origin_cnn
-from pgfast.nn.network import Network, ParameterBlock, Tape
+from pgfast.nn.network import LayerGradients, Network, ParameterBlock, Tape
 from pgfast.nn.spec import Activation, Layer, Leaf, Memory, NetworkSpec
 
 __all__ = [
     "Activation",
     "Layer",
+    "LayerGradients",
     "Leaf",
     "Memory",
     "Network",

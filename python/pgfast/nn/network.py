@@ -14,7 +14,7 @@ from pgfast._native import core
 from pgfast._typing import Array, BoolArray, FloatArray
 from pgfast.nn.spec import Graph, Layer, Leaf, NetworkSpec, Node, as_leaves, input_dtype, native_arguments
 
-__all__ = ["Network", "ParameterBlock", "Tape"]
+__all__ = ["LayerGradients", "Network", "ParameterBlock", "Tape"]
 
 _RECURRENT = ("gru", "lstm")
 
@@ -25,6 +25,14 @@ class ParameterBlock(NamedTuple):
     name: str
     shape: tuple[int, ...]
     slice: slice
+
+
+class LayerGradients(NamedTuple):
+    """The rows of a layer in a backward pass, images and codes flat."""
+
+    name: str  # the prefix of its parameter blocks
+    inputs: FloatArray  # [B, in]
+    outputs: FloatArray  # [B, out], the gradient with respect to its outputs before the activation
 
 
 class Network:
@@ -287,3 +295,16 @@ class Tape:
             gradient: ``[P]``, written in place.
         """
         self.native.vjp(self.network.parameters, dy, gradient)
+
+    def layer_gradients(self, dy: FloatArray) -> list[LayerGradients]:
+        """Returns what :meth:`vjp` computes at each layer, of which statistics such as Kronecker factors are made.
+
+        The weight's gradient of a dense layer is inputs' outputs, the bias's the sum of the outputs. Layers come in the
+        order of the layout; a memory is left out.
+
+        Args:
+            dy: ``[B, output_size]``.
+        """
+        names = [block.name.removesuffix(".weight") for block in self.network.layout if block.name.endswith(".weight")]
+        layers = self.native.layer_gradients(self.network.parameters, dy)
+        return [LayerGradients(name, *rows) for name, rows in zip(names, layers, strict=True) if rows is not None]
