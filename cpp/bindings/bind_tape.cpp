@@ -1,9 +1,12 @@
 // Binds tapes: the forward passes of a network, kept for later products.
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <pybind11/stl.h>
 
 #include "network_call.hpp"
 
@@ -125,29 +128,31 @@ class LayerCopies final : public LayerVisitor<Scalar> {
   const std::vector<Rows>& layers_;
 };
 
+using LayerArrays = std::optional<std::pair<py::array, py::array>>;
+
 /// (inputs [B, in], gradients with respect to the outputs before the activation [B, out]) of each layer in the vjp of
 /// rows [0, B), both new; None for a recurrence.
-py::list tape_layer_gradients(const Either<Tape>& either, const py::object& parameters, const py::object& dy) {
+std::vector<LayerArrays> tape_layer_gradients(const Either<Tape>& either, const py::object& parameters,
+                                              const py::object& dy) {
   return either.visit([&]<typename Scalar>(Tape<Scalar>& tape) {
     const Network<Scalar>& network = tape.network();
     NetworkArguments<Scalar> call("Tape.layer_gradients", network, parameters);
     const auto* cotangent = call.template input<Scalar>("dy", dy, {"B", "out"});
     call.require_recorded("dy", tape);
-    py::list arrays;
-    std::vector<typename LayerCopies<Scalar>::Rows> layers;
-    for (const Layer<Scalar>* layer : network.layers()) {
-      if (layer == nullptr) {
-        arrays.append(py::none());
-        layers.push_back({});
-        continue;
-      }
-      py::array_t<Scalar> x({call.rows(), layer->input_size()});
-      py::array_t<Scalar> delta({call.rows(), layer->output_size()});
-      layers.push_back({x.mutable_data(), layer->input_size(), delta.mutable_data(), layer->output_size()});
-      arrays.append(py::make_tuple(std::move(x), std::move(delta)));
+    const std::vector<const Layer<Scalar>*> layers = network.layers();
+    std::vector<LayerArrays> arrays(layers.size());
+    std::vector<typename LayerCopies<Scalar>::Rows> rows(layers.size());
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      if (layers[i] == nullptr) continue;
+      const Index inputs = layers[i]->input_size();
+      const Index outputs = layers[i]->output_size();
+      py::array_t<Scalar> x({call.rows(), inputs});
+      py::array_t<Scalar> delta({call.rows(), outputs});
+      rows[i] = {x.mutable_data(), inputs, delta.mutable_data(), outputs};
+      arrays[i].emplace(std::move(x), std::move(delta));
     }
     call.template filled<Scalar>({"P"}, [&](Scalar* gradient) {
-      const LayerCopies<Scalar> copies(layers);
+      const LayerCopies<Scalar> copies(rows);
       network.vjp(call.parameters, call.rows(), tape, cotangent, gradient, &copies);
     });
     return arrays;

@@ -102,10 +102,10 @@ template <typename Scalar>
 std::vector<const Layer<Scalar>*> Network<Scalar>::layers() const {
   std::vector<const Layer<Scalar>*> layers;
   for (const Node& node : nodes_) {
-    if (node.recurrence() != nullptr)
-      layers.push_back(nullptr);
-    else
-      for (Index i = 0; i < node.chain().layer_count(); ++i) layers.push_back(&node.chain().layer(i));
+    const auto first = std::ssize(layers);
+    layers.resize(first + std::visit([](const auto& part) { return part.layer_count(); }, node.part));
+    if (node.recurrence() != nullptr) continue;
+    for (Index i = 0; i < node.chain().layer_count(); ++i) layers[first + i] = &node.chain().layer(i);
   }
   return layers;
 }
