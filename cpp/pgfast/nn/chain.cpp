@@ -90,7 +90,8 @@ void Chain<Scalar>::add_layers(const Leaf& input, const std::vector<LayerSpec>& 
     is_image = is_image && spec.kind != LayerSpec::Kind::dense;
     const Layer<Scalar>& layer = *layers_.back();
     size = layer.output_size();
-    const std::string block_prefix = prefix + kind + name + ".";
+    std::string block_prefix = prefix;
+    block_prefix.append(kind).append(name).append(".");
     for (ParameterBlock block : layer.layout()) {
       block.name.insert(0, block_prefix);
       block.offset += parameter_count();

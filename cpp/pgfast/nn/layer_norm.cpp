@@ -10,10 +10,10 @@ namespace {
 constexpr double kEpsilon = 1e-5;  // as in PyTorch and JAX
 
 /// The mean of a row's terms. Eigen's would depend on the alignment of the row, and so on its place in a batch.
-template <typename Scalar, typename Terms>
-Scalar mean_of(const Terms& terms, Index size) {
+template <typename Terms>
+typename Terms::Scalar mean_of(const Terms& terms, Index size) {
   const double sum = sum_of(size, [&](Index i) { return static_cast<double>(terms.coeff(i)); });
-  return static_cast<Scalar>(sum / static_cast<double>(size));
+  return static_cast<typename Terms::Scalar>(sum / static_cast<double>(size));
 }
 
 /// Mean and 1 / standard deviation of a row.
@@ -24,8 +24,8 @@ struct Moments {
 
   Moments(const Scalar* x, Index size) {
     ConstArrayView<Scalar> row(x, size);
-    mean = mean_of<Scalar>(row, size);
-    inverse_std = Scalar(1) / std::sqrt(mean_of<Scalar>((row - mean).square(), size) + Scalar(kEpsilon));
+    mean = mean_of(row, size);
+    inverse_std = Scalar(1) / std::sqrt(mean_of((row - mean).square(), size) + Scalar(kEpsilon));
   }
 };
 
@@ -67,8 +67,8 @@ void LayerNorm<Scalar>::jvp(const Scalar* w, const Scalar* dw, const Scalar* x, 
     tangent = normalized * gain_tangent + bias_tangent;
     if (dx == nullptr) continue;
     ConstArrayView<Scalar> input_tangent(dx + row * size_, size_);
-    const Scalar mean = mean_of<Scalar>(input_tangent, size_);
-    const Scalar along = mean_of<Scalar>(normalized * input_tangent, size_);
+    const Scalar mean = mean_of(input_tangent, size_);
+    const Scalar along = mean_of(normalized * input_tangent, size_);
     tangent += (input_tangent - mean - normalized * along) * moments.inverse_std * gain;
   }
   multiply_by_derivative(this->activation_, y, dy, rows * size_);
@@ -89,8 +89,8 @@ void LayerNorm<Scalar>::backward(const Scalar* wt, const Scalar* x, const Scalar
     bias_gradient += output_gradient;
     if (dx == nullptr) continue;
     const auto scaled = output_gradient * gain;
-    const Scalar mean = mean_of<Scalar>(scaled, size_);
-    const Scalar along = mean_of<Scalar>(scaled * normalized, size_);
+    const Scalar mean = mean_of(scaled, size_);
+    const Scalar along = mean_of(scaled * normalized, size_);
     ArrayView<Scalar>(dx + row * size_, size_) = (scaled - mean - normalized * along) * moments.inverse_std;
   }
 }
