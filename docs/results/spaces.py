@@ -73,11 +73,7 @@ ROOM_LEARNERS = {
     "a2c": {"optimizer": "adam", "learning_rate": 1e-3, "n_steps": 16, "normalize_rewards": True},
     "trpo": {"n_steps": 128, "value_epochs": 3, "value_batch_size": 256},
 }
-READINGS = {
-    "normalized": {"normalize_observations": True},
-    "one-hot": {"one_hot_observations": True},
-    "scaled bytes": {},
-}
+READINGS: dict[str, dict[str, Any]] = {"normalized": {"normalize_observations": True}, "scaled bytes": {}}
 # A new task is one entry, and so is its comparison: the same task without masks, without memory, or read otherwise.
 TASKS = [
     Task(
