@@ -62,10 +62,6 @@ def check_exact_resume(folder: Path, algo: str, env_id: str, *more: str) -> None
     assert len(progress) > 10
 
 
-def test_a_resumed_run_equals_an_uninterrupted_run(tmp_path: Path) -> None:
-    check_exact_resume(tmp_path, "trpo", "Pendulum-v1")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("algo", "memory"), [("a2c", "gru"), ("vpg", "lstm")])
 def test_a_resumed_run_with_memory_equals_an_uninterrupted_run(algo: str, memory: str, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.slow)])
 def test_child_processes_train_as_their_parent_does(method: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(CHILDREN.format(method=method))

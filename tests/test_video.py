@@ -133,7 +133,7 @@ def shrink(screen: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.repeat(screen, repeats, axis=0).reshape(84, -1, screen.shape[1]).mean(axis=1)
 
 
-@pytest.mark.parametrize("env_id", [*GAMES[:2], *(pytest.param(game, marks=pytest.mark.slow) for game in GAMES[2:])])
+@pytest.mark.parametrize("env_id", [GAMES[0], *(pytest.param(game, marks=pytest.mark.slow) for game in GAMES[1:])])
 def test_the_two_emulators_of_a_playback_agree(env_id: str, rng: np.random.Generator) -> None:
     playback = atari_playback(env_id)
     plain = AtariVecEnv(atari_game(env_spec(env_id)), 1, num_threads=1)
