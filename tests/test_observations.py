@@ -230,6 +230,13 @@ def test_an_image_gets_convolutions_that_fit_it() -> None:
         pgfast.A2C(lambda: SpaceEnv(SPACES["doubles"]), network="nature_cnn", **SMALL)
 
 
+def test_a_separate_value_network_cannot_be_added_to_a_description() -> None:
+    with pytest.raises(
+        ValueError, match=r"separate_value_network cannot be added to a NetworkSpec; .* value=NetworkSpec"
+    ):
+        pgfast.A2C("CartPole-v1", network=NetworkSpec(), separate_value_network=True)
+
+
 def test_codes_in_bytes_may_be_taken_one_hot_or_normalized() -> None:
     (leaf,) = leaves_of(SPACES["bytes"], one_hot_observations=True)
     assert (leaf.kind, leaf.choices) == ("codes", (11,) * 6)

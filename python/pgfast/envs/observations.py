@@ -254,7 +254,7 @@ class ObservationRows:
 
 
 def _first_choices(given: ObservationLeaf, leaf: Leaf) -> Array | None:
-    """What is subtracted from codes, so that they count from 0; None for nothing."""
+    """The numbers of the first choices, which are subtracted from codes; None if all are 0."""
     if leaf.kind != "codes":
         return None
     first = np.reshape(given.first, given.shape) if given.first else np.full(given.shape, given.low or 0)

@@ -55,8 +55,8 @@ class EnvironmentSettings(Bounded):
     action_scaling: bool = True
     """Let the policy act in [-1, 1], which is mapped onto the bounds of a Box of actions where both are finite."""
     action_mask: Literal["none", "info", "observation", "method"] = "none"
-    """Where the masks of allowed actions come from: "info" is the key action_mask of the infos, "observation" that of a
-    Dict observation, which is then no input of the network, and "method" the environment's action_masks()."""
+    """Source of the masks of allowed actions: the key action_mask of the infos ("info") or of a Dict observation
+    ("observation"), which is then no input of the network, or the environment's action_masks() ("method")."""
     normalize_rewards: bool = False
     """Divide rewards by the running standard deviation of the discounted return."""
     max_env_restarts: Annotated[int, Meta(ge=0)] = 0
@@ -266,6 +266,14 @@ class ActorCriticSettings(OptimizerSettings):
     """Weight of the value loss."""
     separate_value_network: bool = False
     """Give the value a network of its own, with the same layers, instead of a head on the policy's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.separate_value_network and isinstance(self.network, NetworkSpec):
+            raise ValueError(
+                "separate_value_network cannot be added to a NetworkSpec; give the description itself a second one: "
+                "NetworkSpec(..., value=NetworkSpec(...))"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

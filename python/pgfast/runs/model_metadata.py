@@ -21,7 +21,7 @@ _VERSION = version("pgfast")  # found here, as it imports modules, and reading a
 MODEL_FORMAT = 4
 """Every later version reads the formats from 3 on: a setting that a file lacks takes its default or the value below."""
 OLDER_SETTINGS: dict[str, Any] = {"action_scaling": False}
-"""What files did that are older than a setting, if it is not the default."""
+"""The value of a setting in files that are older than it, unless it is the default."""
 
 StoredCount: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 

@@ -1,4 +1,4 @@
-"""What a policy is given for a user's observations."""
+"""The inputs of a policy for the observations that a user passes."""
 
 from __future__ import annotations
 
