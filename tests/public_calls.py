@@ -136,6 +136,8 @@ def vector(dtype: Any) -> dict[str, Any]:
     return {"parameters": rows(dtype, 9), "gradient": rows(dtype, 9)}
 
 
+COEFFICIENTS = {"entropy_coef": 0.01, "value_coef": 0.5, "clip_range": 0.2, "value_clip_range": 0.2}
+
 SOLVERS: tuple[tuple[str, Callable[..., Any], tuple[str, ...]], ...] = (
     ("natural_step_size", lambda fisher, x: kernels.natural_step_size(fisher, x, 0.01), ("LinearOperator",)),
     ("conjugate_gradient", lambda matvec, b: kernels.conjugate_gradient(matvec, b, damping=0.1), ()),
@@ -224,9 +226,7 @@ CALLS = {
         f"{name}{ending}": Call(
             getattr(losses, f"{name}{ending}"),
             lambda d, arguments=arguments, count=count: {
-                argument: {"entropy_coef": 0.01, "value_coef": 0.5, "valid": np.ones(B, bool), "count": count}.get(
-                    argument, rows(d, B)
-                )
+                argument: {**COEFFICIENTS, "valid": np.ones(B, bool), "count": count}.get(argument, rows(d, B))
                 for argument in arguments.split()
             },
             f"{name}{ending}",
@@ -234,6 +234,11 @@ CALLS = {
         for name, arguments in (
             ("policy_gradient", "log_prob advantages valid entropy entropy_coef count"),
             ("a2c", "log_prob advantages entropy returns values entropy_coef value_coef valid count"),
+            (
+                "ppo",
+                "log_prob old_log_prob advantages entropy returns values clip_range entropy_coef value_coef valid "
+                "old_values value_clip_range count",
+            ),
         )
         for ending, count in (("", None), ("_gradient", 7))
     },

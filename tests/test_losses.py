@@ -20,7 +20,12 @@ AssertClose = Callable[[NDArray[Any], NDArray[np.float64]], None]
 Columns = dict[str, NDArray[Any]]
 
 A2C_COLUMNS = ("log_prob", "advantages", "entropy", "returns", "values")
-A2C = {"entropy_coef": 0.01, "value_coef": 0.5}
+PPO_COLUMNS = (*A2C_COLUMNS, "old_log_prob", "old_values")
+SETTINGS = {
+    "policy_gradient": {"entropy_coef": 0.3},
+    "a2c": {"entropy_coef": 0.01, "value_coef": 0.5},
+    "ppo": {"clip_range": 0.2, "entropy_coef": 0.01, "value_coef": 0.5, "value_clip_range": 0.3},
+}
 FAMILIES = ["Categorical", "MultiCategorical", "DiagGaussian"]
 
 
@@ -46,7 +51,8 @@ class Loss:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.columns = {"a2c": A2C_COLUMNS, "policy_gradient": A2C_COLUMNS[:3]}.get(name, ("logit", "advantages"))
+        columns = {"policy_gradient": A2C_COLUMNS[:3], "a2c": A2C_COLUMNS, "ppo": PPO_COLUMNS}
+        self.columns = columns.get(name, ("logit", "advantages"))
         self.differentiable = {"log_prob", "entropy", "values"} & set(self.columns)  # columns with a row gradient
 
     def draw(self, draw: Draw, rows: int) -> Columns:
@@ -57,8 +63,7 @@ class Loss:
         if self.name == "trpo_surrogate":
             new, old, actions = self._policies(columns["logit"])
             return function(new, old, actions, columns["advantages"], valid, count=count)
-        rest = A2C if self.name == "a2c" else {"entropy_coef": 0.3}
-        return function(**columns, **rest, valid=valid, count=count)
+        return function(**columns, **SETTINGS[self.name], valid=valid, count=count)
 
     @staticmethod
     def _policies(logit: NDArray[Any]) -> tuple[Categorical, Categorical, NDArray[np.int64]]:
@@ -82,12 +87,11 @@ class Loss:
             log_probs = new.log_prob(actions), old.log_prob(actions)
             values, rows = function(*log_probs, columns["advantages"], valid, count)
         else:
-            rest = A2C if self.name == "a2c" else {"entropy_coef": 0.3}
-            values, rows = function(**columns, **rest, valid=valid, count=count)
+            values, rows = function(**columns, **SETTINGS[self.name], valid=valid, count=count)
         return values if isinstance(values, tuple) else (values,), RowGradients(*rows)
 
 
-@pytest.fixture(params=["policy_gradient", "trpo_surrogate", "a2c"])
+@pytest.fixture(params=["policy_gradient", "trpo_surrogate", "a2c", "ppo"])
 def loss(request: pytest.FixtureRequest) -> Loss:
     return Loss(request.param)
 
@@ -119,7 +123,8 @@ def test_losses_and_gradients_match_the_reference(
     values, gradient = loss.gradient(cast(columns, dtype), valid, count)
     expected_values, expected = loss.reference(columns, valid, count)
     assert all(isinstance(value, float) for value in values)
-    exact = 1e-5 if dtype == np.float32 and loss.name == "trpo_surrogate" else 1e-10  # sums are float64 in both
+    has_ratio = loss.name in ("trpo_surrogate", "ppo")
+    exact = 1e-5 if dtype == np.float32 and has_ratio else 1e-10  # sums are float64 in both
     np.testing.assert_allclose(values, expected_values, rtol=exact, atol=exact)
     assert loss.values(cast(columns, dtype), valid, count) == values
     for rows_found, rows_expected in zip(gradient, expected, strict=True):
@@ -137,7 +142,7 @@ def test_gradients_are_derivatives_of_the_loss(
     for name in loss.differentiable:
 
         def total(at: NDArray[np.float64], name: str = name) -> float:
-            return loss.values({**columns, name: at}, valid, count)[-1]
+            return loss.values({**columns, name: at}, valid, count)[2 if loss.name in ("a2c", "ppo") else 0]
 
         check_gradient(total, columns[name], getattr(gradient, name))
 
@@ -261,6 +266,68 @@ def test_a2c_matches_a_calculation_by_hand() -> None:
     assert rows.log_prob.tolist() == [-1.5, 0.5]
     np.testing.assert_allclose(rows.entropy, [-0.05, -0.05])
     np.testing.assert_allclose(rows.values, [-0.25, -0.75])
+
+
+def test_ppo_at_the_old_policy_is_a2c(draw: Draw, rng: np.random.Generator, dtype: Any) -> None:
+    columns, valid = [draw(50).astype(dtype) for _ in A2C_COLUMNS], mask(rng, 50)
+    (policy, value, total), a2c = losses.a2c_gradient(*columns, 0.01, 0.5, valid)
+    found, ppo = losses.ppo_gradient(columns[0], *columns, 0.2, 0.01, 0.5, valid)
+    for one, other in zip(ppo, a2c, strict=True):
+        np.testing.assert_array_equal(one, other)
+    log_prob_part = float(np.mean((columns[0] - 1.0)[valid] * columns[1][valid], dtype=np.float64))
+    assert found[0] == pytest.approx(policy + log_prob_part, rel=1e-5)  # -mean(A) in place of -mean(log_prob A)
+    assert found[1] == value
+    assert found[2] - found[0] == pytest.approx(total - policy, rel=1e-5)
+    assert found[3:] == (0.0, 0.0)
+
+
+def test_ppo_matches_a_calculation_by_hand() -> None:
+    # The four sides of the clip: beyond it with the advantage, which has no slope, and against it, which has.
+    ratio, advantages = np.array([1.5, 1.5, 0.5, 0.5, 1.1]), np.array([2.0, -2.0, 2.0, -2.0, 1.0])
+    zeros = np.zeros(5)
+    found, rows = losses.ppo_gradient(np.log(ratio), zeros, advantages, zeros, zeros, zeros, 0.2, 0.0, 0.5)
+    assert found[0] == pytest.approx(-(2.4 - 3.0 + 1.0 - 1.6 + 1.1) / 5.0)
+    assert found[3] == pytest.approx(0.8)
+    assert found[4] == pytest.approx(np.mean(ratio - 1.0 - np.log(ratio)))
+    np.testing.assert_allclose(rows.log_prob, [0.0, 3.0 / 5.0, -1.0 / 5.0, 0.0, -1.1 / 5.0], atol=1e-15)
+
+
+def test_ppo_keeps_its_slope_where_both_terms_are_equal(dtype: Any) -> None:
+    one, ratio = np.ones(3, dtype), np.array([1.0, 1.25, 0.75], dtype)  # a clip range of 0.25 is exact
+    log_prob = np.log(ratio.astype(np.float64)).astype(dtype)
+    for sign in (1.0, -1.0):
+        _, rows = losses.ppo_gradient(log_prob, 0 * one, dtype(sign) * one, one, one, one, 0.25 + 1e-6, 0.0, 0.5)
+        np.testing.assert_allclose(rows.log_prob, -sign * ratio / 3.0, rtol=1e-6)
+
+
+def test_ppo_clips_values_around_the_old_ones() -> None:
+    # Within the range; beyond it, away from the return and towards it; and far beyond, where the square is larger.
+    old, values, returns = np.zeros(4), np.array([0.1, 0.5, 0.5, 9.0]), np.array([1.0, -1.0, 1.0, 4.0])
+    zeros = np.zeros(4)
+    found, rows = losses.ppo_gradient(
+        *(zeros, zeros, zeros, zeros, returns, values, 0.2, 0.0, 0.5), old_values=old, value_clip_range=0.2
+    )
+    assert found[1] == pytest.approx((0.9**2 + 1.5**2 + 0.8**2 + 5.0**2) / 4.0)
+    np.testing.assert_allclose(rows.values, np.array([-0.9, 1.5, 0.0, 5.0]) / 4.0)
+    unclipped, _ = losses.ppo_gradient(zeros, zeros, zeros, zeros, returns, values, 0.2, 0.0, 0.5)
+    assert unclipped[1] == pytest.approx(np.mean((returns - values) ** 2))
+
+
+@pytest.mark.parametrize("given", [{"old_values": np.zeros(2)}, {"value_clip_range": 0.2}])
+def test_ppo_needs_both_the_old_values_and_their_range(given: Any) -> None:
+    zeros = np.zeros(2)
+    with pytest.raises(ValueError, match="^ppo: value_clip_range must be given with old_values, and only then$"):
+        losses.ppo(zeros, zeros, zeros, zeros, zeros, zeros, 0.2, 0.0, 0.5, **given)
+
+
+def test_ppo_is_finite_for_any_log_probabilities(dtype: Any) -> None:
+    log_prob = np.array([-np.inf, 0.0, 300.0, -300.0, -np.inf], dtype)
+    old, one = np.array([0.0, -np.inf, -300.0, 300.0, -np.inf], dtype), np.ones(5, dtype)
+    for advantages in (one, -one):
+        found, rows = losses.ppo_gradient(log_prob, old, advantages, one, one, one, 0.2, 0.01, 0.5)
+        assert np.isfinite(found).all()
+        assert rows.log_prob[:4].tolist() == [0.0] * 4
+        assert rows.log_prob[4] == -advantages[4] / dtype(5)
 
 
 def test_without_a_coefficient_there_is_no_entropy_bonus(draw: Draw) -> None:

@@ -6,6 +6,7 @@ void register_base(pybind11::module_& module);
 void register_categorical(pybind11::module_& module);
 void register_diag_gaussian(pybind11::module_& module);
 void register_linalg(pybind11::module_& module);
+void register_losses(pybind11::module_& module);
 void register_nn(pybind11::module_& module);
 void register_optim(pybind11::module_& module);
 void register_policy(pybind11::module_& module);
@@ -19,6 +20,7 @@ PYBIND11_MODULE(PGFAST_MODULE, module) {
   pgfast::bindings::register_categorical(module);
   pgfast::bindings::register_diag_gaussian(module);
   pgfast::bindings::register_linalg(module);
+  pgfast::bindings::register_losses(module);
   pgfast::bindings::register_nn(module);
   pgfast::bindings::register_tape(module);
   pgfast::bindings::register_optim(module);

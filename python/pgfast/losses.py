@@ -24,6 +24,8 @@ __all__ = [
     "a2c_gradient",
     "policy_gradient",
     "policy_gradient_gradient",
+    "ppo",
+    "ppo_gradient",
     "trpo_surrogate",
     "trpo_surrogate_gradient",
 ]
@@ -226,5 +228,100 @@ def a2c_gradient(
     """
     losses, *rows = core.a2c_gradient(
         log_prob, advantages, entropy, returns, values, entropy_coef, value_coef, valid, count
+    )
+    return losses, RowGradients(*rows)
+
+
+def ppo(
+    log_prob: FloatArray,
+    old_log_prob: FloatArray,
+    advantages: FloatArray,
+    entropy: FloatArray,
+    returns: FloatArray,
+    values: FloatArray,
+    clip_range: float,
+    entropy_coef: float,
+    value_coef: float,
+    valid: BoolArray | None = None,
+    *,
+    old_values: FloatArray | None = None,
+    value_clip_range: float | None = None,
+    count: int | None = None,
+) -> tuple[float, float, float, float, float]:
+    """Computes the losses of proximal policy optimization, with the clipped surrogate.
+
+    policy_loss = -mean(min(r A, clip(r, 1 - e, 1 + e) A) + entropy_coef H),  r = exp(log_prob - old_log_prob)
+    value_loss = mean((R - V)^2),  total_loss = policy_loss + value_coef value_loss
+    clip_fraction = mean(|r - 1| > e),  approx_kl = mean(r - 1 - log r)
+
+    With ``old_values``, value_loss is mean(max((R - V)^2, (R - V_c)^2)), where V_c is V clipped to the old values
+    +- ``value_clip_range``.
+
+    Args:
+        log_prob: log pi(a | s), ``[B]``. All arrays have its dtype.
+        old_log_prob: the same of the policy that acted, ``[B]``.
+        advantages: A, ``[B]``.
+        entropy: H, ``[B]``.
+        returns: R, ``[B]``.
+        values: V, ``[B]``.
+        clip_range: e, at least 0.
+        entropy_coef: at least 0.
+        value_coef: at least 0.
+        valid: the mask of the means, ``[B]`` bool; None for all rows.
+        old_values: V of the policy that acted, ``[B]``; None for no clipping of values.
+        value_clip_range: at least 0; given with ``old_values``, and only then.
+        count: the divisor of the means; None for the number of valid rows.
+
+    Returns:
+        ``(policy_loss, value_loss, total_loss, clip_fraction, approx_kl)``, summed in float64. The logarithm of r is
+        clamped to [-80, 80].
+
+    Raises:
+        TypeError: if a dtype is wrong.
+        ValueError: if a shape is wrong, a number is out of range, no row is valid and ``count`` is None, or only one of
+            ``old_values`` and ``value_clip_range`` is given.
+
+    Source: Schulman et al. (2017), equations 7 and 9, with c_1 = ``value_coef``, c_2 = ``entropy_coef`` and the sign of
+    a loss. approx_kl estimates KL(old, new) without bias (Schulman, 2020).
+    """
+    losses, *_ = core.ppo(
+        *(log_prob, old_log_prob, advantages, entropy, returns, values, clip_range, entropy_coef, value_coef),
+        *(valid, old_values, value_clip_range, count),
+    )
+    return losses
+
+
+def ppo_gradient(
+    log_prob: FloatArray,
+    old_log_prob: FloatArray,
+    advantages: FloatArray,
+    entropy: FloatArray,
+    returns: FloatArray,
+    values: FloatArray,
+    clip_range: float,
+    entropy_coef: float,
+    value_coef: float,
+    valid: BoolArray | None = None,
+    *,
+    old_values: FloatArray | None = None,
+    value_clip_range: float | None = None,
+    count: int | None = None,
+) -> tuple[tuple[float, float, float, float, float], RowGradients]:
+    """Computes the losses of :func:`ppo` and the gradient of the total loss.
+
+    d total / d log_prob = -A r / count, or 0 where the clipped term is the smaller one
+    d total / d H = -entropy_coef / count
+    d total / d V = 2 value_coef (V - R) / count, or 0 where the square of the clipped value is the larger one
+
+    At r = 1 the gradient is that of :func:`a2c`, bit for bit. Advantages, returns and old values are constants.
+    Arguments and exceptions are those of :func:`ppo`.
+
+    Returns:
+        ``((policy_loss, value_loss, total_loss, clip_fraction, approx_kl), rows)``. The gradients in ``rows`` are newly
+        allocated, in the dtype of ``log_prob``.
+    """
+    losses, *rows = core.ppo_gradient(
+        *(log_prob, old_log_prob, advantages, entropy, returns, values, clip_range, entropy_coef, value_coef),
+        *(valid, old_values, value_clip_range, count),
     )
     return losses, RowGradients(*rows)

@@ -48,14 +48,19 @@ struct RowKey {
 
 inline constexpr int kLargestLogRatio = 80;
 
-/// exp(new - old), the exponent clamped to +-kLargestLogRatio so that the ratio is finite and positive in either
-/// precision. Log-probabilities are clamped first: if both were infinite with the same sign, their difference would
-/// be NaN.
+/// new - old, clamped to +-kLargestLogRatio, so that its exponential is finite and positive in either precision.
+/// Log-probabilities are clamped first: if both were infinite with the same sign, their difference would be NaN.
 template <typename Scalar>
-Scalar likelihood_ratio(Scalar new_log_prob, Scalar old_log_prob) {
+Scalar clamped_log_ratio(Scalar new_log_prob, Scalar old_log_prob) {
   constexpr Scalar kMax = std::numeric_limits<Scalar>::max() / 2;
   const Scalar log_ratio = std::clamp(new_log_prob, -kMax, kMax) - std::clamp(old_log_prob, -kMax, kMax);
-  return std::exp(std::clamp(log_ratio, Scalar(-kLargestLogRatio), Scalar(kLargestLogRatio)));
+  return std::clamp(log_ratio, Scalar(-kLargestLogRatio), Scalar(kLargestLogRatio));
+}
+
+/// exp(new - old), the exponent clamped.
+template <typename Scalar>
+Scalar likelihood_ratio(Scalar new_log_prob, Scalar old_log_prob) {
+  return std::exp(clamped_log_ratio(new_log_prob, old_log_prob));
 }
 
 }  // namespace pgfast

@@ -93,6 +93,55 @@ A2cLosses a2c(const LossRows& rows, const Scalar* log_prob, const Scalar* advant
   return {policy, value, policy + coefficients.value * value};
 }
 
+template <typename Scalar>
+PpoLosses ppo(const LossRows& rows, const PpoColumns<Scalar>& columns, PpoCoefficients coefficients,
+              RowGradients<Scalar> gradient) {
+  const auto weight = row_weight<Scalar>(rows);
+  const auto& [log_prob, old_log_prob, advantages, entropy, returns, values, old_values] = columns;
+  const auto range = static_cast<Scalar>(coefficients.clip_range);
+  const auto value_range = static_cast<Scalar>(coefficients.value_clip_range);
+  write_rows(rows, gradient.entropy, [&](Index) { return -weight * static_cast<Scalar>(coefficients.entropy); });
+
+  PpoLosses sums{};
+  for (Index i = 0; i < rows.rows; ++i) {
+    if (!is_valid(rows, i)) {
+      if (gradient.log_prob != nullptr) gradient.log_prob[i] = gradient.values[i] = Scalar(0);
+      continue;
+    }
+    const Scalar log_ratio = clamped_log_ratio(log_prob[i], old_log_prob[i]);
+    const Scalar ratio = std::exp(log_ratio);
+    const Scalar advantage = advantages[i];
+    const Scalar clipped_ratio = std::clamp(ratio, Scalar(1) - range, Scalar(1) + range);
+    // Of two equal terms the first is taken, and its gradient.
+    const bool is_clipped = clipped_ratio * advantage < ratio * advantage;
+    sums.policy += static_cast<double>(is_clipped ? clipped_ratio : ratio) * static_cast<double>(advantage) +
+                   coefficients.entropy * static_cast<double>(entropy[i]);
+    sums.clip_fraction += ratio != clipped_ratio ? 1.0 : 0.0;
+    sums.approx_kl += std::expm1(static_cast<double>(log_ratio)) - static_cast<double>(log_ratio);
+
+    double error = static_cast<double>(values[i]) - static_cast<double>(returns[i]);
+    bool is_value_clipped = false;
+    if (old_values != nullptr) {
+      const Scalar clipped = std::clamp(values[i], old_values[i] - value_range, old_values[i] + value_range);
+      const double clipped_error = static_cast<double>(clipped) - static_cast<double>(returns[i]);
+      is_value_clipped = clipped_error * clipped_error > error * error;
+      if (is_value_clipped) error = clipped_error;
+    }
+    sums.value += error * error;
+
+    if (gradient.log_prob == nullptr) continue;
+    const bool is_flat = is_clipped || std::abs(log_ratio) == Scalar(kLargestLogRatio);
+    gradient.log_prob[i] = is_flat ? Scalar(0) : -weight * advantage * ratio;
+    gradient.values[i] = is_value_clipped
+                             ? Scalar(0)
+                             : Scalar(2) * weight * static_cast<Scalar>(coefficients.value) * (values[i] - returns[i]);
+  }
+  const auto count = static_cast<double>(rows.count);
+  const double policy = -sums.policy / count;
+  const double value = sums.value / count;
+  return {policy, value, policy + coefficients.value * value, sums.clip_fraction / count, sums.approx_kl / count};
+}
+
 template PolicyGradientLoss policy_gradient(const LossRows&, const float*, const float*, const float*, double,
                                             RowGradients<float>);
 template PolicyGradientLoss policy_gradient(const LossRows&, const double*, const double*, const double*, double,
@@ -103,5 +152,7 @@ template A2cLosses a2c(const LossRows&, const float*, const float*, const float*
                        A2cCoefficients, RowGradients<float>);
 template A2cLosses a2c(const LossRows&, const double*, const double*, const double*, const double*, const double*,
                        A2cCoefficients, RowGradients<double>);
+template PpoLosses ppo(const LossRows&, const PpoColumns<float>&, PpoCoefficients, RowGradients<float>);
+template PpoLosses ppo(const LossRows&, const PpoColumns<double>&, PpoCoefficients, RowGradients<double>);
 
 }  // namespace pgfast

@@ -46,4 +46,39 @@ template <typename Scalar>
 A2cLosses a2c(const LossRows& rows, const Scalar* log_prob, const Scalar* advantages, const Scalar* entropy,
               const Scalar* returns, const Scalar* values, A2cCoefficients coefficients, RowGradients<Scalar> gradient);
 
+struct PpoLosses {
+  double policy;
+  double value;
+  double total;
+  double clip_fraction;
+  double approx_kl;
+};
+
+/// The columns [rows] of the loss; `old_` marks those of the policy that acted. `old_values` may be null.
+template <typename Scalar>
+struct PpoColumns {
+  const Scalar* log_prob;
+  const Scalar* old_log_prob;
+  const Scalar* advantages;
+  const Scalar* entropy;
+  const Scalar* returns;
+  const Scalar* values;
+  const Scalar* old_values;
+};
+
+struct PpoCoefficients {
+  double clip_range;
+  double entropy;
+  double value;
+  double value_clip_range;  // used with old_values
+};
+
+/// policy = -mean(min(r A, clip(r, 1 - e, 1 + e) A) + c_e entropy), r = exp(log_prob - old_log_prob);
+/// value = mean((R - V)^2), or with old_values the mean of the larger of this and the square for V within
+/// value_clip_range of them; total = policy + c_v value; clip_fraction = mean(|r - 1| > e);
+/// approx_kl = mean(r - 1 - log r).
+template <typename Scalar>
+PpoLosses ppo(const LossRows& rows, const PpoColumns<Scalar>& columns, PpoCoefficients coefficients,
+              RowGradients<Scalar> gradient);
+
 }  // namespace pgfast

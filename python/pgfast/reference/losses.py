@@ -65,6 +65,54 @@ def a2c_gradient(
     return (policy, value, policy + value_coef * value), (rows[0], -weight * entropy_coef, dvalues)
 
 
+def ppo_gradient(
+    log_prob: Array,
+    old_log_prob: Array,
+    advantages: Array,
+    entropy: Array,
+    returns: Array,
+    values: Array,
+    clip_range: float,
+    entropy_coef: float,
+    value_coef: float,
+    valid: Mask = None,
+    *,
+    old_values: Array | None = None,
+    value_clip_range: float | None = None,
+    count: int | None = None,
+) -> tuple[tuple[float, float, float, float, float], Rows]:
+    """policy = -mean(min(r A, clip(r, 1 - e, 1 + e) A) + entropy_coef H), r = exp(log_prob - old_log_prob).
+
+    value = mean((R - V)^2), or mean(max((R - V)^2, (R - V_clipped)^2)), V clipped to old_values +- value_clip_range.
+    total = policy + value_coef value; the fraction of rows with |r - 1| > e; mean(r - 1 - log r).
+
+    The exponent is clamped to [-80, 80]; clamped rows have gradient 0. A row whose smaller term, or larger square, is
+    the clipped one has gradient 0, too.
+    """
+    weight = _weights(log_prob, valid, count)
+    log_ratio = np.clip(log_prob - old_log_prob, -80.0, 80.0)
+    ratio = np.exp(log_ratio)
+    clipped = np.clip(ratio, 1.0 - clip_range, 1.0 + clip_range)
+    surrogate = np.minimum(ratio * advantages, clipped * advantages)
+    policy = -float(np.sum(_times(weight, surrogate + entropy_coef * entropy)))
+    has_slope = (surrogate == ratio * advantages) & (np.abs(log_ratio) < 80.0)
+    errors = (returns - values) ** 2
+    moves = np.ones(len(values), bool)
+    if old_values is not None and value_clip_range is not None:
+        bounded = np.clip(values, old_values - value_clip_range, old_values + value_clip_range)
+        moves = errors >= (returns - bounded) ** 2
+        errors = np.maximum(errors, (returns - bounded) ** 2)
+    value = float(np.sum(_times(weight, errors)))
+    clip_fraction = float(np.sum(_times(weight, (ratio != clipped).astype(float))))
+    approx_kl = float(np.sum(_times(weight, np.expm1(log_ratio) - log_ratio)))
+    rows = (
+        _times(weight, np.where(has_slope, -advantages * ratio, 0.0)),
+        -weight * entropy_coef,
+        _times(weight, np.where(moves, 2.0 * value_coef * (values - returns), 0.0)),
+    )
+    return (policy, value, policy + value_coef * value, clip_fraction, approx_kl), rows
+
+
 def _weights(rows: Array, valid: Mask, count: int | None) -> Array:
     """The weight of each row in a mean."""
     used = np.ones(len(rows), bool) if valid is None else valid
