@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -50,6 +51,18 @@ std::vector<Scalar> loaded(Arguments& check, const char* name, const py::object&
   return {values, values + size};
 }
 
+/// (first entry, end, learning rate)
+using Part = std::tuple<Index, Index, double>;
+
+PartRate part_rate(const Arguments& check, const std::optional<Part>& part, Index size) {
+  if (!part) return {};
+  const auto [begin, end, rate] = *part;
+  if (begin < 0 || end < begin || end > size)
+    check.fail("part", "must be a slice of the " + std::to_string(size) + " parameters, got " + std::to_string(begin) +
+                           " to " + std::to_string(end));
+  return {begin, end, check.not_negative("part", rate)};
+}
+
 /// Locks the optimizer. The GIL is released while waiting, because the thread that holds the lock may wait for the GIL.
 template <typename Rule>
 std::unique_lock<std::mutex> locked(Optimizer<Rule>& optimizer) {
@@ -58,7 +71,7 @@ std::unique_lock<std::mutex> locked(Optimizer<Rule>& optimizer) {
 
 template <typename Rule>
 double bind_step(Optimizer<Rule>& optimizer, const py::object& parameters, const py::object& gradient, double max_norm,
-                 std::optional<double> learning_rate) {
+                 std::optional<double> learning_rate, const std::optional<Part>& part) {
   const std::string function = std::string(Rule::name) + ".step";
   Arguments check(function.c_str());
   const auto lock = locked(optimizer);
@@ -70,8 +83,8 @@ double bind_step(Optimizer<Rule>& optimizer, const py::object& parameters, const
     check.distinct("parameters", parameters, "gradient", gradient);
     if (!(max_norm > 0)) check.positive("max_norm", max_norm);
     const Index size = check.extent("P");
-    const StepResult result =
-        without_gil([&] { return optimizer.step(StepArguments<Scalar>{p, g, size, rate, max_norm}); });
+    const StepArguments<Scalar> arguments{p, g, size, rate, max_norm, part_rate(check, part, size)};
+    const StepResult result = without_gil([&] { return optimizer.step(arguments); });
     if (result.done) return result.gradient_norm;
     check.finite("gradient", g, size);  // the first reason to reject a step
     if (!std::isfinite(result.gradient_norm) && std::isfinite(max_norm))
@@ -135,7 +148,7 @@ template <typename Rule>
 py::class_<Optimizer<Rule>> register_optimizer(py::module_& module) {
   return py::class_<Optimizer<Rule>>(module, Rule::name)
       .def("step", &bind_step<Rule>, py::arg("parameters"), py::arg("gradient"), py::arg("max_norm"),
-           py::arg("learning_rate"))
+           py::arg("learning_rate"), py::arg("part"))
       .def("state", &bind_state<Rule>)
       .def("load_state", &bind_load_state<Rule>, py::arg("steps"), py::arg("learning_rate"), py::arg("arrays"))
       .def_property_readonly("slot_names", [](const Optimizer<Rule>&) { return Rule::slot_names; })

@@ -56,6 +56,8 @@ __all__ = [
     "policy_gradient_gradient",
     "policy_sample",
     "policy_scores",
+    "ppo",
+    "ppo_gradient",
     "random_uniform",
     "set_num_threads",
     "trpo_surrogate",
@@ -148,7 +150,12 @@ class SGD:
     def load_state(self, steps: int, learning_rate: float, arrays: collections.abc.Sequence[typing.Any]) -> None: ...
     def state(self) -> dict[str, typing.Any]: ...
     def step(
-        self, parameters: typing.Any, gradient: typing.Any, max_norm: float, learning_rate: float | None
+        self,
+        parameters: typing.Any,
+        gradient: typing.Any,
+        max_norm: float,
+        learning_rate: float | None,
+        part: tuple[int, int, float] | None,
     ) -> float: ...
     @property
     def learning_rate(self) -> float: ...
@@ -164,7 +171,12 @@ class Adam:
     def load_state(self, steps: int, learning_rate: float, arrays: collections.abc.Sequence[typing.Any]) -> None: ...
     def state(self) -> dict[str, typing.Any]: ...
     def step(
-        self, parameters: typing.Any, gradient: typing.Any, max_norm: float, learning_rate: float | None
+        self,
+        parameters: typing.Any,
+        gradient: typing.Any,
+        max_norm: float,
+        learning_rate: float | None,
+        part: tuple[int, int, float] | None,
     ) -> float: ...
     @property
     def learning_rate(self) -> float: ...
@@ -180,7 +192,12 @@ class RMSprop:
     def load_state(self, steps: int, learning_rate: float, arrays: collections.abc.Sequence[typing.Any]) -> None: ...
     def state(self) -> dict[str, typing.Any]: ...
     def step(
-        self, parameters: typing.Any, gradient: typing.Any, max_norm: float, learning_rate: float | None
+        self,
+        parameters: typing.Any,
+        gradient: typing.Any,
+        max_norm: float,
+        learning_rate: float | None,
+        part: tuple[int, int, float] | None,
     ) -> float: ...
     @property
     def learning_rate(self) -> float: ...
@@ -385,6 +402,36 @@ def policy_sample(
 def policy_scores(
     network: Network, family: Family, parameters: typing.Any, x: typing.Any, mask: typing.Any, actions: typing.Any
 ) -> numpy.typing.NDArray[typing.Any]: ...
+def ppo(
+    log_prob: typing.Any,
+    old_log_prob: typing.Any,
+    advantages: typing.Any,
+    entropy: typing.Any,
+    returns: typing.Any,
+    values: typing.Any,
+    clip_range: float,
+    entropy_coef: float,
+    value_coef: float,
+    valid: typing.Any,
+    old_values: typing.Any,
+    value_clip_range: float | None,
+    count: typing.Any,
+) -> tuple[tuple[float, float, float, float, float], typing.Any, typing.Any, typing.Any]: ...
+def ppo_gradient(
+    log_prob: typing.Any,
+    old_log_prob: typing.Any,
+    advantages: typing.Any,
+    entropy: typing.Any,
+    returns: typing.Any,
+    values: typing.Any,
+    clip_range: float,
+    entropy_coef: float,
+    value_coef: float,
+    valid: typing.Any,
+    old_values: typing.Any,
+    value_clip_range: float | None,
+    count: typing.Any,
+) -> tuple[tuple[float, float, float, float, float], typing.Any, typing.Any, typing.Any]: ...
 def random_uniform(
     seed: int, stream: int, environment: int, step: int, count: int
 ) -> numpy.typing.NDArray[numpy.float64]: ...

@@ -57,6 +57,7 @@ class Optimizer:
         *,
         max_norm: float = math.inf,
         learning_rate: float | None = None,
+        part: tuple[slice, float] | None = None,
     ) -> float:
         """Updates ``parameters`` and the state in place; a step that raises changes neither.
 
@@ -66,6 +67,8 @@ class Optimizer:
             max_norm: largest Euclidean norm of the gradient. The step uses a longer gradient scaled down to this norm,
                 as by :func:`pgfast.kernels.clip_by_global_norm`, in the same pass.
             learning_rate: of this step and later ones; None for the current one.
+            part: a slice of the parameters, without a step, and its own learning rate in this step; None for no such
+                part.
 
         Returns:
             The norm of the gradient before clipping.
@@ -76,8 +79,12 @@ class Optimizer:
                 although ``max_norm`` is finite.
             FloatingPointError: if the step would write a number that is not finite.
         """
+        native_part = None
+        if part is not None:
+            entries, rate = part
+            native_part = (*entries.indices(len(parameters))[:2], rate)
         with OPTIMIZER:
-            return self._native.step(parameters, gradient, max_norm, learning_rate)
+            return self._native.step(parameters, gradient, max_norm, learning_rate, native_part)
 
     def state(self) -> dict[str, Any]:
         """Returns ``steps`` (int), ``learning_rate`` (float) and, after the first step, copies of the slots."""

@@ -22,6 +22,13 @@ struct StepResult {
   double gradient_norm;  // before clipping; NaN or infinite if the gradient is, or if its norm overflows
 };
 
+/// Entries [begin, end) that have a learning rate of their own; none by default.
+struct PartRate {
+  Index begin = 0;
+  Index end = 0;
+  double learning_rate = 0;
+};
+
 template <typename Scalar>
 struct StepArguments {
   Scalar* parameters;
@@ -29,6 +36,7 @@ struct StepArguments {
   Index size;
   double learning_rate;
   double max_norm;  // infinite: no clipping
+  PartRate part;
 };
 
 /// The vectors that a rule keeps between steps, each of the parameters' size.
