@@ -88,9 +88,10 @@ def _act(rollout: Rollout, seed: int) -> None:
             state = tape.state_after(row + num_envs)
         if rollout.values is not None:
             rollout.values[t] = tape.outputs[row : row + num_envs, -1]
-    if rollout.keeps_forward:
+    if rollout.keeps_forward or rollout.values is not None:
+        row = rollout.rows if rollout.keeps_forward else 0
         if has_memory:
-            tape.starts[rollout.rows :] = rollout.time[-1] == 0
-        tape.record(rollout.observations[-1], rollout.rows)
+            tape.starts[row : row + num_envs] = rollout.time[-1] == 0
+        tape.record(rollout.observations[-1], row)
         if rollout.values is not None:
-            rollout.values[-1] = tape.outputs[rollout.rows :, -1]
+            rollout.values[-1] = tape.outputs[row : row + num_envs, -1]

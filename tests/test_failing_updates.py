@@ -31,6 +31,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("npg", SECOND_ORDER),
     ("npg", {**SECOND_ORDER, "solver": "cholesky", "fisher_subsample": 2}),
     ("npg", {**SECOND_ORDER, "solver": "woodbury"}),
+    ("ppo", {"num_epochs": 2, "minibatch_size": None}),
+    ("ppo", {"num_epochs": 2, "minibatch_size": 6, "recompute_advantages": True}),
     ("trpo", SECOND_ORDER),
     ("trpo", {**SECOND_ORDER, "damping": 1e-6, "max_kl": 0.1, "line_search_steps": 3}),  # some candidates are rejected
 ]

@@ -316,7 +316,7 @@ def test_ppo_clips_values_around_the_old_ones() -> None:
 @pytest.mark.parametrize("given", [{"old_values": np.zeros(2)}, {"value_clip_range": 0.2}])
 def test_ppo_needs_both_the_old_values_and_their_range(given: Any) -> None:
     zeros = np.zeros(2)
-    with pytest.raises(ValueError, match="^ppo: value_clip_range must be given with old_values, and only then$"):
+    with pytest.raises(ValueError, match=r"^ppo: value_clip_range must be given with old_values, and only then$"):
         losses.ppo(zeros, zeros, zeros, zeros, zeros, zeros, 0.2, 0.0, 0.5, **given)
 
 

@@ -19,6 +19,7 @@ from pgfast.metrics import Metrics
 from pgfast.policies import Policy, family_of
 from pgfast.reduce import ALONE, Reduce
 from pgfast.sampling.batch import Batch
+from pgfast.sampling.replay import Replay
 from pgfast.sampling.rollout import Rollout
 from pgfast.state import flatten
 from pgfast.value_functions import MLPValues, SharedValues
@@ -43,6 +44,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("npg", {"solver": "cholesky", "fisher_subsample": 3}),
     ("trpo", {"value_epochs": 3}),
     ("trpo", {"max_kl": 0.05, "cg_iterations": 5}),  # the line search tries several candidates
+    ("ppo", {"num_epochs": 2, "minibatch_size": 10, "value_clip_range": 0.1}),
+    ("ppo", {"num_epochs": 3, "minibatch_size": None, "recompute_advantages": True, "separate_value_network": True}),
+    ("ppo", {"num_epochs": 4, "minibatch_size": 7, "target_kl": 1e-4, "value_gae_lambda": 1.0}),
+    ("ppo", {"num_epochs": 3, "minibatch_size": 40, "recompute_advantages": True, "memory": "gru", "memory_size": 8}),
 ]
 
 
@@ -59,6 +64,7 @@ def in_float64(agent: Agent) -> Agent:
     if head:
         learner.value_function = SharedValues(learner.policy)
         learner._gradient = np.zeros_like(learner.policy.parameters)
+        learner._replay = Replay(learner.policy)
     elif isinstance(learner.value_function, MLPValues):
         values = nn.mlp(inputs, 1, hidden_sizes=(8,), dtype=np.float64, seed=4)
         learner.value_function = MLPValues(values, learning_rate=1e-3, epochs=3, batch_size=64, seed=2)

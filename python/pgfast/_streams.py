@@ -11,4 +11,5 @@ EVALUATION_SEEDS = 5
 PREDICTION = 6
 BASELINE_BATCHES = 7
 FISHER_ROWS = 8
+MINIBATCHES = 9
 USER = 16  # pgfast.Rng(seed, stream) draws from USER + stream

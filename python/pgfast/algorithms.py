@@ -10,15 +10,17 @@ from pgfast.algos import (
     A2CSettings,
     NPGLearner,
     NPGSettings,
+    PPOLearner,
+    PPOSettings,
     TRPOLearner,
     TRPOSettings,
     VPGLearner,
     VPGSettings,
 )
-from pgfast.arguments import A2CArguments, NPGArguments, TRPOArguments, VPGArguments
+from pgfast.arguments import A2CArguments, NPGArguments, PPOArguments, TRPOArguments, VPGArguments
 from pgfast.envs.source import EnvironmentLike
 
-__all__ = ["A2C", "ALGORITHMS", "NPG", "TRPO", "VPG"]
+__all__ = ["A2C", "ALGORITHMS", "NPG", "PPO", "TRPO", "VPG"]
 
 
 class VPG(Agent):
@@ -118,4 +120,30 @@ class A2C(Agent):
         super().__init__(env, preset=preset, **settings)
 
 
-ALGORITHMS: dict[str, type[Agent]] = {algorithm.name: algorithm for algorithm in (VPG, NPG, TRPO, A2C)}
+class PPO(Agent):
+    """Proximal policy optimization.
+
+    One network has a head for the policy and one for the value, or each has its own. Every update follows a rollout of
+    ``n_steps`` steps:
+
+    1. advantages and returns, by generalized advantage estimation with the values of the rollout;
+    2. ``num_epochs`` passes over the rows, each in new minibatches of ``minibatch_size`` rows at most;
+    3. for each minibatch, one clipped step of the optimizer along the gradient of
+       -mean(min(r A, clip(r, 1 - e, 1 + e) A) + entropy_coef H) + value_coef mean((R - V)^2), where r is the ratio of
+       the new to the old probability of the action and e is ``clip_range``; with ``target_kl``, until the policy has
+       moved this far.
+
+    See :class:`~pgfast.agent.Agent` for the arguments.
+    """
+
+    name = "ppo"
+    learner_type = PPOLearner
+    settings: PPOSettings
+
+    def __init__(
+        self, env: EnvironmentLike, *, preset: str | None = "default", **settings: Unpack[PPOArguments]
+    ) -> None:
+        super().__init__(env, preset=preset, **settings)
+
+
+ALGORITHMS: dict[str, type[Agent]] = {algorithm.name: algorithm for algorithm in (VPG, NPG, TRPO, A2C, PPO)}

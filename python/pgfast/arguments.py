@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict
 from pgfast.learning.settings import Schedule
 from pgfast.nn import NetworkSpec
 
-__all__ = ["A2CArguments", "NPGArguments", "TRPOArguments", "VPGArguments"]
+__all__ = ["A2CArguments", "NPGArguments", "PPOArguments", "TRPOArguments", "VPGArguments"]
 
 
 class EnvironmentArguments(TypedDict, total=False):
@@ -90,6 +90,8 @@ class OptimizerArguments(MemoryArguments, Arguments, total=False):
 
 class ActorCriticArguments(OptimizerArguments, total=False):
     value_coef: float
+    value_gae_lambda: float | None
+    value_learning_rate: float | None
     separate_value_network: bool
 
 
@@ -123,3 +125,14 @@ class TRPOArguments(SecondOrderArguments, total=False):
 
 class A2CArguments(ActorCriticArguments, total=False):
     max_grad_norm: float
+
+
+class PPOArguments(ActorCriticArguments, total=False):
+    max_grad_norm: float
+    num_epochs: int
+    minibatch_size: int | None
+    clip_range: float
+    clip_range_schedule: Schedule | Callable[[float], float]
+    value_clip_range: float | None
+    target_kl: float | None
+    recompute_advantages: bool

@@ -2,6 +2,7 @@
 
 from pgfast.algos.a2c import A2CLearner, A2CSettings
 from pgfast.algos.npg import NPGLearner, NPGSettings
+from pgfast.algos.ppo import PPOLearner, PPOSettings
 from pgfast.algos.trpo import TRPOLearner, TRPOSettings
 from pgfast.algos.vpg import VPGLearner, VPGSettings
 
@@ -10,6 +11,8 @@ __all__ = [
     "A2CSettings",
     "NPGLearner",
     "NPGSettings",
+    "PPOLearner",
+    "PPOSettings",
     "TRPOLearner",
     "TRPOSettings",
     "VPGLearner",

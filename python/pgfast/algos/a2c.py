@@ -12,7 +12,13 @@ from pgfast._typing import FloatArray
 from pgfast.algos import advantages
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.bounds import NotNegative, Positive
-from pgfast.learning.construction import entropy_coef_at, learning_rate_at, make_optimizer, make_policy
+from pgfast.learning.construction import (
+    entropy_coef_at,
+    learning_rate_at,
+    make_optimizer,
+    make_policy,
+    value_part_at,
+)
 from pgfast.learning.learner import Learner, require_finite_loss
 from pgfast.learning.settings import ActorCriticSettings
 from pgfast.metrics import Metrics
@@ -40,7 +46,7 @@ class A2CLearner(Learner):
     """Advantage actor-critic: one network for policy and value, and one optimizer step per rollout."""
 
     metrics: ClassVar[tuple[str, ...]] = ("grad_norm", "learning_rate")
-    keeps_forward: ClassVar[bool] = True
+    keeps_forward = True
     settings_type = A2CSettings
     settings: A2CSettings
     optimizer: Optimizer
@@ -55,7 +61,15 @@ class A2CLearner(Learner):
     def update(self, rollout: Rollout, reduce: Reduce) -> Metrics:
         s, policy, tape = self.settings, self.policy, rollout.tape
         statistics = self.normalizers.after(rollout, reduce)
-        batch = advantages.estimate(rollout, statistics, self.value_function, s, reduce, all_rows=True)
+        batch = advantages.estimate(
+            rollout,
+            statistics,
+            self.value_function,
+            s,
+            reduce,
+            value_gae_lambda=s.value_gae_lambda,
+            all_rows=True,
+        )
         count = reduce.sum(len(batch))
         if count == 0:
             return {}
@@ -88,7 +102,11 @@ class A2CLearner(Learner):
             "learning_rate": learning_rate,
         }
         grad_norm = self.optimizer.step(
-            policy.parameters, gradient, max_norm=s.max_grad_norm, learning_rate=learning_rate
+            policy.parameters,
+            gradient,
+            max_norm=s.max_grad_norm,
+            learning_rate=learning_rate,
+            part=value_part_at(s, policy, rollout.timesteps),
         )
         self.normalizers.statistics = statistics  # last: an update that raises leaves no trace
         return {**metrics, "grad_norm": grad_norm}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from pgfast._typing import BoolArray, FloatArray
@@ -9,12 +12,16 @@ from pgfast.envs.normalization import Statistics
 from pgfast.kernels import gae
 from pgfast.learning.settings import Settings
 from pgfast.metrics import Metrics
+from pgfast.policies import PolicyTape
 from pgfast.reduce import Reduce
 from pgfast.sampling.batch import Batch
 from pgfast.sampling.rollout import Rollout
 from pgfast.value_functions import ValueFunction
 
-__all__ = ["describe", "estimate", "explained_variance", "mean", "mean_and_variance", "normalize"]
+__all__ = [
+    *("describe", "estimate", "explained_variance", "mean", "mean_and_variance"),
+    *("normalize", "normalize_parts"),
+]
 
 
 def estimate(
@@ -24,7 +31,10 @@ def estimate(
     settings: Settings,
     reduce: Reduce,
     *,
+    value_gae_lambda: float | None = None,
     all_rows: bool = False,
+    normalize_all: bool = True,
+    tape: PolicyTape | None = None,
 ) -> Batch:
     """Computes the generalized advantages and returns of a rollout.
 
@@ -34,7 +44,11 @@ def estimate(
         value_function: V of the observations.
         settings: discount and lambda, and whether advantages are normalized.
         reduce: the sums over all workers.
+        value_gae_lambda: lambda of the returns; None for that of the advantages.
         all_rows: whether the batch holds all rows and the mask of the valid ones, or only the valid rows.
+        normalize_all: normalize the advantages of all rows together, if the settings ask for normalization.
+        tape: rows 0 to T N - 1 as the policy sees them now, for values of its current parameters; None for the values
+            at the time of the rollout.
 
     Returns:
         The batch, with advantages and returns.
@@ -43,15 +57,17 @@ def estimate(
         FloatingPointError: if advantages to be normalized are not finite.
     """
     s = settings
-    values = value_function.of_rollout(rollout)
-    next_values = rollout.next_values(values, value_function.values_at)
+    old_values = value_function.of_rollout(rollout)
+    values = old_values if tape is None else rollout.values_with(tape, value_function.values_at)
+    next_values = rollout.next_values(values, value_function.values_at, tape)
     rewards = statistics.scale_rewards(rollout.rewards)
-    advantages, returns = gae(
-        rewards, values[:-1], next_values, rollout.terminated, rollout.truncated, s.discount, s.gae_lambda
-    )
-    if s.normalize_advantages:
+    of_rows = (rewards, values[:-1], next_values, rollout.terminated, rollout.truncated, s.discount)
+    advantages, returns = gae(*of_rows, s.gae_lambda)
+    if value_gae_lambda is not None:
+        _, returns = gae(*of_rows, value_gae_lambda)
+    if s.normalize_advantages and normalize_all:
         advantages = normalize(advantages, rollout.valid, reduce)
-    return (Batch.of_all_rows if all_rows else Batch.of_valid_rows)(rollout, advantages, returns, values)
+    return (Batch.of_all_rows if all_rows else Batch.of_valid_rows)(rollout, advantages, returns, old_values)
 
 
 def normalize(advantages: FloatArray, valid: BoolArray, reduce: Reduce) -> FloatArray:
@@ -60,16 +76,35 @@ def normalize(advantages: FloatArray, valid: BoolArray, reduce: Reduce) -> Float
     Raises:
         FloatingPointError: if a valid advantage is not finite.
     """
-    used = advantages[valid]
-    count = reduce.sum(used.size)
-    minimum = np.min(reduce.gather(float(used.min(initial=np.inf))))
-    maximum = np.max(reduce.gather(float(used.max(initial=-np.inf))))
-    if count and not (np.isfinite(minimum) and np.isfinite(maximum)):
+    return normalize_parts(advantages, [valid], reduce)
+
+
+def normalize_parts(advantages: FloatArray, parts: Sequence[Any], reduce: Reduce) -> FloatArray:
+    """Returns (A - mean) / std of each part over the rows of all workers, ddof 0; a constant part becomes zero.
+
+    Args:
+        advantages: A, of this worker.
+        parts: indices of the rows of each part. Rows of no part become zero.
+        reduce: the sums over all workers.
+
+    Raises:
+        FloatingPointError: if an advantage of a part is not finite.
+    """
+    used = [advantages[part] for part in parts]
+    extremes = np.zeros((2, reduce.workers, len(used)))  # smallest and largest of each worker and part
+    extremes[:, reduce.rank] = [[a.min(initial=np.inf) for a in used], [a.max(initial=-np.inf) for a in used]]
+    sums = np.array([[a.sum(dtype=np.float64) for a in used], [a.size for a in used]])
+    extremes, (sums, counts) = reduce.sum((extremes, sums))
+    minima, maxima = extremes[0].min(axis=0), extremes[1].max(axis=0)
+    if not (np.isfinite(minima) & np.isfinite(maxima))[counts > 0].all():
         raise FloatingPointError("the advantages are not finite: rewards or values are too large for float32")
-    if minimum >= maximum:  # constant: rounding of the mean would leave a tiny std to divide by
-        return np.zeros_like(advantages)
-    mean, variance = mean_and_variance(used, count, reduce)
-    normalized: FloatArray = ((advantages - mean) / np.sqrt(variance)).astype(advantages.dtype)
+    counts = np.maximum(counts, 1.0)
+    means = sums / counts
+    variances = reduce.sum(np.array([np.square(a - m).sum() for a, m in zip(used, means, strict=True)])) / counts
+    normalized: FloatArray = np.zeros_like(advantages)
+    for part, a, m, variance, is_constant in zip(parts, used, means, variances, minima >= maxima, strict=True):
+        if not is_constant:  # the rounding of a constant part's mean would leave a tiny std to divide by
+            normalized[part] = (a - m) / np.sqrt(variance)
     return normalized
 
 

@@ -26,6 +26,7 @@ from pgfast.metrics import Metrics
 from pgfast.optim import Optimizer
 from pgfast.policies import PolicyTape
 from pgfast.reduce import Reduce
+from pgfast.sampling.replay import Replay
 from pgfast.sampling.rollout import Rollout
 from pgfast.state import restored_if_raised
 
@@ -57,6 +58,7 @@ class VPGLearner(Learner):
         self.policy = make_policy(settings, space)
         self.value_function = make_value_function(settings, space)
         self.optimizer = make_optimizer(settings)
+        self._replay = Replay(self.policy)
 
     def update(self, rollout: Rollout, reduce: Reduce) -> Metrics:
         s, policy = self.settings, self.policy
@@ -71,7 +73,7 @@ class VPGLearner(Learner):
         # -mean(A grad log pi). If the policy has memory, it goes back through time, over all rows in their order.
         at: Array | PolicyTape
         if has_memory:
-            at = rollout.record_sequences()
+            at = self._replay.record(batch)
             distribution = at.distribution(rollout.rows, batch.mask)
         else:
             at = batch.observations

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pgfast import nn, optim
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.networks import network_leaves, network_spec, policy_spec
-from pgfast.learning.settings import BaselineSettings, OptimizerSettings, Schedule, Settings
+from pgfast.learning.settings import ActorCriticSettings, BaselineSettings, OptimizerSettings, Schedule, Settings
 from pgfast.nn import architectures
 from pgfast.policies import Policy, family_of
 from pgfast.value_functions import LinearValues, MLPValues, TimeValues, ValueFunction, ZeroValues
 
 __all__ = [
     *("count_parameters", "make_optimizer", "make_policy", "make_value_function"),
-    *("entropy_coef_at", "learning_rate_at"),
+    *("entropy_coef_at", "learning_rate_at", "scheduled", "value_part_at"),
 ]
 
 _VALUE_NETWORK_SEEDS = 2**63  # added to the run's seed: two networks of one shape start with different weights
@@ -68,15 +68,26 @@ def make_optimizer(settings: OptimizerSettings) -> optim.Optimizer:
 
 def learning_rate_at(settings: OptimizerSettings, timesteps: int) -> float:
     """Returns the learning rate of an update whose rollout began at ``timesteps`` of the run."""
-    return _scheduled(settings.learning_rate, settings.learning_rate_schedule, timesteps, settings)
+    return scheduled(settings.learning_rate, settings.learning_rate_schedule, timesteps, settings)
 
 
 def entropy_coef_at(settings: OptimizerSettings, timesteps: int) -> float:
     """Returns the weight of the entropy bonus of an update whose rollout began at ``timesteps`` of the run."""
-    return _scheduled(settings.entropy_coef, settings.entropy_coef_schedule, timesteps, settings)
+    return scheduled(settings.entropy_coef, settings.entropy_coef_schedule, timesteps, settings)
 
 
-def _scheduled(initial: float, schedule: Schedule, timesteps: int, settings: OptimizerSettings) -> float:
+def value_part_at(settings: ActorCriticSettings, policy: Policy, timesteps: int) -> tuple[slice, float] | None:
+    """Returns the part of the parameters that has ``value_learning_rate``, and its rate; None if there is none."""
+    if settings.value_learning_rate is None:
+        return None
+    part = policy.network.value_part
+    assert part is not None
+    rate = scheduled(settings.value_learning_rate, settings.learning_rate_schedule, timesteps, settings)
+    return part, rate
+
+
+def scheduled(initial: float, schedule: Schedule, timesteps: int, settings: OptimizerSettings) -> float:
+    """Returns the value of a schedule for an update whose rollout began at ``timesteps`` of the run."""
     if schedule == "constant":
         return initial
     assert settings.schedule_timesteps is not None

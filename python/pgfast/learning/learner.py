@@ -36,7 +36,7 @@ class Learner(ABC):
 
     settings_type: ClassVar[type[Settings]]
     metrics: ClassVar[tuple[str, ...]] = ()
-    keeps_forward: ClassVar[bool] = False
+    keeps_forward: bool = False
     settings: Any
     policy: Policy
     value_function: ValueFunction

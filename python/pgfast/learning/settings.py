@@ -238,7 +238,7 @@ class OptimizerSettings(MemorySettings, Settings):
     learning rate."""
 
     def __post_init__(self) -> None:
-        names = ("learning_rate_schedule", "entropy_coef_schedule")
+        names = [field.name for field in fields(self) if field.name.endswith("_schedule")]
         for name in names:
             object.__setattr__(self, name, _tabulated(name, getattr(self, name)))
         super().__post_init__()
@@ -264,16 +264,24 @@ class ActorCriticSettings(OptimizerSettings):
 
     value_coef: NotNegative = 0.5
     """Weight of the value loss."""
+    value_gae_lambda: Fraction | None = None
+    """gae_lambda of the returns that the values are fitted to; None for gae_lambda itself."""
+    value_learning_rate: NotNegative | None = None
+    """Step size for a separate value network, on the schedule of learning_rate; None for learning_rate itself."""
     separate_value_network: bool = False
     """Give the value a network of its own, with the same layers, instead of a head on the policy's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.separate_value_network and isinstance(self.network, NetworkSpec):
+        described = self.network if isinstance(self.network, NetworkSpec) else None
+        if self.separate_value_network and described:
             raise ValueError(
                 "separate_value_network cannot be added to a NetworkSpec; give the description itself a second one: "
                 "NetworkSpec(..., value=NetworkSpec(...))"
             )
+        has_separate = self.separate_value_network or (described and isinstance(described.value, NetworkSpec))
+        if self.value_learning_rate is not None and not has_separate:
+            raise ValueError("value_learning_rate needs separate_value_network")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -161,6 +161,14 @@ class Network:
                 found.append((of_node[-2], of_node[-1]))
         return found
 
+    @property
+    def value_part(self) -> slice | None:
+        """The parameters of a separate value network; None if there is none."""
+        if all(node.name != "value.head." for node in self.graph.nodes):
+            return None
+        blocks = [block.slice for block in self.layout if block.name.startswith("value.")]
+        return slice(blocks[0].start, blocks[-1].stop)
+
     def forward(self, x: Array) -> FloatArray:
         """Returns the outputs ``[B, output_size]`` of inputs ``x`` ``[B, *input_shape]``, newly allocated."""
         return self.native.forward(self._parameters, x)

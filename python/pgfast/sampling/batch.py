@@ -21,11 +21,13 @@ class Batch:
     step: IntArray  # t of the row in its rollout
     time: IntArray
     actions: Array
+    log_prob: FloatArray  # of the policy that acted
     advantages: FloatArray  # weights of the policy gradient, normalized if the settings say so
-    returns: FloatArray  # A + V, the targets of the value function
+    returns: FloatArray  # the targets of the value function
     values: FloatArray  # V at the time of the rollout
     valid: BoolArray | None = None  # the rows that count; None for all
     mask: BoolArray | None = None  # [B, M] the actions that could be taken; None if all could
+    state: FloatArray | None = None  # [n, S] of a memory before the rows, which are T steps of n sequences
 
     @classmethod
     def of_valid_rows(cls, rollout: Rollout, advantages: FloatArray, returns: FloatArray, values: FloatArray) -> Batch:
@@ -43,6 +45,7 @@ class Batch:
             np.nonzero(rows)[0],
             rollout.time[:-1][rows],
             rollout.actions[rows],
+            rollout.log_prob[rows],
             advantages[rows],
             returns[rows],
             values[:-1][rows],
@@ -59,11 +62,29 @@ class Batch:
             np.repeat(np.arange(rollout.steps), rollout.num_envs),
             rollout.time[:-1].reshape(rows),
             actions.reshape(rows, *actions.shape[2:]),
+            rollout.log_prob.reshape(rows),
             advantages.reshape(rows),
             returns.reshape(rows),
             values[:-1].reshape(rows),
             rollout.valid.reshape(rows),
             None if rollout.masks is None else rollout.masks[:-1].reshape(rows, -1),
+            rollout.initial_state if rollout.has_memory else None,
+        )
+
+    def take(self, index: IntArray, valid: BoolArray | None = None, state: FloatArray | None = None) -> Batch:
+        """Copies the rows of ``index``."""
+        return Batch(
+            self.observations[index],
+            self.step[index],
+            self.time[index],
+            self.actions[index],
+            self.log_prob[index],
+            self.advantages[index],
+            self.returns[index],
+            self.values[index],
+            valid,
+            None if self.mask is None else self.mask[index],
+            state,
         )
 
     def __len__(self) -> int:

@@ -69,7 +69,7 @@ class Rollout:
         # (t, n, last observation) of truncated episodes whose next row already belongs to a new one
         self.final_observations: list[tuple[int, int, Array]] = []
         self.initial_state = policy.network.initial_state(num_envs)
-        self._sequences: PolicyTape | None = None
+        self.has_memory = policy.has_memory
         self.timesteps = 0
         self.update = 0
         self.set_steps(steps)
@@ -113,27 +113,31 @@ class Rollout:
         """B = T N"""
         return self.valid.size
 
-    def record_sequences(self) -> PolicyTape:
-        """Runs the policy with memory over all T N rows, as it is now, from the initial state; returns the tape."""
-        if self._sequences is None or self._sequences.rows < self.rows:
-            self._sequences = PolicyTape(self.tape.policy, self.rows)
-        tape, observations = self._sequences, self.observations[:-1]
-        tape.begin(self.initial_state)
-        tape.starts[: self.rows] = self.time[:-1].reshape(-1) == 0
-        tape.record(observations.reshape(self.rows, *observations.shape[2:]))
-        return tape
+    def values_with(self, tape: PolicyTape, values_of: ValuesOf) -> FloatArray:
+        """Returns V ``[T + 1, N]`` of the observations from a tape that recorded rows 0 to T N - 1."""
+        state = self._state_before(tape, self.steps)
+        if state is not None:
+            state[self.time[-1] == 0] = 0.0
+        last = values_of(self.observations[-1], self.time[-1], state)
+        return np.concatenate([tape.outputs[: self.rows, -1].reshape(self.steps, self.num_envs), last[np.newaxis]])
 
-    def next_values(self, values: FloatArray, values_of: ValuesOf) -> FloatArray:
+    def next_values(self, values: FloatArray, values_of: ValuesOf, tape: PolicyTape | None = None) -> FloatArray:
         """Returns V ``[T, N]`` of each row's true successor, from ``values`` ``[T + 1, N]`` of the observations.
 
-        Calls ``values_of`` with the last observation of an episode if the next row already belongs to a new one.
+        Calls ``values_of`` with the last observation of an episode if the next row already belongs to a new one, and
+        with the state of a memory before it on ``tape``, that of the rollout by default.
         """
         if not self.final_observations:
             return values[1:]
         following = values[1:].copy()
         for t, n, last in self.final_observations:
-            state = None
-            if self.keeps_forward and self.tape.policy.has_memory:
-                state = self.tape.state_after((t + 1) * self.num_envs)[n : n + 1]
-            following[t, n] = values_of(last[np.newaxis], self.time[t, n : n + 1] + 1, state)[0]
+            state = self._state_before(tape or self.tape, t + 1)
+            before = None if state is None else state[n : n + 1]
+            following[t, n] = values_of(last[np.newaxis], self.time[t, n : n + 1] + 1, before)[0]
         return following
+
+    def _state_before(self, tape: PolicyTape, t: int) -> FloatArray | None:
+        """The state of a memory before row t, which is zero at the start of an episode; None without memory."""
+        if not (self.has_memory and tape.rows >= self.rows):
+            return None
+        return tape.state_after(t * self.num_envs)
