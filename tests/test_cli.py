@@ -104,7 +104,7 @@ def test_flags_may_stand_before_the_algorithm(tmp_path: Path) -> None:
     ("arguments", "code", "text"),
     [
         (["trian"], 2, "Available subcommands: train, resume"),
-        (["train"], 2, "Expected one of {vpg, npg, trpo, a2c}"),
+        (["train"], 2, "Expected one of {vpg, npg, trpo, a2c, ppo}"),
         (["train", "a2c"], 2, "ENV"),
         (["train", "dqn", "CartPole-v1"], 2, "Available subcommands: vpg, npg, trpo, a2c"),
         (["train", "a2c", "CartPole-v99"], 1, "not a registered environment"),

@@ -42,9 +42,11 @@ def test_a_wrapped_environment_is_another_task() -> None:
         return gymnasium.wrappers.TransformReward(cartpole(), lambda reward: 2 * reward)
 
     for env in (make, SyncVectorEnv([make] * 16), AsyncVectorEnv([make] * 16), WorkerVectorEnv(make, 16)):
-        agent = pgfast.A2C(env)
-        assert (agent.settings, agent.preset) == (pgfast.A2C("CartPole-v1", preset=None).settings, None)
-        assert agent.learn(320).timesteps == 320
+        agent = pgfast.A2C(env, num_envs=16)
+        general = pgfast.A2C("CartPole-v1", preset="general", num_envs=16)
+        assert (agent.settings, agent.preset) == (general.settings, "general")
+        rows = 16 * agent.settings.n_steps
+        assert agent.learn(rows).timesteps == rows
         if isinstance(env, VectorEnv):
             env.close()
 
@@ -54,7 +56,7 @@ def test_learn_shows_the_preset(capsys: pytest.CaptureFixture[str]) -> None:
         ("CartPole-v1", "default", "a2c on CartPole-v1, preset default\n"),
         (cartpole, "default", "a2c on CartPole-v1, preset default\n"),
         ("CartPole-v1", None, "a2c on CartPole-v1, the algorithm's defaults\n"),
-        ("Acrobot-v1", "default", "a2c on Acrobot-v1, the algorithm's defaults\n"),
+        ("Acrobot-v1", "default", "a2c on Acrobot-v1, preset general\n"),
     ):
         pgfast.A2C(env, preset=preset).learn(1, progress_bar=True)
         assert capsys.readouterr().out.startswith(text)

@@ -22,7 +22,7 @@ from pgfast.learning.bounds import Count, check
 from pgfast.learning.construction import count_parameters
 from pgfast.learning.help import ListsSettings
 from pgfast.learning.networks import describe_leaves
-from pgfast.learning.presets import find_preset, resolve_settings
+from pgfast.learning.presets import find_preset, require_known, resolve_settings
 from pgfast.learning.settings import Settings
 from pgfast.random import Rng
 from pgfast.runs.files import CheckpointError, checked_content
@@ -50,8 +50,8 @@ class Agent(Trainer, metaclass=ListsSettings):
         env: an environment id, a ``gymnasium.vector.VectorEnv``, or a function that makes one environment. Actions are
             Discrete, MultiDiscrete, MultiBinary, a Box of floats, or a Dict or Tuple of these.
         preset: name of the tuned settings to start from, for the id of the environment or of those that a function or
-            a vector environment makes; or the id of another task, to start from its settings. None for the algorithm's
-            defaults alone.
+            a vector environment makes; "general", those for all tasks of its kind, which is also the default if the id
+            has none; or the id of another task, to start from its settings. None for the algorithm's defaults alone.
         settings: any field of the algorithm's settings, which ``help()`` of its class lists.
 
     Raises:
@@ -69,13 +69,15 @@ class Agent(Trainer, metaclass=ListsSettings):
             settings["init_from"] = str(settings["init_from"])
         if source.num_envs is not None and settings.setdefault("num_envs", source.num_envs) != source.num_envs:
             raise ValueError(f"num_envs is {settings['num_envs']}, the vector environment has {source.num_envs}")
-        resolved = resolve_settings(self.learner_type.settings_type, self.name, source.task_id, preset, settings)
-        source.env_kwargs = resolved.env_kwargs or {}
+        require_known(self.learner_type.settings_type, self.name, settings)
+        source.env_kwargs = check("env_kwargs", settings.get("env_kwargs"), dict[str, Any] | None) or {}
+        found = find_preset(self.name, source, preset, settings)
+        resolved = resolve_settings(self.learner_type.settings_type, found, settings)
         source.require(resolved.vectorization, resolved.max_env_restarts)
         if resolved.eval_every is not None and source.num_envs is not None:
             raise ValueError("eval_every needs further environments, but a vector environment was given")
         self._build(source, resolved, source.space_info(resolved.action_mask))
-        self.preset = None if find_preset(self.name, source.task_id, preset) is None else preset
+        self.preset = found.name if found else None
         if resolved.init_from is not None:
             arrays, content = read_saved(Path(resolved.init_from))
             try:

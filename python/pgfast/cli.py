@@ -15,9 +15,10 @@ import pgfast
 from pgfast.algorithms import ALGORITHMS
 from pgfast.commands import COMMANDS, EnvId, RunOptions, UsageError, train
 from pgfast.envs.failures import with_cure
+from pgfast.envs.source import EnvironmentSource
 from pgfast.flags import KEYWORDS, Imports, flag_type, import_typed, typed_id
 from pgfast.learning.bounds import Bounded, Count, bounds, documentation, field_types
-from pgfast.learning.presets import preset_timesteps, resolve_settings
+from pgfast.learning.presets import DEFAULT_TIMESTEPS, find_preset, resolve_settings
 from pgfast.learning.settings import RunSettings, Settings, setting_groups
 from pgfast.parsing import NUMBERS, asks_for_completion, checked, find_misnamed, setting_of, with_environment_first
 from pgfast.runs.files import CheckpointError
@@ -61,10 +62,10 @@ def _not_chosen() -> None:
 def _train_command(algo: str, args: list[str]) -> Callable[..., None]:
     """The command of an algorithm, whose flags have the values of the preset as defaults.
 
-    The preset depends on the environment and on a flag: so the arguments are parsed twice, the first time for these.
+    The preset depends on the environment and on some flags, so the arguments are parsed twice, first for these.
     """
     settings = ALGORITHMS[algo].learner_type.settings_type()
-    options = RunOptions(total_timesteps=preset_timesteps(algo, None, None))
+    options = RunOptions(total_timesteps=DEFAULT_TIMESTEPS)
     first_pass: Any = make_dataclass(
         "Train", [("env", EnvId, field(default="")), ("flags", _flags(settings, options))], kw_only=True
     )
@@ -77,15 +78,18 @@ def _train_command(algo: str, args: list[str]) -> Callable[..., None]:
         return_unknown_args=True,
         registry=NUMBERS,
     )
-    env_id, preset = found[0].env, found[0].flags.run.preset
-    if env_id:
-        import_typed(found[0].flags.run.modules)
-        env_id, _ = typed_id(env_id)
-        settings = resolve_settings(type(settings), algo, env_id, preset, {})
-        options = RunOptions(total_timesteps=preset_timesteps(algo, env_id, preset))
+    if found[0].env:
+        values = _values(found[0].flags)
+        import_typed(values["modules"])
+        env_id, _ = typed_id(found[0].env)
+        source = EnvironmentSource(env_id, values["env_kwargs"] or {})
+        preset = find_preset(algo, source, values["preset"], values)
+        settings = resolve_settings(type(settings), preset, {})
+        if preset is not None:
+            options = RunOptions(total_timesteps=preset.total_timesteps)
 
     def command(env: str, flags: Any) -> None:
-        values = {name: value for group in vars(flags).values() for name, value in vars(group).items()}
+        values = _values(flags)
         env_id, modules = typed_id(env)
         values["modules"] += modules
         options = RunOptions(**{field.name: values.pop(field.name) for field in fields(RunOptions)})
@@ -93,6 +97,11 @@ def _train_command(algo: str, args: list[str]) -> Callable[..., None]:
 
     command.__annotations__ = {"env": EnvId, "flags": _flags(settings, options)}
     return command
+
+
+def _values(flags: Any) -> dict[str, Any]:
+    """The values of the flags of all groups, by name."""
+    return {name: value for group in vars(flags).values() for name, value in vars(group).items()}
 
 
 def _flags(settings: Settings, options: RunOptions) -> Any:

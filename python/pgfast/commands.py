@@ -22,7 +22,7 @@ from pgfast.agent import Agent
 from pgfast.algorithms import ALGORITHMS
 from pgfast.flags import Imports, import_typed
 from pgfast.learning.bounds import Bounded, Count
-from pgfast.learning.presets import find_preset, presets
+from pgfast.learning.presets import GENERAL, find_preset, presets
 from pgfast.loading import load
 from pgfast.loading import verify as verify_path
 from pgfast.profiling import Profile
@@ -90,7 +90,8 @@ def train(algo: str, env_id: str, options: RunOptions, settings: dict[str, Any])
     if options.num_threads is not None:
         pgfast.set_num_threads(options.num_threads)
     agent = ALGORITHMS[algo](env_id, preset=None, **settings)
-    agent.preset = None if find_preset(algo, env_id, options.preset) is None else options.preset
+    found = None if agent.source is None else find_preset(algo, agent.source, options.preset, settings)
+    agent.preset = None if found is None else found.name
     with _open_session(agent, options) as session:
         path, width = session.directory.path, _width()
         if agent.timesteps < options.total_timesteps:
@@ -313,7 +314,7 @@ def list_presets(json: Switch = False) -> None:
     """List the algorithms and their presets by environment.
 
     Args:
-        json: Print one JSON object; "atari" stands for every Atari game.
+        json: Print one JSON object; "atari" stands for every Atari game, and kinds of tasks have the preset "general".
     """
     found: dict[str, dict[str, list[str]]] = {algo: {} for algo in ALGORITHMS}
     for algo, names in found.items():
@@ -325,10 +326,13 @@ def list_presets(json: Switch = False) -> None:
         return
     for algo, names in found.items():
         print(algo)
-        shown = {"every Atari game" if env_id == "atari" else env_id: of_env for env_id, of_env in names.items()}
+        own = {env_id: of_env for env_id, of_env in names.items() if GENERAL not in of_env}
+        shown = {"every Atari game" if env_id == "atari" else env_id: of_env for env_id, of_env in own.items()}
         for env_id, of_env in sorted(shown.items()):
             print(f"  {env_id:24s} presets: {', '.join(of_env)}")
-    rest = "Every other environment that is registered with Gymnasium works too, with the defaults or your settings."
+    rest = (
+        "Every other environment works too: the preset general has settings for its kind of observations and actions."
+    )
     print(wrap(rest, _width()))
 
 

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from importlib import resources
 from typing import Any, TypeVar
 
 from pgfast.envs.atari import is_atari
 from pgfast.envs.registration import env_spec
+from pgfast.envs.source import EnvironmentSource
 from pgfast.learning.settings import Settings
 
-__all__ = ["closest_setting", "find_preset", "preset_names", "preset_timesteps", "presets", "resolve_settings"]
+__all__ = [
+    *("DEFAULT_TIMESTEPS", "GENERAL", "Preset", "closest_setting", "find_preset", "presets"),
+    *("require_known", "resolve_settings"),
+]
 
 S = TypeVar("S", bound=Settings)
 
-_DEFAULT_TIMESTEPS = 1_000_000
+GENERAL = "general"
+"""The name of the presets for all tasks of a kind."""
+DEFAULT_TIMESTEPS = 1_000_000
+"""Length of a run without a preset."""
+_SMALL_IMAGE = 32  # pixels of an axis below which an image is a grid of codes rather than a picture
 # The words of other libraries for our settings.
 _SYNONYMS = {
     **dict.fromkeys(("gamma", "discount_factor"), "discount"),
@@ -38,71 +46,87 @@ _SYNONYMS = {
 }
 
 
+@dataclass(frozen=True)
+class Preset:
+    """Tuned settings, and the length of the runs that they are tuned for."""
+
+    name: str
+    settings: Mapping[str, Any]
+    total_timesteps: int = DEFAULT_TIMESTEPS
+
+
 def presets(algo: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """Settings by preset name and environment id; the id "atari" stands for every Atari game without its own table."""
+    """Settings by preset name and environment id, or by kind of task for the name "general".
+
+    The id "atari" stands for every Atari game without its own table.
+    """
     text = (resources.files("pgfast.presets") / f"{algo}.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 
 
-def preset_names(algo: str, env_id: str) -> list[str]:
-    """The names of an algorithm's presets for an environment id."""
-    keys = _keys(env_id)
-    return [name for name, table in presets(algo).items() if any(key in table for key in keys)]
+def find_preset(algo: str, source: EnvironmentSource, name: str | None, given: Mapping[str, Any]) -> Preset | None:
+    """Returns the preset of a task.
 
-
-def preset_timesteps(algo: str, env_id: str | None, preset: str | None) -> int:
-    """The length of the runs that a preset is tuned for, in timesteps."""
-    return int(_preset(algo, env_id, preset).get("total_timesteps", _DEFAULT_TIMESTEPS))
-
-
-def resolve_settings(
-    settings_type: type[S], algo: str, env_id: str | None, preset: str | None, given: dict[str, Any]
-) -> S:
-    """Settings from ``given``, else from the preset of the algorithm and the id, else the dataclass's defaults.
-
-    ``preset`` is the name of a preset for the id, or the id of another task, whose default preset is taken.
+    Args:
+        algo: the algorithm.
+        source: makes the environments of the task; makes one if the preset depends on their spaces.
+        name: that of a preset for the id; "default" for the preset of the id, or the general one for its kind of task
+            if there is none; "general" for the latter in any case; or the id of another task, whose default preset is
+            taken. None for no preset.
+        given: the user's settings. With memory, the general settings of tasks with memory come on top.
 
     Raises:
-        TypeError: for a setting that the algorithm does not have.
-        ValueError: for an unknown preset, or a value out of bounds.
+        ValueError: for an unknown name.
     """
+    if name is None:
+        return None
+    tables, keys = presets(algo), () if source.task_id is None else _keys(source.task_id)
+    of_name = {} if name == GENERAL else tables.get(name, {})
+    found = next((of_name[key] for key in keys if key in of_name), tables["default"].get(name))
+    if found is None and name not in ("default", GENERAL):
+        names = [other for other, table in tables.items() if any(key in table for key in keys)]
+        raise ValueError(
+            f'no preset "{name}" of {algo} for {source.task_id or "an environment without an id"}; available: '
+            f"{', '.join(dict.fromkeys([*names, GENERAL]))}, or the id of another task: {', '.join(tables['default'])}"
+        )
+    if found is None:
+        name, found = GENERAL, tables[GENERAL][_kind(source, given)]
+    settings = found | (tables[GENERAL]["memory"] if given.get("memory", "none") != "none" else {})
+    return Preset(name, settings, int(settings.pop("total_timesteps", DEFAULT_TIMESTEPS)))
+
+
+def _kind(source: EnvironmentSource, given: Mapping[str, Any]) -> str:
+    """The kind of a task, by which the general preset goes."""
+    space = source.space_info(given.get("action_mask", "none"))
+    images = [leaf.shape for leaf in space.observation.leaves if leaf.is_image]
+    if images and given.get("network") != "mlp":
+        return "grids" if min(min(sorted(shape)[-2:]) for shape in images) < _SMALL_IMAGE else "images"
+    return "continuous" if any(component.kind == "box" for component in space.action.components) else "discrete"
+
+
+def require_known(settings_type: type[Settings], algo: str, names: Iterable[str]) -> None:
+    """Raises ``TypeError`` for the name of a setting that the algorithm does not have."""
     known = [field.name for field in fields(settings_type)]
-    for name in given:
+    for name in names:
         if name not in known:
             close = closest_setting(name, known)
             hint = f"; did you mean {close}?" if close else f"; it has {', '.join(known)}"
             raise TypeError(f"{algo} has no setting {name}{hint}")
-    tuned = _preset(algo, env_id, preset)
-    return settings_type(**{name: value for name, value in tuned.items() if name != "total_timesteps"} | given)
+
+
+def resolve_settings(settings_type: type[S], preset: Preset | None, given: Mapping[str, Any]) -> S:
+    """Settings from ``given``, else from the preset, else the dataclass's defaults.
+
+    Raises:
+        ValueError: for a value out of bounds.
+    """
+    return settings_type(**{**(preset.settings if preset else {}), **given})
 
 
 def closest_setting(name: str, known: Sequence[str]) -> str | None:
     """The known setting that an unknown name stands for in other libraries, else the one of the most similar name."""
     synonym = _SYNONYMS.get(name)
     return synonym if synonym in known else next(iter(difflib.get_close_matches(name, known, 1)), None)
-
-
-def find_preset(algo: str, env_id: str | None, preset: str | None) -> dict[str, Any] | None:
-    """The settings of a preset: one of the id's, or the default of the task ``preset``. None if there is neither."""
-    if preset is None:
-        return None
-    tables = presets(algo)
-    for key in () if env_id is None else _keys(env_id):
-        if key in tables.get(preset, {}):
-            return tables[preset][key]
-    return tables.get("default", {}).get(preset)
-
-
-def _preset(algo: str, env_id: str | None, preset: str | None) -> dict[str, Any]:
-    found = find_preset(algo, env_id, preset)
-    if found is not None or preset in (None, "default"):
-        return found or {}
-    names = "none" if env_id is None else ", ".join(preset_names(algo, env_id)) or "none"
-    tasks = ", ".join(presets(algo).get("default", {}))
-    raise ValueError(
-        f'no preset "{preset}" of {algo} for {env_id or "an environment without an id"}; available: {names}, or the id '
-        f"of another task: {tasks}"
-    )
 
 
 def _keys(env_id: str) -> tuple[str, ...]:
