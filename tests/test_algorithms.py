@@ -1,4 +1,4 @@
-"""Behavior shared by VPG, NPG, TRPO and A2C: spaces, saving, resuming, warm starts, thread counts and learning."""
+"""Behavior that all algorithms share: spaces, saving, resuming, warm starts, thread counts and learning."""
 
 from __future__ import annotations
 
@@ -201,6 +201,10 @@ def test_words_of_other_libraries_are_answered_with_ours() -> None:
     for theirs, ours in words.items():
         with pytest.raises(TypeError, match=f"^a2c has no setting {theirs}; did you mean {ours}[?]$"):
             pgfast.A2C("CartPole-v1", **{theirs: 1})
+    words = {"n_epochs": "num_epochs", "eps_clip": "clip_range", "clip_range_vf": "value_clip_range"}
+    for theirs, ours in words.items():
+        with pytest.raises(TypeError, match=f"^ppo has no setting {theirs}; did you mean {ours}[?]$"):
+            pgfast.PPO("CartPole-v1", **{theirs: 1})
     with pytest.raises(TypeError, match=r"^vpg has no setting vf_coef; "):
         pgfast.VPG("CartPole-v1", vf_coef=1)
 

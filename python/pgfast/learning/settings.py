@@ -327,7 +327,7 @@ class SecondOrderSettings(BaselineSettings):
         if isinstance(self.network, NetworkSpec) and self.network.memory != "none":
             raise ValueError(
                 f'network has the memory "{self.network.memory}", which steps along the natural gradient do not '
-                "support; take VPG or A2C"
+                "support; take VPG, A2C or PPO"
             )
 
 
