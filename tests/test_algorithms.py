@@ -1,4 +1,4 @@
-"""Behavior that all algorithms share: spaces, saving, resuming, warm starts, thread counts and learning."""
+"""Behavior shared by the algorithms: spaces, saving, resuming, warm starts, thread counts and learning."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ _OF_ALGORITHMS = _of_group(
         in_progress_line=True,
     ),
     Metric("clip_fraction", "clip fraction", "fraction of the ratios that were beyond the clip range"),
-    Metric("epochs", "epochs", "passes over the batch, in steps per minibatch"),
+    Metric("epochs", "epochs", "passes over the batch: steps taken, divided by the minibatches of an epoch"),
     Metric("kl", "KL divergence", "exact mean KL(old, new); 0 if no step was taken", "nats", in_progress_line=True),
     Metric("step_size", "step size", "step in multiples of the natural gradient; 0 if no step was taken"),
     Metric("cg_iterations", "CG iterations", "iterations of conjugate gradient"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,11 +48,11 @@ def estimate(
         value_gae_lambda: lambda of the returns; None for that of the advantages.
         all_rows: whether the batch holds all rows and the mask of the valid ones, or only the valid rows.
         normalize_all: normalize the advantages of all rows together, if the settings ask for normalization.
-        tape: rows 0 to T N - 1 as the policy sees them now, for values of its current parameters; None for the values
-            at the time of the rollout.
+        tape: a forward pass of rows 0 to T N - 1 with the current parameters, for its values; None for the values at
+            the time of the rollout.
 
     Returns:
-        The batch, with advantages and returns.
+        The batch, with advantages and returns. Its values are those at the time of the rollout, with any ``tape``.
 
     Raises:
         FloatingPointError: if advantages to be normalized are not finite.
@@ -61,10 +62,10 @@ def estimate(
     values = old_values if tape is None else rollout.values_with(tape, value_function.values_at)
     next_values = rollout.next_values(values, value_function.values_at, tape)
     rewards = statistics.scale_rewards(rollout.rewards)
-    of_rows = (rewards, values[:-1], next_values, rollout.terminated, rollout.truncated, s.discount)
-    advantages, returns = gae(*of_rows, s.gae_lambda)
+    with_lambda = partial(gae, rewards, values[:-1], next_values, rollout.terminated, rollout.truncated, s.discount)
+    advantages, returns = with_lambda(s.gae_lambda)
     if value_gae_lambda is not None:
-        _, returns = gae(*of_rows, value_gae_lambda)
+        _, returns = with_lambda(value_gae_lambda)
     if s.normalize_advantages and normalize_all:
         advantages = normalize(advantages, rollout.valid, reduce)
     return (Batch.of_all_rows if all_rows else Batch.of_valid_rows)(rollout, advantages, returns, old_values)

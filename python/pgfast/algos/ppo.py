@@ -88,7 +88,8 @@ class PPOLearner(Learner):
         self.optimizer = make_optimizer(settings)
         size = settings.minibatch_size
         is_whole = size is None or size >= settings.num_envs * settings.n_steps
-        self.keeps_forward = is_whole or self.policy.has_memory  # the first epoch begins where the rollout ended
+        # The rollout's tape serves a first step on all rows, and has the states of a memory at the ends of episodes.
+        self.keeps_forward = is_whole or self.policy.has_memory
         self._replay = Replay(self.policy)
         self._gradient: FloatArray = np.zeros_like(self.policy.parameters)  # reused by every step
 
@@ -127,7 +128,7 @@ class PPOLearner(Learner):
                     weighted = replace(batch, advantages=normalized)
                 for minibatch in drawn:
                     rows = minibatch.of(weighted)
-                    is_recorded = epoch == 0 and rows is weighted and rollout.keeps_forward
+                    is_recorded = epoch == 0 and rows is weighted and rollout.keeps_forward  # no step since the rollout
                     tape = rollout.tape if is_recorded else self._replay.record(rows)
                     objective, gradient = self._differentiate(tape, rows, minibatch.count, rollout, reduce)
                     found.append(objective)
@@ -155,21 +156,21 @@ class PPOLearner(Learner):
     def _differentiate(
         self, tape: PolicyTape, rows: Batch, count: int, rollout: Rollout, reduce: Reduce
     ) -> tuple[_Objective, FloatArray]:
-        """Computes equation 9 and its gradient over the ``count`` rows of a minibatch on all workers.
+        """Computes minus equation 9, and its gradient, over the ``count`` rows of a minibatch on all workers.
 
         -mean(min(r A, clip(r, 1 - e, 1 + e) A) + entropy_coef H) + value_coef mean((R - V)^2),
         r = pi(a | s) / pi_old(a | s)
         """
-        s, timesteps = self.settings, rollout.timesteps
-        distribution = tape.distribution(len(rows.time), rows.mask)
-        entropy = distribution.entropy()
-        values, row_gradients = losses.ppo_gradient(
-            distribution.log_prob(rows.actions),
+        s, timesteps, size = self.settings, rollout.timesteps, len(rows.time)
+        distribution, values = tape.distribution(size, rows.mask), np.ascontiguousarray(tape.outputs[:size, -1])
+        log_prob, entropy = distribution.log_prob(rows.actions), distribution.entropy()
+        terms, row_gradients = losses.ppo_gradient(
+            log_prob,
             rows.log_prob,
             rows.advantages,
             entropy,
             rows.returns,
-            np.ascontiguousarray(tape.outputs[: len(rows.time), -1]),
+            values,
             scheduled(s.clip_range, s.clip_range_schedule, timesteps, s),
             entropy_coef_at(s, timesteps),
             s.value_coef,
@@ -179,8 +180,8 @@ class PPOLearner(Learner):
             count=count,
         )
         gradient = self.policy.gradient(tape, rows.actions, row_gradients, mask=rows.mask, out=self._gradient)
-        values, mean_entropy, gradient = reduce.sum((values, rows.sum(entropy) / count, gradient))
-        policy_loss, value_loss, total_loss, clip_fraction, approx_kl = values
+        terms, mean_entropy, gradient = reduce.sum((terms, rows.sum(entropy) / count, gradient))
+        policy_loss, value_loss, total_loss, clip_fraction, approx_kl = terms
         require_finite_loss(total_loss, rollout)
         return _Objective(policy_loss, value_loss, mean_entropy, clip_fraction, approx_kl), gradient
 

@@ -50,10 +50,10 @@ class Minibatches:
     about ``size`` rows.
 
     Args:
-        batch: this worker's rows; ``count`` rows are valid on all workers together, at least one.
-        count: see batch.
-        size: None for one minibatch, the whole batch in its order.
-        seed: of the orders.
+        batch: this worker's rows.
+        count: the number of valid rows on all workers together, at least 1.
+        size: None for one minibatch, the whole batch in the order of time.
+        seed: determines the random orders.
         reduce: the sums over all workers.
     """
 
@@ -63,6 +63,7 @@ class Minibatches:
         self.number = 1 if size is None else -(-count // size)
         if self.number == 1:
             return
+        # The units that are shuffled are rows or sequences, numbered over all workers; a unit stays whole.
         if batch.state is None:
             self._rows = np.arange(len(batch.time)) if batch.valid is None else np.flatnonzero(batch.valid)
             self._units, self._unit_count = batch.numbering(reduce)
@@ -79,11 +80,11 @@ class Minibatches:
         if number == 1:
             return [Minibatch(None, batch.valid, batch.state, self._count)]
         self._rng.position = epoch
-        minibatch_of = np.empty(self._unit_count, np.int64)
+        minibatch_of = np.empty(self._unit_count, np.int64)  # of each unit
         order = np.argsort(self._rng.uniform(self._unit_count), kind="stable")
         minibatch_of[order] = np.arange(self._unit_count) * number // self._unit_count
-        drawn = minibatch_of[self._units]
-        rows = self._rows[np.argsort(drawn, kind="stable")]
+        drawn = minibatch_of[self._units]  # of each of this worker's rows
+        rows = self._rows[np.argsort(drawn, kind="stable")]  # stable: rows of a minibatch stay in the order of time
         indices = np.split(rows, np.cumsum(np.bincount(drawn, minlength=number))[:-1])
         if batch.state is None:
             counts = np.bincount(minibatch_of)
