@@ -1,4 +1,4 @@
-"""The Python blocks of README.md and docs/ run, and README.md marks the commands that .ci/run executes.
+"""The Python blocks of README.md and docs/ run, README.md marks commands of .ci/run, and pages list all algorithms.
 
 The ``python`` blocks of a page run one after another, as a reader would type them; a block with ``>>>`` must also print
 the output that it shows. A block that must not run has another word after the backticks, such as ``python no-test``.
@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 
 import pytest
+
+from pgfast.algorithms import ALGORITHMS
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -30,6 +32,18 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
             names |= example.globs
         else:
             exec(compile("\n" * line + block[1], page, "exec"), names)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("README.md", "CHANGELOG.md", "pyproject.toml", ".ci/run", "docs/algorithms.md", "docs/method.md"),
+        *("docs/reference/agents.md", "docs/reference/index.md", "docs/reference/settings.md"),
+    ],
+)
+def test_lists_of_the_algorithms_are_whole(path: str) -> None:
+    words = set(re.findall(r"\w+", (ROOT / path).read_text().lower()))
+    assert not ALGORITHMS.keys() - words
 
 
 @pytest.mark.parametrize("name", ["test", "train"])
