@@ -95,7 +95,7 @@ def find_preset(algo: str, source: EnvironmentSource, name: str | None, given: M
         )
     if found is None:
         name, found = GENERAL, tables[GENERAL][_kind(source, given)]
-    settings = found | (tables[GENERAL]["memory"] if given.get("memory", "none") != "none" else {})
+    settings = found | (tables[GENERAL].get("memory", {}) if given.get("memory", "none") != "none" else {})
     return Preset(name, settings, int(settings.pop("total_timesteps", DEFAULT_TIMESTEPS)))
 
 
