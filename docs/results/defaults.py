@@ -3,22 +3,23 @@
 python docs/results/defaults.py [--only TASK ...] [--libraries pgfast sb3] [--algorithms NAME ...] [--seeds N]
                                 [--out docs/results]
 
-A run that defaults.csv holds already is not repeated; delete its line to run it again. MiniGrid's task needs
-`pip install minigrid`, the other libraries need `pip install "pgfast[bench]"`.
+A result is the mean return of the last 100 episodes of a run. A run that defaults.csv holds already is not repeated;
+delete its line to run it again. MiniGrid's task needs `pip install minigrid`, the other libraries need
+`pip install "pgfast[bench]"`.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 
+from kept_runs import Entry, KeptRuns, Run
 from pgfast.algorithms import ALGORITHMS
 
 
@@ -35,59 +36,33 @@ class Task:
 
     name: str
     timesteps: int
-    longer: dict[str, int]
+    longer: dict[str, int] = field(default_factory=dict)
     make: Callable[[], gymnasium.Env[Any, Any]] | None = None  # None if the name is an id
 
     def timesteps_of(self, algorithm: str) -> int:
         return self.longer.get(algorithm, self.timesteps)
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A column of the table. Other libraries run with ``num_envs`` environments, pgfast with those of its preset."""
-
-    library: str
-    algorithm: str
-    num_envs: int | None = None
-
     @property
     def title(self) -> str:
-        library = {"pgfast": "", "sb3": "stable-baselines3's ", "sb3-contrib": "sb3-contrib's "}[self.library]
-        envs = "" if self.num_envs is None else f", {self.num_envs} env" + "s" * (self.num_envs > 1)
-        return f"{library}{self.algorithm.upper()}{envs}"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One seed of an entry on a task, and the mean return of its last 100 episodes."""
-
-    task: str
-    library: str
-    algorithm: str
-    num_envs: str
-    seed: int
-    timesteps: int
-    result: float
+        longer = "".join(f"; {name.upper()} {steps:,}" for name, steps in self.longer.items())
+        return f"{self.name}, {self.timesteps:,} steps{longer}"
 
 
 TASKS = [
     Task("LunarLander-v3", 200_000, {"ppo": 500_000}),
-    Task("Acrobot-v1", 200_000, {}),
-    Task("CartPole-v1", 200_000, {}),
-    Task("FrozenLake-v1", 100_000, {}),
-    Task("MountainCarContinuous-v0", 200_000, {}),
-    Task("Pendulum-v1", 200_000, {}),
-    Task("BipedalWalker-v3", 500_000, {}),
-    Task("MiniGrid-Empty-5x5-v0", 100_000, {}, empty_room),
-    Task("CarRacing-v3", 300_000, {}),
+    Task("Acrobot-v1", 200_000),
+    Task("CartPole-v1", 200_000),
+    Task("FrozenLake-v1", 100_000),
+    Task("MountainCarContinuous-v0", 200_000),
+    Task("Pendulum-v1", 200_000),
+    Task("BipedalWalker-v3", 500_000),
+    Task("MiniGrid-Empty-5x5-v0", 100_000, make=empty_room),
+    Task("CarRacing-v3", 300_000),
 ]
 ENTRIES = [
     *(Entry("pgfast", algorithm) for algorithm in ALGORITHMS),
-    *(
-        Entry("sb3", algorithm, num_envs)
-        for algorithm, envs in (("a2c", (1, 16)), ("ppo", (1, 8)))
-        for num_envs in envs
-    ),
+    *(Entry("sb3", "a2c", num_envs) for num_envs in (1, 16)),
+    *(Entry("sb3", "ppo", num_envs) for num_envs in (1, 8)),
     Entry("sb3-contrib", "trpo", 1),
 ]
 
@@ -109,9 +84,8 @@ def train_peer(task: Task, entry: Entry, seed: int) -> float:
     from stable_baselines3.common.env_util import make_vec_env
 
     torch.set_num_threads(1)
-    algorithm: Any = getattr(
-        sb3_contrib if entry.library == "sb3-contrib" else stable_baselines3, entry.algorithm.upper()
-    )
+    library = sb3_contrib if entry.library == "sb3-contrib" else stable_baselines3
+    algorithm: Any = getattr(library, entry.algorithm.upper())
     env = make_vec_env(task.make or task.name, n_envs=entry.num_envs or 1, seed=seed)
     policy = "CnnPolicy" if task.name == "CarRacing-v3" else "MlpPolicy"
     model = algorithm(policy, env, seed=seed, device="cpu").learn(task.timesteps_of(entry.algorithm))
@@ -119,74 +93,31 @@ def train_peer(task: Task, entry: Entry, seed: int) -> float:
     return statistics.fmean(episode["r"] for episode in model.ep_info_buffer)
 
 
-def missing(known: list[Run], args: argparse.Namespace) -> Iterator[tuple[Task, Entry, int]]:
-    """The requested runs that are not known."""
-    done = {(run.task, run.library, run.algorithm, run.num_envs, run.seed) for run in known}
-    for task in TASKS:
-        for entry in ENTRIES:
-            if (args.only and task.name not in args.only) or entry.library.split("-")[0] not in args.libraries:
-                continue
-            if args.algorithms and entry.algorithm not in args.algorithms:
-                continue
-            for seed in range(args.seeds):
-                if (task.name, entry.library, entry.algorithm, str(entry.num_envs or ""), seed) not in done:
-                    yield task, entry, seed
-
-
-def read(path: Path) -> list[Run]:
-    """The runs of a file that :func:`write` wrote; none without a file."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [
-            Run(*list(row.values())[:4], int(row["seed"]), int(row["timesteps"]), float(row["result"]))
-            for row in csv.DictReader(file)
-        ]
-
-
-def write(path: Path, runs: list[Run]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Run.__annotations__)
-        writer.writerows((*list(vars(run).values())[:-1], f"{run.result:.6g}") for run in runs)
-
-
-def table(runs: list[Run]) -> str:
-    """The medians over the seeds, a row for each task, with the lowest and the highest seed."""
-    lines = [
-        f"| task | {' | '.join(entry.title for entry in ENTRIES)} |",
-        f"|---{'|---' * len(ENTRIES)}|",
-    ]
-    for task in TASKS:
-        cells = []
-        for entry in ENTRIES:
-            column = (task.name, entry.library, entry.algorithm, str(entry.num_envs or ""))
-            found = [run.result for run in runs if (run.task, run.library, run.algorithm, run.num_envs) == column]
-            text = f"{statistics.median(found):.4g} ({min(found):.4g} to {max(found):.4g})" if found else "-"
-            longer = task.longer.get(entry.algorithm)
-            cells.append(text + (f" at {longer:,}" if longer and found else ""))
-        lines.append(f"| {task.name}, {task.timesteps:,} steps | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Runs what is missing, then writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=[task.name for task in TASKS], help="only these tasks")
     parser.add_argument("--libraries", nargs="+", choices=["pgfast", "sb3"], default=["pgfast"])
-    parser.add_argument("--algorithms", nargs="+", choices=list(ALGORITHMS), help="only these algorithms")
+    parser.add_argument("--algorithms", nargs="+", choices=list(ALGORITHMS), default=list(ALGORITHMS))
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds of every task")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="directory of the files written")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / "defaults.csv"
-    for task, entry, seed in missing(read(path), args):
-        result = train(task, entry.algorithm, seed) if entry.library == "pgfast" else train_peer(task, entry, seed)
-        print(f"{entry.title} on {task.name}, seed {seed}: {result:.4g}", flush=True)
-        identity = (task.name, entry.library, entry.algorithm, str(entry.num_envs or ""), seed)
-        write(path, [*read(path), Run(*identity, task.timesteps_of(entry.algorithm), result)])
-    (args.out / "defaults.md").write_text(table(read(path)) + "\n")
-    print(table(read(path)))
+    kept = KeptRuns(args.out / "defaults.csv")
+    entries = [entry for entry in ENTRIES if entry.package in args.libraries and entry.algorithm in args.algorithms]
+    for task in TASKS:
+        if args.only and task.name not in args.only:
+            continue
+        for entry in entries:
+            for seed in range(args.seeds):
+                if (task.name, entry, seed) in kept:
+                    continue
+                is_ours = entry.library == "pgfast"
+                result = train(task, entry.algorithm, seed) if is_ours else train_peer(task, entry, seed)
+                print(f"{entry.title} on {task.name}, seed {seed}: {result:.4g}", flush=True)
+                kept.add(Run(task.name, entry, seed, task.timesteps_of(entry.algorithm), result))
+    table = kept.table([(task.name, task.title) for task in TASKS], ENTRIES)
+    (args.out / "defaults.md").write_text(table + "\n")
+    print(table)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,104 @@
+"""Results of runs by task, library, algorithm and seed, kept in a CSV file, and the cells of a table of them."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Entry", "KeptRuns", "Run"]
+
+_OWNERS = {"pgfast": "", "sb3": "stable-baselines3's ", "sb3-contrib": "sb3-contrib's "}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A column of a table. ``num_envs`` is None if the settings of each task say how many environments there are."""
+
+    library: str
+    algorithm: str
+    num_envs: int | None = None
+
+    @property
+    def title(self) -> str:
+        envs = "" if self.num_envs is None else f", {self.num_envs} environment" + "s" * (self.num_envs > 1)
+        return f"{_OWNERS[self.library]}{self.algorithm.upper()}{envs}"
+
+    @property
+    def package(self) -> str:
+        """The library that --libraries names."""
+        return self.library.split("-")[0]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of an entry on a task."""
+
+    task: str
+    entry: Entry
+    seed: int
+    timesteps: int
+    result: float
+
+
+class KeptRuns:
+    """The runs in a CSV file, which each further one is added to at once."""
+
+    _COLUMNS = ("task", "library", "algorithm", "num_envs", "seed", "timesteps", "result")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(",".join(self._COLUMNS) + "\n")
+
+    def all(self) -> list[Run]:
+        """The runs so far."""
+        with self._path.open(newline="") as file:
+            return [
+                Run(
+                    row["task"],
+                    Entry(row["library"], row["algorithm"], int(row["num_envs"]) if row["num_envs"] else None),
+                    int(row["seed"]),
+                    int(row["timesteps"]),
+                    float(row["result"]),
+                )
+                for row in csv.DictReader(file)
+            ]
+
+    def __contains__(self, identity: tuple[str, Entry, int]) -> bool:
+        return any((run.task, run.entry, run.seed) == identity for run in self.all())
+
+    def add(self, run: Run) -> None:
+        """Appends a run."""
+        entry = run.entry
+        with self._path.open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(
+                (
+                    *(run.task, entry.library, entry.algorithm, entry.num_envs, run.seed),
+                    *(run.timesteps, f"{run.result:.6g}"),
+                )
+            )
+
+    def table(self, rows: Iterable[tuple[str, str]], entries: Sequence[Entry]) -> str:
+        """Markdown with the medians over the seeds and their range.
+
+        Args:
+            rows: the task of each row, and its title.
+            entries: of the columns; those without any run are left out.
+        """
+        runs = self.all()
+        shown = [entry for entry in entries if any(run.entry == entry for run in runs)]
+        lines = [f"| task | {' | '.join(entry.title for entry in shown)} |", f"|---{'|---' * len(shown)}|"]
+        for task, title in rows:
+            cells = [_cell([run.result for run in runs if (run.task, run.entry) == (task, entry)]) for entry in shown]
+            lines.append(f"| {title} | {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+
+def _cell(results: list[float]) -> str:
+    if not results:
+        return "-"
+    return f"{statistics.median(results):.4g} ({min(results):.4g} to {max(results):.4g})"
