@@ -108,11 +108,8 @@ class PPOLearner(Learner):
         if count == 0:
             return {}
         learning_rate, value_part = learning_rate_at(s, rollout.timesteps), value_part_at(s, policy, rollout.timesteps)
-        metrics: Metrics = {
-            "explained_variance": advantages.explained_variance(batch, count, reduce),
-            "learning_rate": learning_rate,
-        }
         minibatches = Minibatches(batch, count, s.minibatch_size, s.seed, reduce)
+        latest = batch
         found: list[_Objective] = []
         grad_norms: list[float] = []
 
@@ -120,12 +117,12 @@ class PPOLearner(Learner):
         with restored_if_raised(policy, self.optimizer):
             for epoch in range(s.num_epochs):
                 if epoch > 0 and s.recompute_advantages:
-                    batch = estimate(tape=self._replay.record(batch))
+                    latest = estimate(tape=self._replay.record(batch))
                 drawn = minibatches.shuffled(rollout.update * s.num_epochs + epoch)
-                weighted = batch
+                weighted = latest
                 if s.normalize_advantages:
-                    normalized = advantages.normalize_parts(batch.advantages, [part.counted for part in drawn], reduce)
-                    weighted = replace(batch, advantages=normalized)
+                    normalized = advantages.normalize_parts(latest.advantages, [part.counted for part in drawn], reduce)
+                    weighted = replace(latest, advantages=normalized)
                 for minibatch in drawn:
                     rows = minibatch.of(weighted)
                     is_recorded = epoch == 0 and rows is weighted and rollout.keeps_forward  # no step since the rollout
@@ -146,10 +143,14 @@ class PPOLearner(Learner):
                     continue
                 break  # the policy has moved as far as target_kl allows
             means = [fmean(terms) for terms in zip(*found, strict=True)]
-            metrics |= _Objective(*means)._asdict()
-            metrics["approx_kl"] = fmean(objective.approx_kl for objective in found[-minibatches.number :])
-            metrics["epochs"] = len(grad_norms) / minibatches.number
-            metrics["grad_norm"] = fmean(grad_norms) if grad_norms else None
+            metrics: Metrics = {
+                **_Objective(*means)._asdict(),
+                "explained_variance": advantages.explained_variance(batch, count, reduce),
+                "approx_kl": fmean(objective.approx_kl for objective in found[-minibatches.number :]),
+                "epochs": len(grad_norms) / minibatches.number,
+                "grad_norm": fmean(grad_norms) if grad_norms else None,
+                "learning_rate": learning_rate,
+            }
         self.normalizers.statistics = statistics  # last: an update that raises leaves no trace
         return metrics
 
