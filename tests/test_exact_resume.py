@@ -15,7 +15,14 @@ from test_training import without_times
 
 NORMALIZED = ["--normalize-observations", "--normalize-rewards"]
 LINEAR = ["--learning-rate-schedule", "linear", "--schedule-timesteps", "2000"]
-ALGORITHMS = {"a2c": LINEAR, "vpg": LINEAR, "npg": ["--solver", "cg"], "trpo": ["--fisher-subsample", "2"]}
+MINIBATCHES = ["--num-epochs", "3", "--minibatch-size", "12", "--clip-range-schedule", "cosine", "--target-kl", "0.001"]
+ALGORITHMS = {
+    "a2c": LINEAR,
+    "ppo": [*LINEAR, *MINIBATCHES],
+    "vpg": LINEAR,
+    "npg": ["--solver", "cg"],
+    "trpo": ["--fisher-subsample", "2"],
+}
 BASELINE = ["--baseline", "mlp", "--value-epochs", "2"]
 TASKS = {
     "CartPole-v1": ["--hidden-sizes", "8"],
@@ -41,7 +48,7 @@ def pgfast(folder: Path, *arguments: str) -> str:
 
 
 def check_exact_resume(folder: Path, algo: str, env_id: str, *more: str) -> None:
-    flags = [*SHAPE, *TASKS[env_id], *ALGORITHMS[algo], *([] if algo == "a2c" else BASELINE), *more]
+    flags = [*SHAPE, *TASKS[env_id], *ALGORITHMS[algo], *([] if algo in ("a2c", "ppo") else BASELINE), *more]
     pgfast(folder, "train", algo, env_id, *flags, "--run-dir", "whole", "--total-timesteps", "800")
     pgfast(folder, "train", algo, env_id, *flags, "--run-dir", "part", "--total-timesteps", "400")
     assert "at 400 timesteps, exactly" in pgfast(folder, "resume", "part", "--total-timesteps", "600")
@@ -63,7 +70,7 @@ def check_exact_resume(folder: Path, algo: str, env_id: str, *more: str) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("algo", "memory"), [("a2c", "gru"), ("vpg", "lstm")])
+@pytest.mark.parametrize(("algo", "memory"), [("a2c", "gru"), ("ppo", "lstm"), ("vpg", "lstm")])
 def test_a_resumed_run_with_memory_equals_an_uninterrupted_run(algo: str, memory: str, tmp_path: Path) -> None:
     check_exact_resume(tmp_path, algo, "Pendulum-v1", "--memory", memory, "--memory-size", "8")
 

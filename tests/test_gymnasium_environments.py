@@ -11,6 +11,7 @@ import pytest
 
 import pgfast
 from pgfast.algorithms import ALGORITHMS
+from pgfast.learning.settings import BaselineSettings
 
 needs_box2d = [
     pytest.mark.skipif(find_spec("Box2D") is None, reason="Box2D is not installed"),
@@ -32,7 +33,8 @@ ENVIRONMENTS = [
 @pytest.mark.parametrize("env_id", ENVIRONMENTS)
 def test_an_environment_of_gymnasium(env_id: str, algo: str, tmp_path: Path) -> None:
     # An episode of CliffWalking has no limit, and one that ends at random would take thousands of steps.
-    chosen = {} if algo == "a2c" else {"whole_episodes": False}
+    has_baseline = issubclass(ALGORITHMS[algo].learner_type.settings_type, BaselineSettings)
+    chosen = {"whole_episodes": False} if has_baseline else {}
     agent = ALGORITHMS[algo](env_id, num_envs=2, n_steps=8, **chosen)
     before = agent.policy.parameters.copy()
     agent.learn(48, run_dir=tmp_path / "run")

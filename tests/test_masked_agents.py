@@ -268,6 +268,7 @@ class WithoutFirst(MaskedEnv):
     ("name", "settings"),
     [
         ("a2c", {"optimizer": "adam", "entropy_coef": 0.1}),
+        ("ppo", {"minibatch_size": 9, "num_epochs": 2, "entropy_coef": 0.1}),
         ("vpg", {"entropy_coef": 0.1}),
         ("npg", {"solver": "cg", "fisher_subsample": 2}),
         ("npg", {"solver": "cholesky"}),
@@ -322,11 +323,11 @@ def test_bits_do_not_depend_on_threads_nor_on_a_resume(
 def test_two_workers_update_as_one_with_masks(name: str) -> None:
     with closing(agent_of(name, "info", num_envs=6)) as whole:
         whole.learn(72)
-        rollout, chosen = whole.sampler.rollout, {"num_envs": 3}
-        workers = [agent_of(name, "info", **chosen) for _ in range(2)]
-        parts = [of_environments(a, rollout, part) for a, part in zip(workers, (slice(3), slice(3, 6)), strict=True)]
+        rollout = whole.sampler.collect(whole.timesteps, whole.updates)
+        workers = [agent_of(name, "info", num_envs=3) for _ in range(2)]
         for worker in workers:
             worker.learner.load_state(whole.learner.state())
+        parts = [of_environments(a, rollout, part) for a, part in zip(workers, (slice(3), slice(3, 6)), strict=True)]
         run_workers([partial(a.learner.update, part) for a, part in zip(workers, parts, strict=True)])
         whole.learner.update(rollout, ALONE)
         np.testing.assert_array_equal(workers[0].policy.parameters, workers[1].policy.parameters)

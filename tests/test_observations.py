@@ -264,13 +264,13 @@ def test_a_description_of_the_network_is_a_setting(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pgfast.load(tmp_path).policy.parameters, agent.policy.parameters)
 
 
-@pytest.mark.parametrize("algo", ["a2c", "trpo"])
+@pytest.mark.parametrize("algo", ["a2c", "ppo", "trpo"])
 def test_layer_norm_and_separate_networks(algo: str) -> None:
-    chosen = {"separate_value_network": True} if algo == "a2c" else {}
+    chosen = {} if algo == "trpo" else {"separate_value_network": True}
     agent = ALGORITHMS[algo](lambda: SpaceEnv(SPACES["dict"]), layer_norm=True, **chosen, **SMALL).learn(48)
     names = [block.name for block in agent.policy.layout]
     assert any("norm" in name for name in names)
-    assert any(name.startswith("value.") for name in names) == (algo == "a2c")
+    assert any(name.startswith("value.") for name in names) == (algo != "trpo")
 
 
 @pytest.mark.parametrize(

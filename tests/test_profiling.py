@@ -85,6 +85,7 @@ def test_other_threads_are_not_measured() -> None:
     ("algo", "parts"),
     [
         ("a2c", {"backward", "optimizer"}),
+        ("ppo", {"backward", "optimizer"}),
         ("vpg", {"backward", "optimizer", "value fit"}),
         ("npg", {"backward", "natural gradient", "line search", "value fit"}),
         ("trpo", {"backward", "natural gradient", "line search", "value fit"}),

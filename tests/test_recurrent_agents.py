@@ -184,7 +184,7 @@ def test_baselines_have_no_memory(baseline: Any) -> None:
     assert np.isfinite(agent.policy.parameters).all()
 
 
-@pytest.mark.parametrize(("algorithm", "kind"), [(pgfast.A2C, "gru"), (pgfast.VPG, "lstm")])
+@pytest.mark.parametrize(("algorithm", "kind"), [(pgfast.A2C, "gru"), (pgfast.PPO, "lstm"), (pgfast.VPG, "lstm")])
 def test_a_training_does_not_depend_on_the_number_of_threads(
     algorithm: type[Agent], kind: Kind, num_threads: Callable[[int], None]
 ) -> None:
@@ -208,7 +208,7 @@ def test_observations_of_several_leaves_and_normalizers_come_before_the_memory()
             return {"numbers": super()._observe(), "code": self.time % 3}
 
     settings: dict[str, Any] = {"normalize_observations": True, "normalize_rewards": True, "n_steps": 7, "num_envs": 3}
-    for algorithm in (pgfast.A2C, pgfast.VPG):
+    for algorithm in (pgfast.A2C, pgfast.PPO, pgfast.VPG):
         agent = algorithm(Nested, memory="gru", **settings, **SMALL).learn(100)
         assert agent.evaluate(2).lengths.tolist() == [5, 5]
         assert agent.predict({"numbers": np.zeros(2), "code": 1})[1].shape == (5,)

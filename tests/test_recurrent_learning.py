@@ -59,7 +59,9 @@ RECALL: dict[str, Any] = {"num_envs": 16, "hidden_sizes": (8,), "optimizer": "ad
 
 
 @pytest.mark.parametrize("memory", ["gru", "lstm", "none"])
-@pytest.mark.parametrize("algorithm", [pgfast.A2C, pytest.param(pgfast.VPG, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "algorithm", [pgfast.A2C, *(pytest.param(each, marks=pytest.mark.slow) for each in (pgfast.PPO, pgfast.VPG))]
+)
 def test_the_first_observation_is_remembered(algorithm: type[Agent], memory: str) -> None:
     """A reward of 0.5 is chance."""
     agent = algorithm(Recall, preset=None, memory=memory, memory_size=16, n_steps=24, **RECALL).learn(20_000)

@@ -15,7 +15,7 @@ from pgfast.algorithms import ALGORITHMS
 SMALL: dict[str, Any] = {"num_envs": 4, "n_steps": 10, "hidden_sizes": (8,), "preset": None, "seed": 5}
 
 
-@pytest.mark.parametrize("name", ["vpg", "a2c"])
+@pytest.mark.parametrize("name", ["vpg", "a2c", "ppo"])
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_the_learning_rate_follows_its_schedule(name: str, schedule: str) -> None:
     chosen: dict[str, Any] = {**SMALL, "schedule_timesteps": 400, "report_every": 40}
@@ -26,7 +26,7 @@ def test_the_learning_rate_follows_its_schedule(name: str, schedule: str) -> Non
     assert rates == [fall(agent.settings.learning_rate, 40 * update, 400) for update in range(12)]
 
 
-@pytest.mark.parametrize("name", ["vpg", "a2c"])
+@pytest.mark.parametrize("name", ["vpg", "a2c", "ppo"])
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_an_entropy_bonus_that_has_faded_has_no_part_in_the_gradient(name: str, schedule: str) -> None:
     def second_update(**chosen: Any) -> np.ndarray:
@@ -67,7 +67,7 @@ def test_a_tabulated_schedule_is_straight_between_its_factors() -> None:
         optim.tabulated_schedule(0.5, (), 0, 100)
 
 
-@pytest.mark.parametrize("name", ["vpg", "a2c"])
+@pytest.mark.parametrize("name", ["vpg", "a2c", "ppo"])
 def test_a_function_is_a_schedule(name: str, tmp_path: Path) -> None:
     chosen: dict[str, Any] = {**SMALL, "schedule_timesteps": 400, "report_every": 40, "sync_every": 200}
 

@@ -55,8 +55,7 @@ class Markov(VectorEnv[Any, Any, Any]):
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_agents_learn_by_one_policy(algo: str, tmp_path: Path) -> None:
     env = SuperSuitVectorEnv(Markov())
-    chosen = {} if algo == "a2c" else {"whole_episodes": False}
-    agent = ALGORITHMS[algo](env, n_steps=10, hidden_sizes=(8,), **chosen)
+    agent = ALGORITHMS[algo](env, n_steps=10, hidden_sizes=(8,))
     before = agent.policy.parameters.copy()
     agent.learn(60, run_dir=tmp_path / "run")
     assert not np.array_equal(agent.policy.parameters, before)

@@ -114,6 +114,17 @@ assert losses.a2c(*actor_critic, 0.01, 0.5) == (policy_loss, value_loss, total_l
 gradient = policy.gradient(observations, actions, rows)
 norm = optimizer.step(policy.parameters, gradient, max_norm=0.5)
 
+clipped_losses, rows = losses.ppo_gradient(
+    actor_critic[0],
+    actor_critic[0],
+    *actor_critic[1:],
+    clip_range=0.2,
+    entropy_coef=0.01,
+    value_coef=0.5,
+    old_values=actor_critic[-1],
+    value_clip_range=0.3,
+)
+assert losses.ppo(actor_critic[0], actor_critic[0], *actor_critic[1:], 0.2, 0.01, 0.5) == clipped_losses
 loss, rows = losses.policy_gradient_gradient(actor_critic[0], advantage, valid=np.ones(B, np.bool_))
 assert loss == losses.policy_gradient(actor_critic[0], advantage)
 surrogate, row_gradients = losses.trpo_surrogate_gradient(distribution, distribution, actions, advantage)
@@ -261,8 +272,26 @@ npg = pgfast.NPG("Pendulum-v1", solver="cholesky", hidden_sizes=(), n_steps=64, 
 trained: pgfast.NPG = npg.learn(128)
 trpo = pgfast.TRPO(gymnasium.make_vec("CartPole-v1", 2), n_steps=64, gae_lambda=0.9, backtrack_ratio=0.5)
 trpo.learn(total_timesteps=128, progress_bar=False)
+ppo = pgfast.PPO(
+    "CartPole-v1",
+    preset=None,
+    num_envs=2,
+    n_steps=32,
+    num_epochs=2,
+    minibatch_size=16,
+    clip_range_schedule="linear",
+    schedule_timesteps=128,
+    value_clip_range=0.2,
+    target_kl=0.02,
+    recompute_advantages=True,
+    value_gae_lambda=1.0,
+    separate_value_network=True,
+    value_learning_rate=1e-3,
+)
+clipped: pgfast.PPO = ppo.learn(128)
 warm = pgfast.A2C("CartPole-v1", init_from=model, hidden_sizes=(16,), activation="tanh", optimizer="adam")
 assert np.array_equal(warm.policy.parameters, agent.policy.parameters)
 assert trained.settings.solver == "cholesky"
+assert clipped.settings.clip_range == 0.2
 assert trpo.value_function.state()
 folder.cleanup()
