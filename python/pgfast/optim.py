@@ -67,22 +67,27 @@ class Optimizer:
             max_norm: largest Euclidean norm of the gradient. The step uses a longer gradient scaled down to this norm,
                 as by :func:`pgfast.kernels.clip_by_global_norm`, in the same pass.
             learning_rate: of this step and later ones; None for the current one.
-            part: a slice of the parameters, without a step, and its own learning rate in this step; None for no such
-                part.
+            part: a slice of the parameters, without a step and within their bounds, and its own learning rate in this
+                step; None for no such part.
 
         Returns:
             The norm of the gradient before clipping.
 
         Raises:
-            TypeError: if a dtype is wrong.
-            ValueError: if a shape is wrong, a number is out of range, the gradient is not finite, or its norm overflows
-                although ``max_norm`` is finite.
+            TypeError: if a dtype is wrong, or ``part`` has another form.
+            ValueError: if a shape is wrong, a number or the slice is out of range, the gradient is not finite, or its
+                norm overflows although ``max_norm`` is finite.
             FloatingPointError: if the step would write a number that is not finite.
         """
-        native_part = None
-        if part is not None:
-            entries, rate = part
-            native_part = (*entries.indices(len(parameters))[:2], rate)
+        match part:
+            case None:
+                native_part = None
+            case (slice(start=start, stop=stop, step=None | 1), rate):
+                native_part = (start or 0, np.size(parameters) if stop is None else stop, rate)
+            case _:
+                raise TypeError(
+                    f"{type(self).__name__}.step: part must be a slice without a step and its learning rate, got {part}"
+                )
         with OPTIMIZER:
             return self._native.step(parameters, gradient, max_norm, learning_rate, native_part)
 
