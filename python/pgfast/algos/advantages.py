@@ -94,7 +94,8 @@ def normalize_parts(advantages: FloatArray, parts: Sequence[Any], reduce: Reduce
     used = [advantages[part] for part in parts]
     extremes = np.zeros((2, reduce.workers, len(used)))  # smallest and largest of each worker and part
     extremes[:, reduce.rank] = [[a.min(initial=np.inf) for a in used], [a.max(initial=-np.inf) for a in used]]
-    sums = np.array([[a.sum(dtype=np.float64) for a in used], [a.size for a in used]])
+    with np.errstate(invalid="ignore"):  # infinities of both signs, refused below
+        sums = np.array([[a.sum(dtype=np.float64) for a in used], [a.size for a in used]])
     extremes, (sums, counts) = reduce.sum((extremes, sums))
     minima, maxima = extremes[0].min(axis=0), extremes[1].max(axis=0)
     if not (np.isfinite(minima) & np.isfinite(maxima))[counts > 0].all():

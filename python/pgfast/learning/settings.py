@@ -281,7 +281,9 @@ class ActorCriticSettings(OptimizerSettings):
             )
         has_separate = self.separate_value_network or (described and isinstance(described.value, NetworkSpec))
         if self.value_learning_rate is not None and not has_separate:
-            raise ValueError("value_learning_rate needs separate_value_network")
+            raise ValueError(
+                "value_learning_rate needs separate_value_network, or a NetworkSpec whose value is a second NetworkSpec"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

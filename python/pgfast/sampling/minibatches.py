@@ -47,7 +47,7 @@ class Minibatches:
     does not depend on which worker holds a row. A worker without any of its rows has one row there that does not count.
 
     The rows of a policy with memory stay together as whole sequences: a minibatch then has at least one sequence, and
-    about ``size`` rows.
+    about ``size`` rows. A sequence without a valid row is in none.
 
     Args:
         batch: this worker's rows.
@@ -68,10 +68,14 @@ class Minibatches:
             self._rows = np.arange(len(batch.time)) if batch.valid is None else np.flatnonzero(batch.valid)
             self._units, self._unit_count = batch.numbering(reduce)
         else:
-            sequences = [int(number) for number in reduce.gather(len(batch.state))]
-            self._rows = np.arange(len(batch.time))
-            self._units = sum(sequences[: reduce.rank]) + self._rows % len(batch.state)
-            self._unit_count = sum(sequences)
+            sequences = len(batch.state)
+            used: BoolArray = np.ones(sequences, np.bool_)
+            if batch.valid is not None:
+                used = batch.valid.reshape(-1, sequences).max(axis=0)
+            of_workers = [int(number) for number in reduce.gather(int(used.sum()))]
+            self._rows = np.flatnonzero(np.tile(used, len(batch.time) // sequences))
+            self._units = sum(of_workers[: reduce.rank]) + (np.cumsum(used) - 1)[self._rows % sequences]
+            self._unit_count = sum(of_workers)
             self.number = min(self.number, self._unit_count)
 
     def shuffled(self, epoch: int) -> list[Minibatch]:
@@ -92,8 +96,8 @@ class Minibatches:
                 Minibatch(index, None, None, int(count)) if index.size else _without_rows(batch, int(count))
                 for index, count in zip(indices, counts, strict=True)
             ]
-        counts = np.bincount(drawn if batch.valid is None else drawn[batch.valid], minlength=number)
-        counts = self._reduce.sum(counts)
+        counted = drawn if batch.valid is None else drawn[batch.valid[self._rows]]
+        counts = self._reduce.sum(np.bincount(counted, minlength=number))
         return [self._of_sequences(index, int(count)) for index, count in zip(indices, counts, strict=True)]
 
     def _of_sequences(self, index: IntArray, count: int) -> Minibatch:
