@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import pgfast
+from pgfast.agent import Agent
 
 PAGE = 4096
 
@@ -24,7 +25,7 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def soak(agent: pgfast.A2C, timesteps: int, run: Path, record: Any) -> None:
+def soak(agent: Agent, timesteps: int, run: Path, record: Any) -> None:
     """Trains with regular progress rows and saves. Caches and buffers may fill during the first quarter."""
     samples: list[tuple[float, int]] = []
 
@@ -49,6 +50,14 @@ def cartpole(updates: int, run: Path, record: Any) -> None:
     soak(agent, updates * 80, run, record)
 
 
+def minibatches(updates: int, run: Path, record: Any, **chosen: Any) -> None:
+    sizes: dict[str, Any] = {"num_envs": 16, "n_steps": 5, "minibatch_size": 24, "num_epochs": 2}
+    agent = pgfast.PPO(
+        "CartPole-v1", **sizes, **chosen, recompute_advantages=True, report_every=updates, sync_every=4 * updates
+    )
+    soak(agent, updates * 80, run, record)
+
+
 def breakout(timesteps: int, run: Path, record: Any) -> None:
     every = timesteps // 30
     agent = pgfast.A2C("BreakoutNoFrameskip-v4", report_every=every, sync_every=every)
@@ -60,6 +69,13 @@ class TestSoak:
     @pytest.mark.slow
     def test_memory_does_not_grow_over_10_000_updates_of_cartpole(self, tmp_path: Path, record_property: Any) -> None:
         cartpole(10_000, tmp_path / "run", record_property)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("memory", ["none", "lstm"])
+    def test_memory_does_not_grow_over_2_000_updates_of_ppo(
+        self, memory: Any, tmp_path: Path, record_property: Any
+    ) -> None:
+        minibatches(2_000, tmp_path / "run", record_property, memory=memory, memory_size=16)
 
     @pytest.mark.slow
     def test_memory_does_not_grow_over_30_000_steps_of_breakout(self, tmp_path: Path, record_property: Any) -> None:
