@@ -321,10 +321,11 @@ def test_bits_do_not_depend_on_threads_nor_on_a_resume(
 
 @every_algorithm
 def test_two_workers_update_as_one_with_masks(name: str) -> None:
-    with closing(agent_of(name, "info", num_envs=6)) as whole:
+    chosen = {"minibatch_size": 20, "num_epochs": 2} if name == "ppo" else {}
+    with closing(agent_of(name, "info", num_envs=6, **chosen)) as whole:
         whole.learn(72)
         rollout = whole.sampler.collect(whole.timesteps, whole.updates)
-        workers = [agent_of(name, "info", num_envs=3) for _ in range(2)]
+        workers = [agent_of(name, "info", num_envs=3, **chosen) for _ in range(2)]
         for worker in workers:
             worker.learner.load_state(whole.learner.state())
         parts = [of_environments(a, rollout, part) for a, part in zip(workers, (slice(3), slice(3, 6)), strict=True)]

@@ -11,6 +11,7 @@ import pytest
 
 import pgfast
 from chaos_env import ChaosEnv
+from pgfast.agent import Agent
 from pgfast.algorithms import ALGORITHMS
 from pgfast.loading import verify
 from pgfast.reduce import ALONE
@@ -21,6 +22,7 @@ from pgfast.state import flatten
 from test_training import resume_to
 
 SMALL: dict[str, Any] = {"num_envs": 3, "n_steps": 10, "hidden_sizes": (8,), "report_every": 30, "seed": 1}
+MINIBATCHES: dict[str, Any] = {"minibatch_size": 12, "num_epochs": 3}
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 
 
@@ -34,7 +36,8 @@ def saved_parameters(run: Path) -> list[np.ndarray]:
 @every_algorithm
 @pytest.mark.parametrize("kind", ["nan", "infinity", "nan_reward"])
 def test_skipped_updates_are_counted_and_leave_the_parameters(name: str, kind: str, tmp_path: Path) -> None:
-    agent = ALGORITHMS[name](partial(ChaosEnv, {kind: 0.01}), **SMALL, on_nonfinite="skip", sync_every=300, preset=None)
+    chosen = {**SMALL, **(MINIBATCHES if name == "ppo" else {}), "on_nonfinite": "skip", "sync_every": 300}
+    agent = ALGORITHMS[name](partial(ChaosEnv, {kind: 0.01}), preset=None, **chosen)
     before: list[np.ndarray] = []
     skips: list[int] = []
 
@@ -84,10 +87,12 @@ def test_native_refusals_are_floating_point_errors_and_value_errors() -> None:
 
 @pytest.mark.parametrize("on_nonfinite", ["raise", "skip"])
 @pytest.mark.parametrize("env_id", ["CartPole-v1", pytest.param("BreakoutNoFrameskip-v4", marks=pytest.mark.slow)])
-def test_a_learning_rate_of_a_million(env_id: str, on_nonfinite: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", [pgfast.A2C, pgfast.PPO])
+def test_a_learning_rate_of_a_million(algorithm: type[Agent], env_id: str, on_nonfinite: str, tmp_path: Path) -> None:
     """The training continues, or ends with an error; no NaN is saved."""
-    network: dict[str, Any] = {"network": "origin_cnn", "num_envs": 4} if "Breakout" in env_id else {}
-    agent = pgfast.A2C(env_id, preset=None, learning_rate=1e6, sync_every=400, on_nonfinite=on_nonfinite, **network)
+    chosen: dict[str, Any] = {"network": "origin_cnn", "num_envs": 4} if "Breakout" in env_id else {}
+    chosen |= {"n_steps": 5, "learning_rate": 1e6, "sync_every": 400, "on_nonfinite": on_nonfinite}
+    agent = algorithm(env_id, preset=None, **chosen)
     try:
         agent.learn(4000, run_dir=tmp_path / "run")
     except FloatingPointError as error:

@@ -73,8 +73,9 @@ class Minibatches:
             if batch.valid is not None:
                 used = batch.valid.reshape(-1, sequences).max(axis=0)
             of_workers = [int(number) for number in reduce.gather(int(used.sum()))]
-            self._rows = np.flatnonzero(np.tile(used, len(batch.time) // sequences))
-            self._units = sum(of_workers[: reduce.rank]) + (np.cumsum(used) - 1)[self._rows % sequences]
+            sequence = np.arange(len(batch.time)) % sequences
+            self._rows = np.flatnonzero(used[sequence])
+            self._units = sum(of_workers[: reduce.rank]) + (np.cumsum(used) - 1)[sequence[self._rows]]
             self._unit_count = sum(of_workers)
             self.number = min(self.number, self._unit_count)
 
