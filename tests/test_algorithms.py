@@ -206,8 +206,8 @@ def test_words_of_other_libraries_are_answered_with_ours() -> None:
     for theirs, ours in words.items():
         with pytest.raises(TypeError, match=f"^a2c has no setting {theirs}; did you mean {ours}[?]$"):
             pgfast.A2C("CartPole-v1", **{theirs: 1})
-    words = {"n_epochs": "num_epochs", "eps_clip": "clip_range", "clip_range_vf": "value_clip_range"}
-    for theirs, ours in words.items():
+    words = {"clip_coef": "clip_range", "clip_range_vf": "value_clip_range", "n_epochs": "num_epochs"}
+    for theirs, ours in {**words, "batch_size": "minibatch_size", "max_kl": "target_kl"}.items():
         with pytest.raises(TypeError, match=f"^ppo has no setting {theirs}; did you mean {ours}[?]$"):
             pgfast.PPO("CartPole-v1", **{theirs: 1})
     with pytest.raises(TypeError, match=r"^vpg has no setting vf_coef; "):

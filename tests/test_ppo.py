@@ -282,8 +282,10 @@ def test_advantages_are_those_of_the_parameters_before_each_epoch(
         return distribution(tape, *args)
 
     monkeypatch.setattr(PolicyTape, "distribution", noted)
-    agent.learner.update(rollout, ALONE)
+    metrics = agent.learner.update(rollout, ALONE)
     assert len(calls) == len(parameters) == 3
+    returns, values = (calls[0][name].reshape(6, 4)[rollout.valid] for name in ("returns", "old_values"))
+    assert metrics["explained_variance"] == pytest.approx(1.0 - (returns - values).var() / returns.var(), rel=1e-4)
     for call, of_epoch in zip(calls, parameters, strict=True):
         expected = estimates_by_hand(agent, rollout, of_epoch if recompute else parameters[0])
         for name, array in zip(("advantages", "returns"), expected, strict=True):
@@ -305,9 +307,15 @@ def test_each_minibatch_is_normalized(calls: list[Any]) -> None:
 
 
 def test_each_update_and_epoch_draws_new_minibatches(calls: list[Any]) -> None:
-    pgfast.PPO("CartPole-v1", **SMALL, num_epochs=3, minibatch_size=23, learning_rate=0.0).learn(48)
-    drawn = [call["old_log_prob"].tobytes() for call in calls]
-    assert len(set(drawn)) == len(drawn) == 2 * 3 * 2
+    agent = pgfast.PPO("CartPole-v1", **SMALL, num_epochs=3, minibatch_size=8)
+    rollout = collected(agent)
+    drawn = []
+    for rollout.update in (0, 1, 0):
+        calls.clear()
+        agent.learner.update(rollout, ALONE)
+        drawn.append([call["old_log_prob"].tobytes() for call in calls])
+    assert len({*drawn[0], *drawn[1]}) == 2 * 3 * 3
+    assert drawn[2] == drawn[0]
 
 
 def test_a_sequence_of_invalid_rows_has_no_part_in_an_update() -> None:
