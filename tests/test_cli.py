@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import pgfast
+from pgfast.algorithms import ALGORITHMS
 from pgfast.runs.progress_log import read_progress
 
 TRAIN = ["train", "a2c", "CartPole-v1", "--run-dir", "run"]
@@ -163,7 +164,7 @@ def test_help_list_and_info(tmp_path: Path) -> None:
     assert all(name in out for name in ("train", "resume", "eval", "video", "plot", "verify", "list", "info"))
     code, out, _ = run(tmp_path, "train", "--help")
     assert code == 0
-    assert all(name in out for name in ("vpg", "npg", "trpo", "a2c", "ppo", "Trust region policy optimization."))
+    assert all(name in out for name in (*ALGORITHMS, "Trust region policy optimization."))
     assert run(tmp_path, "list")[0] == 0
     code, out, _ = run(tmp_path, "info", PGFAST_NUM_THREADS="3")
     assert code == 0

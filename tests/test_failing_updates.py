@@ -31,9 +31,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("npg", SECOND_ORDER),
     ("npg", {**SECOND_ORDER, "solver": "cholesky", "fisher_subsample": 2}),
     ("npg", {**SECOND_ORDER, "solver": "woodbury"}),
-    ("ppo", {"num_epochs": 2, "minibatch_size": None}),
+    ("ppo", {"num_epochs": 2, "minibatch_size": None, "memory": "gru", "memory_size": 3}),
     ("ppo", {"num_epochs": 2, "minibatch_size": 6, "recompute_advantages": True}),
-    ("ppo", {"num_epochs": 1, "minibatch_size": 6, "memory": "gru", "memory_size": 3, "value_clip_range": 0.1}),
     ("trpo", SECOND_ORDER),
     ("trpo", {**SECOND_ORDER, "damping": 1e-6, "max_kl": 0.1, "line_search_steps": 3}),  # some candidates are rejected
 ]

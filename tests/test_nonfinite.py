@@ -22,7 +22,7 @@ from pgfast.state import flatten
 from test_training import resume_to
 
 SMALL: dict[str, Any] = {"num_envs": 3, "n_steps": 10, "hidden_sizes": (8,), "report_every": 30, "seed": 1}
-MINIBATCHES: dict[str, Any] = {"minibatch_size": 12, "num_epochs": 3}
+MINIBATCHES: dict[str, Any] = {"minibatch_size": 12, "num_epochs": 2}
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 
 
@@ -87,7 +87,7 @@ def test_native_refusals_are_floating_point_errors_and_value_errors() -> None:
 
 @pytest.mark.parametrize("on_nonfinite", ["raise", "skip"])
 @pytest.mark.parametrize("env_id", ["CartPole-v1", pytest.param("BreakoutNoFrameskip-v4", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("algorithm", [pgfast.A2C, pgfast.PPO])
+@pytest.mark.parametrize("algorithm", [pgfast.A2C, pytest.param(pgfast.PPO, marks=pytest.mark.slow)])
 def test_a_learning_rate_of_a_million(algorithm: type[Agent], env_id: str, on_nonfinite: str, tmp_path: Path) -> None:
     """The training continues, or ends with an error; no NaN is saved."""
     chosen: dict[str, Any] = {"network": "origin_cnn", "num_envs": 4} if "Breakout" in env_id else {}

@@ -190,7 +190,7 @@ def test_a_broken_config_is_named(tmp_path: Path) -> None:
         ({"settings": None}, r"Expected `object`, got `null` - at `\$.settings`"),
         ({"settings": {"zeal": 1}}, r"has settings that a2c does not have in pgfast \S+: zeal; .* by pgfast \S+$"),
         ({"settings": {"n_steps": 0}}, r"n_steps must be an int in \[1, 2\^24\], got 0"),
-        ({"algo": "x"}, "algorithm 'x' is not one of vpg, npg, trpo, a2c"),
+        ({"algo": "x"}, "algorithm 'x' is not one of vpg, npg, trpo, a2c, ppo"),
         ({"algo": [1]}, r"Expected `str`, got `array` - at `\$.algo`"),
         ({"env_id": 5}, r"Expected `str \| null`, got `int` - at `\$.env_id`"),
         ({"total_timesteps": True}, r"Expected `int`, got `bool` - at `\$.total_timesteps`"),
