@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,3 +58,23 @@ def test_each_minibatch_has_the_numbers_of_the_rollout(mode: AutoresetMode, memo
             log_prob = tape.distribution(number).log_prob(rows.actions)
             np.testing.assert_array_equal(rows.used(log_prob), rows.used(rows.log_prob))
             np.testing.assert_array_equal(tape.outputs[:number, -1], rows.values)
+
+
+@pytest.mark.slow
+def test_minibatches_of_images_do_not_depend_on_thread_count(num_threads: Callable[[int], None]) -> None:
+    found = []
+    for threads in (1, 2, 3, 8):
+        num_threads(threads)
+        agent = pgfast.PPO(
+            "BreakoutNoFrameskip-v4",
+            preset=None,
+            network="origin_cnn",
+            num_envs=8,
+            n_steps=16,
+            minibatch_size=13,
+            num_epochs=2,
+        )
+        found.append(agent.learn(256).policy.parameters)
+        agent.close()
+    for parameters in found[1:]:
+        np.testing.assert_array_equal(parameters, found[0])
