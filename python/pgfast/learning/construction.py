@@ -78,7 +78,7 @@ def entropy_coef_at(settings: OptimizerSettings, timesteps: int) -> float:
 
 def value_part_at(settings: ActorCriticSettings, policy: Policy, timesteps: int) -> tuple[slice, float] | None:
     """Returns the part of the parameters that has ``value_learning_rate``, and its rate; None if there is none."""
-    if settings.value_learning_rate in (None, settings.learning_rate):
+    if settings.value_learning_rate in (None, settings.learning_rate):  # equal rates: a step in one part has its bits
         return None
     part = policy.network.value_part
     assert part is not None
