@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 import pgfast
+from action_envs import ActionEnv
+from masked_env import MaskedEnv
 from pgfast.agent import Agent
 from pgfast.reduce import ALONE, Reduce
 from pgfast.sampling.batch import Batch
@@ -188,3 +191,27 @@ def test_a_batch_is_not_changed_by_its_minibatches() -> None:
             column[:] = 0
     for column, copy in zip(columns(batch), before, strict=True):
         np.testing.assert_array_equal(column, copy)
+
+
+@pytest.mark.parametrize("memory", ["none", "lstm"])
+@pytest.mark.parametrize(
+    ("env", "place"),
+    [
+        (partial(MaskedEnv, "info", "multi_discrete"), "info"),
+        (partial(ActionEnv, spaces.Dict(choice=spaces.Discrete(3), numbers=spaces.Box(-1, 1, (2,)))), "none"),
+    ],
+    ids=["masks", "nested"],
+)
+def test_minibatches_of_any_actions_and_masks(env: Any, place: Any, memory: Any) -> None:
+    chosen: dict[str, Any] = {"num_envs": 4, "n_steps": 6, "minibatch_size": 7, "num_epochs": 2, "hidden_sizes": (4,)}
+    agent = pgfast.PPO(env, preset=None, action_mask=place, memory=memory, **chosen).learn(48)
+    rollout = agent.sampler.rollout
+    numbers = np.arange(24, dtype=np.float32).reshape(6, 4)
+    batch = Batch.of_all_rows(rollout, numbers, numbers, np.zeros((7, 4), np.float32))
+    for minibatch in Minibatches(batch, len(batch), 7, 0, ALONE).shuffled(0):
+        rows = minibatch.of(batch)
+        index = rows.advantages.astype(int)
+        np.testing.assert_array_equal(rows.actions, batch.actions[index])
+        assert (rows.mask is None) == (place == "none")
+        if rows.mask is not None and batch.mask is not None:
+            np.testing.assert_array_equal(rows.mask, batch.mask[index])
