@@ -1,63 +1,31 @@
 """A2C on Breakout, 16 environments, compared with hand-written PyTorch + EnvPool and with stable-baselines3.
 
-The limit is 1 / (1 / E + F / G). E is the speed of the emulators in steps/s if they alone keep every core busy. G is
-the speed of the network's matrix products on all threads. F is the cost of one step, with T + 1 forward passes of 16
-rows and one backward pass of 16 T rows per T steps. All are measured in every round. Overlapping emulation and matrix
-products cannot be faster, since both need the same cores.
+The limit is that of T + 1 forward passes of 16 rows and one backward pass of 16 T rows per T steps
+(`limits/breakout.py`).
 
 python benchmarks/breakout_a2c.py [--only "nature_cnn 16 x 5"] [--rounds 5] [--smoke]
 """
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from typing import Any
 
 from stable_baselines3.common.vec_env import VecEnv
 
 import pgfast
-from architectures import multiply_adds
 from harness import CONTINUE, Bench, main, require_equal, training_speed
+from limits.breakout import BreakoutLimit, Passes
 from limits.emulators import Emulators
-from limits.layer_products import LayerProducts
 from peers.ale_vec_env import AleVecEnv
-from peers.sb3_a2c import sb3_a2c_breakout, sb3_environments
+from peers.sb3 import sb3_breakout
+from peers.sb3_a2c import sb3_a2c_breakout
 from peers.torch_a2c import TorchA2C
 from threads import all_threads
 
 NUM_ENVS = 16
 TIMESTEPS = 8000  # per round
-EMULATOR_STEPS = 100  # per environment, for one sample of E
 ZOO: dict[str, Any] = {"optimizer": "rmsprop", "learning_rate": 7e-4, "value_coef": 0.25}
-
-
-class Limit:
-    """Samples the fastest training that emulators and matrix products allow, in steps/s."""
-
-    def __init__(self, bench: Bench, emulators: Emulators, network: str, n_steps: int) -> None:
-        self._emulators, self._n_steps = emulators, n_steps
-        self._emulator_steps = 2 if bench.smoke else EMULATOR_STEPS
-        self._repeats = (1, 1) if bench.smoke else (20, max(1, 40 // n_steps))  # of forward and backward passes
-        self._forward = LayerProducts(network, NUM_ENVS, backward=False)
-        self._backward = LayerProducts(network, NUM_ENVS * n_steps, backward=True)
-        forward, backward = multiply_adds(network)
-        self._flop = 2 * ((n_steps + 1) / n_steps * forward + backward)  # F
-        self._samples: list[tuple[float, float]] = []
-
-    def __call__(self) -> float:
-        """Takes one sample."""
-        e = self._emulators.steps_per_second(self._emulator_steps)
-        passes = zip((self._forward, self._backward), self._repeats, strict=True)
-        forward, backward = (products.seconds(repeats) for products, repeats in passes)
-        step = ((self._n_steps + 1) * forward + backward) / (self._n_steps * NUM_ENVS)  # F / G
-        self._samples.append((e, self._flop / step))
-        return 1.0 / (1.0 / e + step)
-
-    def note(self) -> str:
-        """Returns the medians of E and G."""
-        e, g = (statistics.median(column) for column in zip(*self._samples, strict=True))
-        return f"E {e:,.0f} steps/s, G {1e-9 * g:.0f} GFLOP/s"
 
 
 def our_training(network: str, n_steps: int, **settings: Any) -> pgfast.A2C:
@@ -76,7 +44,8 @@ def measure_training(bench: Bench, emulators: Emulators, network: str, n_steps: 
     if not bench.smoke:
         training_speed(ours, timesteps // 4)
         peer.choose_memory_format(timesteps // 8)
-    limit = Limit(bench, emulators, network, n_steps)
+    passes = [Passes(n_steps + 1, NUM_ENVS), Passes(1, NUM_ENVS * n_steps, backward=True)]
+    limit = BreakoutLimit(emulators, network, NUM_ENVS * n_steps, passes, smoke=bench.smoke)
     bench.compare_trainings(case, ours, peer, timesteps, peer="PyTorch + EnvPool", limit=limit, note=limit.note)
 
 
@@ -99,7 +68,7 @@ def measure(bench: Bench) -> None:
         for network in ("origin_cnn", "nature_cnn"):
             measure_training(bench, emulators, network, n_steps, timesteps)
     zoo = f"nature_cnn {NUM_ENVS} x 5, zoo settings"
-    measure_zoo(bench, zoo, lambda: sb3_environments(NUM_ENVS), timesteps)
+    measure_zoo(bench, zoo, lambda: sb3_breakout(NUM_ENVS), timesteps)
     measure_zoo(bench, f"{zoo}, ale-py's", lambda: AleVecEnv("breakout", NUM_ENVS, all_threads()), timesteps)
 
 

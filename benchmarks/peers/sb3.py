@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-import time
-
-import torch
+import ale_py
+import gymnasium
+from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
-from threads import in_words
+from peers.torch_training import TorchTraining
 
-__all__ = ["Sb3Training"]
+__all__ = ["Sb3Training", "sb3_breakout"]
 
 
-class Sb3Training:
-    """A training that continues from call to call, on PyTorch's current number of threads unless one is chosen."""
+class Sb3Training(TorchTraining):
+    """The training of a model of the library."""
 
     def __init__(self, model: OnPolicyAlgorithm) -> None:
         self.model = model
-        self.threads: int | None = None
         self._first = True
 
-    def choose_threads(self, timesteps: int) -> None:
-        """Warms up, then chooses one thread or all, whichever is faster; for small networks one often is."""
-        self.run(timesteps)
-        all_threads = torch.get_num_threads()
-        speeds = {}
-        for threads in (1, all_threads):
-            self.threads = threads
-            speeds[threads] = self.run(timesteps)
-        self.threads = max(speeds, key=lambda threads: speeds[threads])
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.policy.parameters())
 
-    def note(self) -> str:
-        """Returns the chosen number of threads in words, for the table."""
-        return "" if self.threads is None else f"peer on {in_words(self.threads)}"
-
-    def run(self, timesteps: int) -> float:
-        """Trains and returns timesteps per second."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(self.threads or threads)
-        before, began = self.model.num_timesteps, time.perf_counter()
+    def train(self, timesteps: int) -> int:
+        before = self.model.num_timesteps
         self.model.learn(timesteps, reset_num_timesteps=self._first)
-        seconds = time.perf_counter() - began
-        torch.set_num_threads(threads)
         self._first = False
-        return (self.model.num_timesteps - before) / seconds
+        return self.model.num_timesteps - before
+
+
+def sb3_breakout(num_envs: int) -> VecEnv:
+    """Returns Breakout as stable-baselines3 and rl-zoo3 make it."""
+    gymnasium.register_envs(ale_py)
+    return VecFrameStack(make_atari_env("BreakoutNoFrameskip-v4", num_envs, seed=0), n_stack=4)

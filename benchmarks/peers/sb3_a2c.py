@@ -9,27 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import ale_py
-import gymnasium
 from stable_baselines3 import A2C
-from stable_baselines3.common.env_util import make_atari_env, make_vec_env
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
-from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
+from stable_baselines3.common.vec_env import VecEnv
 
 from peers.sb3 import Sb3Training
 
-__all__ = ["sb3_a2c", "sb3_a2c_breakout", "sb3_environments"]
+__all__ = ["sb3_a2c", "sb3_a2c_breakout"]
 
 
 def sb3_a2c(env_id: str, num_envs: int, **settings: Any) -> Sb3Training:
     """Returns a training with a small MLP and environments in one process; ``settings`` are those of the library."""
     return Sb3Training(A2C("MlpPolicy", make_vec_env(env_id, num_envs, seed=0), device="cpu", seed=0, **settings))
-
-
-def sb3_environments(num_envs: int) -> VecEnv:
-    """Returns Breakout as stable-baselines3 and rl-zoo3 make it."""
-    gymnasium.register_envs(ale_py)
-    return VecFrameStack(make_atari_env("BreakoutNoFrameskip-v4", num_envs, seed=0), n_stack=4)
 
 
 def sb3_a2c_breakout(env: VecEnv, n_steps: int) -> Sb3Training:
