@@ -71,10 +71,10 @@ class Batch:
             rollout.initial_state if rollout.has_memory else None,
         )
 
-    def take(self, index: IntArray, valid: BoolArray | None = None, state: FloatArray | None = None) -> Batch:
-        """Copies the rows of ``index``."""
+    def take(self, index: IntArray, observations: Array, valid: BoolArray | None, state: FloatArray | None) -> Batch:
+        """Copies the rows of ``index``, except for their ``observations``, which are given."""
         return Batch(
-            self.observations[index],
+            observations,
             self.step[index],
             self.time[index],
             self.actions[index],

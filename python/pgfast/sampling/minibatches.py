@@ -35,10 +35,6 @@ class Minibatch:
             return slice(None) if self.valid is None else self.valid
         return self.index if self.valid is None else self.index[self.valid]
 
-    def of(self, batch: Batch) -> Batch:
-        """Returns the rows: copies, or the batch itself if all are selected."""
-        return batch if self.index is None else batch.take(self.index, self.valid, self.state)
-
 
 class Minibatches:
     """Cuts a batch into ``number`` minibatches of at most ``size`` rows each, in a new random order for each epoch.
