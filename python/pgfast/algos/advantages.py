@@ -101,12 +101,12 @@ def normalize_parts(advantages: FloatArray, parts: Sequence[Any], reduce: Reduce
     if not (np.isfinite(minima) & np.isfinite(maxima))[counts > 0].all():
         raise FloatingPointError("the advantages are not finite: rewards or values are too large for float32")
     counts = np.maximum(counts, 1.0)
-    means = sums / counts
-    variances = reduce.sum(np.array([np.square(a - m).sum() for a, m in zip(used, means, strict=True)])) / counts
+    centered = [a - mean for a, mean in zip(used, sums / counts, strict=True)]
+    stds = np.sqrt(reduce.sum(np.array([np.square(a).sum() for a in centered])) / counts)
     normalized: FloatArray = np.zeros_like(advantages)
-    for part, a, m, variance, is_constant in zip(parts, used, means, variances, minima >= maxima, strict=True):
+    for part, a, std, is_constant in zip(parts, centered, stds, minima >= maxima, strict=True):
         if not is_constant:  # the rounding of a constant part's mean would leave a tiny std to divide by
-            normalized[part] = (a - m) / np.sqrt(variance)
+            normalized[part] = a / std
     return normalized
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -81,12 +82,14 @@ class Minibatches:
         if number == 1:
             return [Minibatch(None, batch.valid, batch.state, self._count)]
         self._rng.position = epoch
-        minibatch_of = np.empty(self._unit_count, np.int64)  # of each unit
+# The minibatch of each unit: small integers are sorted fastest.
+        minibatch_of = np.empty(self._unit_count, np.min_scalar_type(number))
         order = np.argsort(self._rng.uniform(self._unit_count), kind="stable")
         minibatch_of[order] = np.arange(self._unit_count) * number // self._unit_count
         drawn = minibatch_of[self._units]  # of each of this worker's rows
         rows = self._rows[np.argsort(drawn, kind="stable")]  # stable: rows of a minibatch stay in the order of time
-        indices = np.split(rows, np.cumsum(np.bincount(drawn, minlength=number))[:-1])
+        ends = np.cumsum(np.bincount(drawn, minlength=number)).tolist()
+        indices = [rows[begin:end] for begin, end in pairwise([0, *ends])]
         if batch.state is None:
             counts = np.bincount(minibatch_of)
             return [
