@@ -53,7 +53,7 @@ def test_each_minibatch_has_the_numbers_of_the_rollout(mode: AutoresetMode, memo
     replay = Replay(agent.policy)
     for epoch in range(2):
         for minibatch in Minibatches(batch, len(batch), size, 0, ALONE).shuffled(epoch):
-            rows = minibatch.of(batch)
+            rows = replay.take(batch, minibatch)
             tape, number = replay.record(rows), len(rows.time)
             log_prob = tape.distribution(number).log_prob(rows.actions)
             np.testing.assert_array_equal(rows.used(log_prob), rows.used(rows.log_prob))

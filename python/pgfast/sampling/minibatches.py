@@ -82,7 +82,7 @@ class Minibatches:
         if number == 1:
             return [Minibatch(None, batch.valid, batch.state, self._count)]
         self._rng.position = epoch
-# The minibatch of each unit: small integers are sorted fastest.
+        # The minibatch of each unit: small integers are sorted fastest.
         minibatch_of = np.empty(self._unit_count, np.min_scalar_type(number))
         order = np.argsort(self._rng.uniform(self._unit_count), kind="stable")
         minibatch_of[order] = np.arange(self._unit_count) * number // self._unit_count
