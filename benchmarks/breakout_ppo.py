@@ -19,8 +19,6 @@ from peers.sb3_ppo import sb3_ppo_breakout
 from peers.torch_ppo import torch_ppo_breakout
 from threads import all_threads
 
-NETWORKS = ("origin_cnn", "nature_cnn")
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -98,12 +96,11 @@ def measure_with_sb3(bench: Bench, case: str, settings: Settings) -> None:
 
 
 def measure(bench: Bench) -> None:
-    """Measures both networks with 4 and with 2 epochs, then stable-baselines3, which has the larger network."""
-    for settings in (ZOO, SHORT):
-        emulators = Emulators(settings.num_envs, all_threads())
-        for network in NETWORKS:
-            case = f"{network} {settings.num_envs} x {settings.n_steps}, {settings.num_epochs} epochs"
-            measure_with_pytorch(bench, emulators, case, network, settings)
+    """Measures both networks with 4 epochs, the smaller with 2, then stable-baselines3, which has the larger."""
+    emulators = {settings.num_envs: Emulators(settings.num_envs, all_threads()) for settings in (ZOO, SHORT)}
+    for network, s in (("origin_cnn", ZOO), ("nature_cnn", ZOO), ("origin_cnn", SHORT)):
+        case = f"{network} {s.num_envs} x {s.n_steps}, {s.num_epochs} epochs"
+        measure_with_pytorch(bench, emulators[s.num_envs], case, network, s)
     measure_with_sb3(bench, f"nature_cnn {ZOO.num_envs} x {ZOO.n_steps}, stable-baselines3", ZOO)
 
 
