@@ -40,7 +40,7 @@ def trained(space: spaces.Space[Any], **settings: Any) -> tuple[pgfast.PPO, Batc
     ids=["vector", "image", "leaves"],
 )
 def test_the_rows_of_a_minibatch_are_on_the_tape(space: spaces.Space[Any]) -> None:
-    agent, batch = trained(space, network="auto" if space is VECTOR else "mlp")
+    agent, batch = trained(space, network="mlp")
     policy = agent.learner.policy
     replay = Replay(policy)
     minibatches = Minibatches(batch, len(batch), 7, 0, ALONE).shuffled(0)

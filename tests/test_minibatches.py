@@ -47,9 +47,17 @@ def batch_of(rollout: Rollout) -> Batch:
     return Batch.of_all_rows(rollout, rollout.rewards, rollout.rewards, rollout.values)  # type: ignore[arg-type]
 
 
+def taken(batch: Batch, minibatch: Minibatch) -> Batch:
+    """The rows of a minibatch, as :meth:`pgfast.sampling.replay.Replay.take` returns them."""
+    index = minibatch.index
+    if index is None:
+        return batch
+    return batch.take(index, batch.observations[index], minibatch.valid, minibatch.state)
+
+
 def rows_of(batch: Batch, minibatch: Minibatch) -> list[int]:
     """The numbers of the valid rows."""
-    rows = minibatch.of(batch)
+    rows = taken(batch, minibatch)
     numbers = rows.used(rows.advantages).astype(int).tolist()
     assert numbers == batch.advantages[minibatch.counted].astype(int).tolist()
     return numbers
@@ -60,7 +68,7 @@ def drawn(rollout: Rollout, size: int | None, epoch: int = 0, seed: int = 0) -> 
     minibatches = Minibatches(batch, len(batch), size, seed, ALONE)
     found = minibatches.shuffled(epoch)
     assert len(found) == minibatches.number
-    numbers = [rows_of(batch, minibatch) for minibatch in found]
+    numbers = [taken(batch, minibatch) for minibatch in found]
     assert [minibatch.count for minibatch in found] == [len(rows) for rows in numbers]
     return numbers
 
@@ -100,17 +108,17 @@ def test_every_row_is_as_often_in_each_minibatch() -> None:
 
 @pytest.mark.parametrize("size", [None, ROWS, 1000])
 @MEMORY
-def test_a_minibatch_of_all_rows_is_the_batch_itself(size: int | None, memory: str) -> None:
+def test_a_minibatch_of_all_rows_has_no_index(size: int | None, memory: str) -> None:
     batch = batch_of(rollout_of(agent_of(memory), 0.3))
     (minibatch,) = Minibatches(batch, len(batch), size, 0, ALONE).shuffled(0)
-    assert minibatch.of(batch) is batch
+    assert minibatch.index is None
     assert minibatch.count == len(batch)
 
 
 def test_a_minibatch_has_the_columns_of_its_rows() -> None:
     batch = batch_of(rollout_of(agent_of(), 0.3))
     for minibatch in Minibatches(batch, len(batch), 8, 0, ALONE).shuffled(0):
-        rows = minibatch.of(batch)
+        rows = taken(batch, minibatch)
         index = rows.advantages.astype(int)
         for name in ("observations", "step", "time", "actions", "log_prob", "returns", "values"):
             np.testing.assert_array_equal(getattr(rows, name), getattr(batch, name)[index], err_msg=name)
@@ -126,7 +134,7 @@ def test_with_memory_sequences_stay_whole(size: int, invalid: float) -> None:
     for epoch in range(5):
         found = []
         for minibatch in Minibatches(batch, len(batch), size, 0, ALONE).shuffled(epoch):
-            rows = minibatch.of(batch)
+            rows = taken(batch, minibatch)
             assert rows.state is not None
             environments = rows.advantages[: len(rows.state)].astype(int)
             numbers = np.arange(STEPS)[:, np.newaxis] * NUM_ENVS + environments
@@ -147,7 +155,7 @@ def test_a_sequence_without_a_valid_row_is_in_no_minibatch() -> None:
     rollout.valid[:, [0, 3]] = False
     batch = batch_of(rollout)
     found = Minibatches(batch, len(batch), 1, 0, ALONE).shuffled(0)
-    environments = [minibatch.of(batch).advantages[0] for minibatch in found]
+    environments = [taken(batch, minibatch).advantages[0] for minibatch in found]
     assert sorted(environments) == [1, 2, 4]
     assert [minibatch.count for minibatch in found] == [STEPS] * 3
 
@@ -166,8 +174,8 @@ def test_the_minibatches_of_workers_are_those_of_one(size: int, memory: str, alo
     def work(half: slice, reduce: Reduce) -> list[tuple[int, list[int]]]:
         batch = batch_of(of_environments(agent_of(memory, len(range(NUM_ENVS)[half])), rollout, half))
         drawn = Minibatches(batch, reduce.sum(len(batch)), size, 4, reduce).shuffled(6)
-        assert all(len(minibatch.of(batch).time) >= 1 for minibatch in drawn)
-        return [(minibatch.count, rows_of(batch, minibatch)) for minibatch in drawn]
+        assert all(len(taken(batch, minibatch).time) >= 1 for minibatch in drawn)
+        return [(minibatch.count, taken(batch, minibatch)) for minibatch in drawn]
 
     first, second = run_workers([partial(work, half) for half in HALVES])
     expected = Minibatches(whole, count, size, 4, ALONE).shuffled(6)
@@ -187,7 +195,7 @@ def test_a_batch_is_not_changed_by_its_minibatches() -> None:
     batch = batch_of(rollout_of(agent_of()))
     before = [column.copy() for column in columns(batch)]
     for minibatch in Minibatches(batch, len(batch), 8, 0, ALONE).shuffled(0):
-        for column in columns(minibatch.of(batch)):
+        for column in columns(taken(batch, minibatch)):
             column[:] = 0
     for column, copy in zip(columns(batch), before, strict=True):
         np.testing.assert_array_equal(column, copy)
@@ -209,7 +217,7 @@ def test_minibatches_of_any_actions_and_masks(env: Any, place: Any, memory: Any)
     numbers = np.arange(24, dtype=np.float32).reshape(6, 4)
     batch = Batch.of_all_rows(rollout, numbers, numbers, np.zeros((7, 4), np.float32))
     for minibatch in Minibatches(batch, len(batch), 7, 0, ALONE).shuffled(0):
-        rows = minibatch.of(batch)
+        rows = taken(batch, minibatch)
         index = rows.advantages.astype(int)
         np.testing.assert_array_equal(rows.actions, batch.actions[index])
         assert (rows.mask is None) == (place == "none")

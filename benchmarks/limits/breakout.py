@@ -17,7 +17,7 @@ from limits.layer_products import LayerProducts
 __all__ = ["BreakoutLimit", "Passes"]
 
 EMULATOR_STEPS = 100  # per environment, for one sample of E
-SAMPLE_ROWS = 640  # for one sample of G, at least
+SAMPLE_ROWS = 640  # for one sample of G, about
 
 
 class Passes(NamedTuple):
