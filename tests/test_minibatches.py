@@ -68,7 +68,7 @@ def drawn(rollout: Rollout, size: int | None, epoch: int = 0, seed: int = 0) -> 
     minibatches = Minibatches(batch, len(batch), size, seed, ALONE)
     found = minibatches.shuffled(epoch)
     assert len(found) == minibatches.number
-    numbers = [taken(batch, minibatch) for minibatch in found]
+    numbers = [rows_of(batch, minibatch) for minibatch in found]
     assert [minibatch.count for minibatch in found] == [len(rows) for rows in numbers]
     return numbers
 
@@ -175,7 +175,7 @@ def test_the_minibatches_of_workers_are_those_of_one(size: int, memory: str, alo
         batch = batch_of(of_environments(agent_of(memory, len(range(NUM_ENVS)[half])), rollout, half))
         drawn = Minibatches(batch, reduce.sum(len(batch)), size, 4, reduce).shuffled(6)
         assert all(len(taken(batch, minibatch).time) >= 1 for minibatch in drawn)
-        return [(minibatch.count, taken(batch, minibatch)) for minibatch in drawn]
+        return [(minibatch.count, rows_of(batch, minibatch)) for minibatch in drawn]
 
     first, second = run_workers([partial(work, half) for half in HALVES])
     expected = Minibatches(whole, count, size, 4, ALONE).shuffled(6)
