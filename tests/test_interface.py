@@ -209,7 +209,7 @@ def test_a_misuse_of_a_vector_environment_is_named(changes: dict[str, Any], text
 def test_a_spec_of_another_library_names_no_task() -> None:
     """EnvPool's vector environments have one."""
     agent = pgfast.A2C(OwnVectorEnv(spec=object()), n_steps=3, hidden_sizes=(4,)).learn(6)
-    assert (agent.preset, agent.env_id) == (None, None)
+    assert (agent.preset, agent.env_id) == ("general", None)
 
 
 def test_a_vector_environment_without_spaces_is_refused() -> None:

@@ -22,7 +22,7 @@ SMALL: dict[str, Any] = {"num_envs": 4, "n_steps": 5, "hidden_sizes": (8,), "rep
 
 
 def agent(**settings: Any) -> Agent:
-    return pgfast.A2C(lambda: CountingEnv(length=7), **{**SMALL, **settings})
+    return pgfast.A2C(lambda: CountingEnv(length=7), preset=None, **{**SMALL, **settings})
 
 
 def test_a_run_of_a_function_is_resumed(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_script_that_is_started_again_goes_on(tmp_path: Path) -> None:
     ("other", "text"),
     [
         (lambda: agent(learning_rate=0.5), "started with other settings: learning_rate 0.001, now 0.5"),
-        (lambda: pgfast.TRPO(CountingEnv), "is a run of a2c, this agent learns by trpo"),
+        (lambda: pgfast.TRPO(CountingEnv, preset=None), "is a run of a2c, this agent learns by trpo"),
         (lambda: pgfast.A2C("CartPole-v1", preset=None, **SMALL), r"the run has .*, this agent .*"),
     ],
 )

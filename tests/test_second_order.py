@@ -55,7 +55,7 @@ def make(algorithm: type[Agent], kind: str = "discrete", **chosen: Any) -> Agent
     """Returns an agent whose advantages are the rewards of its rollouts."""
     plain = {"baseline": "zero", "whole_episodes": False, "discount": 0.0, "normalize_advantages": False}
     chosen = {"hidden_sizes": (5,), "num_envs": 2, "seed": 3} | plain | chosen
-    return algorithm(lambda: Still(ACTIONS[kind]), **chosen)
+    return algorithm(lambda: Still(ACTIONS[kind]), preset=None, **chosen)
 
 
 def make_rollout(agent: Agent, rng: np.random.Generator, rows: int = 40) -> Rollout:

@@ -32,7 +32,7 @@ def batch(
 ) -> Batch:
     """Returns a batch with one row per step, starting at step ``first``."""
     none = np.zeros(len(x), np.float32)
-    return Batch(x, first + np.arange(len(x)), time, none, none, returns, none, valid)
+    return Batch(x, first + np.arange(len(x)), time, none, none, none, returns, none, valid)
 
 
 def test_zero_values_are_zero(rng: np.random.Generator) -> None:
