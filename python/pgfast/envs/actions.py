@@ -137,7 +137,7 @@ class ActionComponent:
             return np.minimum(np.maximum(actions, low), high).astype(self.dtype).reshape(-1, *self.shape)
         choices = actions.reshape(-1, self.size)
         first, end = self._bounds
-        if (choices < 0).any() or (choices >= end).any():
+        if np.count_nonzero((choices < 0) | (choices >= end)):
             raise ValueError(f"actions{self._label} must be at least 0 and below {self.sizes}, got {actions.tolist()}")
         if self._is_shifted:
             choices = choices + first

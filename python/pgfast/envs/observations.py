@@ -231,6 +231,8 @@ class ObservationRows:
         self.dtype = input_dtype(leaves, dtype)
         self.shape = tuple(leaves[0].shape) if len(leaves) == 1 else ()
         self._first = [_first_choices(given, leaf) for given, leaf in zip(info.leaves, leaves, strict=True)]
+        # One leaf that is stored as it comes, as most environments have.
+        self._is_plain = len(self.leaves) == 1 and self._first[0] is None and not self.leaves[0].channels_last
 
     def zeros(self, *leading: int) -> Array:
         """Rows ``[*leading, ...]`` of zeros."""
@@ -244,6 +246,9 @@ class ObservationRows:
 
     def pack(self, raw: Array, rows: Array) -> None:
         """Writes raw rows ``[B, ...]`` to ``rows`` ``[B, *shape]``: the only cast of observations."""
+        if self._is_plain:
+            rows[:] = raw.reshape(rows.shape)
+            return
         fields = self.fields(rows).values()
         for array, first, leaf, field in zip(self.info.fields(raw), self._first, self.leaves, fields, strict=True):
             if leaf.channels_last and array.ndim == 5:  # [B, frames, height, width, channels], the frames as channels

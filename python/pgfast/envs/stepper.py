@@ -21,7 +21,7 @@ __all__ = ["REPORTS", "Stepper", "Transition"]
 
 REPORTS = ("raw_reward", "valid", "reset", "game_over", "restarted")
 """Names that a vector environment may have in ``metadata["reports"]``."""
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLOAT32_MAX = np.finfo(np.float32).max
 
 
 @dataclass(slots=True)
@@ -45,7 +45,8 @@ class Transition:
     def starts(self) -> BoolArray:
         """Whether ``observations`` are the first of an episode, ``[n]``."""
         starts = ~self.stepped
-        starts[list(self.final_observations)] = True
+        if self.final_observations:
+            starts[list(self.final_observations)] = True
         return starts
 
 
@@ -221,12 +222,13 @@ class Stepper:
             self._observation.leaves, self._checked, self._observation.fields(rows), strict=True
         ):
             if is_checked:
-                self._require_finite(f"{key} {leaf.name}".rstrip(), values, first)
+                self._require_finite(key, values, first, leaf.name)
 
-    def _require_finite(self, key: str, values: Array, first: int = 0) -> None:
-        values = np.asarray(values)
-        if values.min() >= -_FLOAT32_MAX and values.max() <= _FLOAT32_MAX:  # a NaN is neither
+    def _require_finite(self, key: str, values: Array, first: int = 0, leaf: str = "") -> None:
+        # Most rows are short: count_nonzero takes a tenth of the time of all() and of max().
+        if np.count_nonzero(np.abs(values) <= _FLOAT32_MAX) == values.size:  # a NaN is not
             return
+        key = f"{key} {leaf}".rstrip()
         with np.errstate(over="ignore"):
             finite = np.isfinite(np.asarray(values, np.float32))
         if finite.all():  # just above the largest number, and rounded to it
