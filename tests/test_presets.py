@@ -16,12 +16,14 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, Tuple
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 import pgfast
+from pgfast.agent import Agent
 from pgfast.algorithms import ALGORITHMS
 from pgfast.algos import A2CSettings
 from pgfast.cli import main
 from pgfast.envs.workers import WorkerVectorEnv
 from pgfast.learning.presets import presets
 from pgfast.learning.settings import MemorySettings
+from pgfast.nn import Layer, NetworkSpec
 
 
 def cartpole() -> gymnasium.Env[Any, Any]:
@@ -150,6 +152,17 @@ def test_an_image_that_is_taken_as_a_vector_has_the_preset_of_vectors() -> None:
     image = partial(TaskEnv, Box(0, 255, (64, 64, 3), np.uint8), Discrete(2))
     table = presets("a2c")["general"]["discrete"]
     assert pgfast.A2C(image, network="mlp").settings == A2CSettings(**table, network="mlp")
+
+
+@pytest.mark.parametrize("algorithm", [pgfast.A2C, pgfast.PPO])
+@pytest.mark.parametrize("value", [(), NetworkSpec(policy=(Layer("dense", 4),))])
+def test_a_described_network_keeps_its_own_value_network(algorithm: type[Agent], value: Any) -> None:
+    spec = NetworkSpec(policy=(Layer("dense", 4),), value=value)
+    agent = algorithm("Acrobot-v1", network=spec)
+    assert (agent.preset, agent.settings.network) == ("general", spec)
+    assert (agent.policy.network.value_part is None) == (value == ())
+    with pytest.raises(ValueError, match="separate_value_network cannot be added to a NetworkSpec"):
+        algorithm("Acrobot-v1", network=spec, separate_value_network=True)
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Acrobot-v1"])

@@ -112,7 +112,7 @@ PpoLosses ppo(const LossRows& rows, const PpoColumns<Scalar>& columns, PpoCoeffi
     const Scalar ratio = std::exp(log_ratio);
     const Scalar advantage = advantages[i];
     const Scalar clipped_ratio = std::clamp(ratio, Scalar(1) - range, Scalar(1) + range);
-    // Of two equal terms the first is taken, and its gradient.
+    // If both terms are equal, the unclipped one counts, and its gradient.
     const bool is_clipped = clipped_ratio * advantage < ratio * advantage;
     sums.policy += static_cast<double>(is_clipped ? clipped_ratio : ratio) * static_cast<double>(advantage) +
                    coefficients.entropy * static_cast<double>(entropy[i]);

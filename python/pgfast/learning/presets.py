@@ -13,6 +13,7 @@ from pgfast.envs.atari import is_atari
 from pgfast.envs.registration import env_spec
 from pgfast.envs.source import EnvironmentSource
 from pgfast.learning.settings import Settings
+from pgfast.nn import NetworkSpec
 
 __all__ = [
     *("DEFAULT_TIMESTEPS", "GENERAL", "Preset", "closest_setting", "find_preset", "presets"),
@@ -97,6 +98,8 @@ def find_preset(algo: str, source: EnvironmentSource, name: str | None, given: M
     if found is None:
         name, found = GENERAL, tables[GENERAL][_kind(source, given)]
     settings = found | (tables[GENERAL].get("memory", {}) if given.get("memory", "none") != "none" else {})
+    if isinstance(given.get("network"), NetworkSpec):
+        settings.pop("separate_value_network", None)  # the description says itself whether there is a second one
     return Preset(name, settings, int(settings.pop("total_timesteps", DEFAULT_TIMESTEPS)))
 
 
