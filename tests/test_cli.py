@@ -180,8 +180,8 @@ def test_help_of_an_algorithm_has_groups_ranges_and_the_values_of_the_preset(tmp
         assert f" {group} options " in out
     text = " ".join(out.replace("\u2502", " ").split())
     assert "--gae-lambda FLOAT Decay of generalized advantage estimation" in text
-    assert "(in [0, 1]; default: 0.9)" in text
-    assert "(at least 0; default: 0.005)" in text
+    assert "(in [0, 1]; default: 0.95)" in text
+    assert "(at least 0; default: 0.0007)" in text
     assert "ENV Environment id" in text
     plain = run(tmp_path, "train", "a2c", "--help")[1]
     assert "default: 0.001)" in plain

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import Space
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 import pgfast
@@ -117,7 +117,7 @@ class TaskEnv(gymnasium.Env[Any, Any]):
 def test_every_algorithm_has_a_general_preset_for_each_kind_of_task(algo: str) -> None:
     tables = presets(algo)
     settings_type = ALGORITHMS[algo].learner_type.settings_type
-    kinds = ("discrete", "continuous", "images", "grids")
+    kinds = ("tabular", "discrete", "continuous", "images", "grids")
     assert tuple(tables["general"]) == ((*kinds, "memory") if issubclass(settings_type, MemorySettings) else kinds)
     for named in tables.values():
         for table in named.values():
@@ -128,7 +128,10 @@ def test_every_algorithm_has_a_general_preset_for_each_kind_of_task(algo: str) -
     ("observation", "action", "kind"),
     [
         (Box(-1, 1, (3,)), Discrete(2), "discrete"),
-        (Discrete(4), MultiBinary(2), "discrete"),
+        (Discrete(4), MultiBinary(2), "tabular"),
+        (Tuple((Discrete(4), MultiDiscrete([2, 3]), MultiBinary(2))), Discrete(2), "tabular"),
+        (Dict({"place": Discrete(4), "speed": Box(-1, 1, (1,))}), Discrete(2), "discrete"),
+        (Discrete(4), Box(-1, 1, (2,)), "continuous"),
         (Box(-1, 1, (3,)), Box(-1, 1, (2,)), "continuous"),
         (Box(-1, 1, (3,)), Tuple((Discrete(2), Box(-1, 1, (2,)))), "continuous"),
         (Box(0, 255, (96, 96, 3), np.uint8), Box(-1, 1, (2,)), "images"),

@@ -371,7 +371,10 @@ def test_a_checkpoint_restores_the_optimizer(tmp_path: Path) -> None:
 def test_a_checkpoint_holds_the_state_of_the_training(tmp_path: Path) -> None:
     agent(optimizer="adam").learn(200, run_dir=tmp_path / "run")
     arrays, state = read_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1])
-    assert set(arrays) == {"policy.parameters", "optimizer.mean", "optimizer.mean_square"}
+    statistics = {
+        f"normalizers.{of}.{name}" for of in ("observations", "rewards") for name in ("count", "mean", "variance")
+    }
+    assert set(arrays) == {"policy.parameters", "optimizer.mean", "optimizer.mean_square"} | statistics
     assert state["state"]["optimizer"]["steps"] == 10
     assert state["synchronized"] is True
     assert len(state["state"]["episodes"]["returns"]) == state["state"]["episodes"]["episodes"]

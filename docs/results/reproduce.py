@@ -48,7 +48,7 @@ TASKS = [
     Task("VPG CartPole-v1", "vpg CartPole-v1", 475, 150_000, "timesteps", source="solved"),
     Task("NPG CartPole-v1", "npg CartPole-v1", 475, 150_000, "timesteps", source="solved"),
     Task("TRPO CartPole-v1", "trpo CartPole-v1", 475, 150_000, "timesteps", source="solved"),
-    Task("A2C CartPole-v1", "a2c CartPole-v1", 475, 300_000, "timesteps", source="solved"),
+    Task("A2C CartPole-v1", "a2c CartPole-v1", 475, 150_000, "timesteps", source="solved"),
 ]
 
 

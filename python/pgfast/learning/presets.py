@@ -93,7 +93,7 @@ def find_preset(algo: str, source: EnvironmentSource, name: str | None, given: M
         names = [other for other, table in tables.items() if any(key in table for key in keys)]
         raise ValueError(
             f'no preset "{name}" of {algo} for {source.task_id or "an environment without an id"}; available: '
-            f"{', '.join(dict.fromkeys([*names, GENERAL]))}, or the id of another task: {', '.join(tables['default'])}"
+            f"{', '.join(dict.fromkeys([*names, GENERAL]))}, or that of another task: {', '.join(tables['default'])}"
         )
     if found is None:
         name, found = GENERAL, tables[GENERAL][_kind(source, given)]
@@ -109,7 +109,9 @@ def _kind(source: EnvironmentSource, given: Mapping[str, Any]) -> str:
     images = [leaf.shape for leaf in space.observation.leaves if leaf.is_image]
     if images and given.get("network") != "mlp":
         return "grids" if min(min(sorted(shape)[-2:]) for shape in images) < _SMALL_IMAGE else "images"
-    return "continuous" if any(component.kind == "box" for component in space.action.components) else "discrete"
+    if any(component.kind == "box" for component in space.action.components):
+        return "continuous"
+    return "discrete" if any(leaf.kind == "box" for leaf in space.observation.leaves) else "tabular"
 
 
 def require_known(settings_type: type[Settings], algo: str, names: Iterable[str]) -> None:
