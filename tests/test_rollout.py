@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -9,6 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import pgfast
 from counting_env import CountingEnv
+from pgfast._native import core
 from pgfast.agent import Agent
 from pgfast.envs.failures import EnvironmentFailure
 from pgfast.sampling.rollout import Rollout
@@ -173,6 +176,23 @@ def test_numbers_beyond_float32_are_named_where_they_enter(key: str) -> None:
     agent = pgfast.VPG(Far, num_envs=2, n_steps=5, normalize_observations=True, normalize_rewards=True)
     with pytest.raises(FloatingPointError, match=rf"{key} of environment 0 at step 2 is not finite in float32"):
         agent.learn(10)
+
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "number", [np.nan, np.inf, -np.inf, 1e39, -LARGEST * (1 + 2**-24), LARGEST * (1 + 2**-26), 1.0]
+)
+def test_a_number_is_finite_if_its_rounding_to_float32_is(dtype: type[np.floating[Any]], number: float) -> None:
+    values = np.zeros((4, 6), dtype)
+    with np.errstate(over="ignore"):
+        values[2, 4] = number
+        is_finite = np.isfinite(values[2, 4].astype(np.float32))
+    assert core.first_not_finite(values) == (-1 if is_finite else 2 * 6 + 4)
+    assert core.first_not_finite(values[:, ::2]) == (-1 if is_finite else 2 * 3 + 2)
+    assert core.first_not_finite(values[:2]) == core.first_not_finite(values[:0]) == -1
 
 
 def test_whole_episodes_do_not_depend_on_earlier_ones() -> None:

@@ -1,5 +1,8 @@
-// Binds build information, the thread pool, the signal handler and the random numbers.
+// Binds build information, the thread pool, the signal handler, the random numbers and a search for non-finite ones.
+#include <algorithm>
 #include <array>
+#include <cmath>
+#include <span>
 #include <string>
 
 #include <pybind11/stl.h>
@@ -48,6 +51,25 @@ py::array_t<std::uint32_t> bind_philox(std::uint64_t key, std::array<std::uint32
   return py::array_t<std::uint32_t>(4, block.data());
 }
 
+/// From here on, doubles round to a float of infinity.
+constexpr double kFloatOverflow = 0x1.ffffffp127;
+
+template <typename T>
+py::ssize_t first_not_finite_of(const py::array& values) {
+  const auto numbers = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(values);
+  if (!numbers) throw py::error_already_set();
+  const std::span<const T> flat(numbers.data(), static_cast<std::size_t>(numbers.size()));
+  const auto found = std::ranges::find_if(flat, [](double value) { return !(std::abs(value) < kFloatOverflow); });
+  return found == flat.end() ? -1 : found - flat.begin();
+}
+
+/// Returns the flat index of the first number that is not finite in float32, or -1. It takes any dtype and strides: the
+/// arrays are those of environments. One call costs less than the NumPy function that tells whether all are finite.
+py::ssize_t bind_first_not_finite(const py::array& values) {
+  return values.dtype().is(py::dtype::of<float>()) ? first_not_finite_of<float>(values)
+                                                   : first_not_finite_of<double>(values);
+}
+
 }  // namespace
 
 void register_base(py::module_& module) {
@@ -63,6 +85,7 @@ void register_base(py::module_& module) {
   module.def("random_uniform", &bind_uniform, py::arg("seed"), py::arg("stream"), py::arg("environment"),
              py::arg("step"), py::arg("count"));
   module.def("philox", &bind_philox, py::arg("key"), py::arg("counter"));
+  module.def("first_not_finite", &bind_first_not_finite, py::arg("values"));
 }
 
 }  // namespace pgfast::bindings

@@ -43,6 +43,7 @@ __all__ = [
     "diag_gaussian_sample",
     "discounted_returns",
     "exit_at_second_signal",
+    "first_not_finite",
     "fisher_matrix",
     "gae",
     "natural_gradient",
@@ -327,6 +328,7 @@ def discounted_returns(
     rewards: typing.Any, dones: typing.Any, next_values: typing.Any, discount: float
 ) -> numpy.typing.NDArray[typing.Any]: ...
 def exit_at_second_signal(number: int) -> bool: ...
+def first_not_finite(values: numpy.typing.NDArray[typing.Any]) -> int: ...
 def fisher_matrix(scores: typing.Any, count: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
 def gae(
     rewards: typing.Any,

@@ -137,7 +137,7 @@ class ActionComponent:
             return np.minimum(np.maximum(actions, low), high).astype(self.dtype).reshape(-1, *self.shape)
         choices = actions.reshape(-1, self.size)
         first, end = self._bounds
-        if np.count_nonzero((choices < 0) | (choices >= end)):
+        if np.count_nonzero(choices.astype(np.uint64) >= end):  # a negative number becomes a large one
             raise ValueError(f"actions{self._label} must be at least 0 and below {self.sizes}, got {actions.tolist()}")
         if self._is_shifted:
             choices = choices + first
@@ -161,7 +161,7 @@ class ActionComponent:
     def _bounds(self) -> tuple[Array, Array]:
         """(low, high) of a box, (first number, count) of choices; ``[K]`` each"""
         if self.kind != "box":
-            return np.array(self.first, np.int64), np.array(self.sizes, np.int64)
+            return np.array(self.first, np.int64), np.array(self.sizes, np.uint64)
         most = float(np.finfo(self.dtype).max)
         low = np.array([-most if bound is None else bound for bound in self.low])
         return low, np.array([most if bound is None else bound for bound in self.high])

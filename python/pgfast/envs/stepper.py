@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from pgfast._native import core
 from pgfast._typing import Array, BoolArray
 from pgfast.envs.action_masks import ActionMasks, MaskSource, without_mask
 from pgfast.envs.actions import ActionInfo
@@ -21,7 +22,6 @@ __all__ = ["REPORTS", "Stepper", "Transition"]
 
 REPORTS = ("raw_reward", "valid", "reset", "game_over", "restarted")
 """Names that a vector environment may have in ``metadata["reports"]``."""
-_FLOAT32_MAX = np.finfo(np.float32).max
 
 
 @dataclass(slots=True)
@@ -225,16 +225,11 @@ class Stepper:
                 self._require_finite(key, values, first, leaf.name)
 
     def _require_finite(self, key: str, values: Array, first: int = 0, leaf: str = "") -> None:
-        # Most rows are short: count_nonzero takes a tenth of the time of all() and of max().
-        if np.count_nonzero(np.abs(values) <= _FLOAT32_MAX) == values.size:  # a NaN is not
+        found = core.first_not_finite(values)
+        if found < 0:
             return
-        key = f"{key} {leaf}".rstrip()
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(np.asarray(values, np.float32))
-        if finite.all():  # just above the largest number, and rounded to it
-            return
-        rows = np.flatnonzero(~np.reshape(finite, (len(values), -1)).all(axis=1))
+        row = found // (values.size // len(values))
         raise FloatingPointError(
-            f"{key} of environment {first + int(rows[0])} at step {self.steps} is not finite in float32: "
-            f"{values[int(rows[0])]}"
+            f"{f'{key} {leaf}'.rstrip()} of environment {first + row} at step {self.steps} is not finite in float32: "
+            f"{values[row]}"
         )
