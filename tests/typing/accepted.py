@@ -223,7 +223,7 @@ assert envs.single_action_space.contains(action)
 assert batch_of_actions.shape == (4,)
 assert agent.values([0.0, 0.1, 0.0, -0.1]).shape == (1,)
 kind: nn.Memory = "gru"
-recurrent = pgfast.A2C("CartPole-v1", num_envs=4, n_steps=5, memory=kind, memory_size=8)
+recurrent = pgfast.A2C("CartPole-v1", preset=None, num_envs=4, n_steps=5, memory=kind, memory_size=8)
 policy_step: policies.PolicyStep = recurrent.policy.step(first_observations[:1], np.zeros((1, 8), np.float32))
 assert policy_step.state.shape == (1, 8)
 recurrent_action, state = recurrent.predict([0.0, 0.1, 0.0, -0.1])
