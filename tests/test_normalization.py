@@ -113,7 +113,7 @@ def test_rewards_are_divided_by_the_deviation_of_the_running_return() -> None:
     later = normalizers.after(sample, ALONE).rewards
     assert later is not None
     np.testing.assert_allclose(later.mean, [np.mean([*running, 2.5, 0.5 * 8.5])])
-    normalizers.restart()
+    normalizers.restart(2)
     assert not normalizers.statistics.running.any()
     assert normalizers.statistics.rewards is statistics.rewards
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from pgfast.reduce import Reduce
+from pgfast.reduce import Reduce, add
 
 T = TypeVar("T")
 TIMEOUT = 60.0  # seconds that a worker waits for the others
@@ -24,7 +24,7 @@ class ThreadReduce(Reduce):
         self._barrier, self._calls = barrier, calls
 
     def sum(self, value: T) -> T:
-        return self._meet("sum", value, _sum)  # type: ignore[no-any-return]
+        return self._meet("sum", value, add)  # type: ignore[no-any-return]
 
     def gather(self, value: float) -> list[float]:
         return self._meet("gather", value, list)  # type: ignore[no-any-return]
@@ -37,16 +37,6 @@ class ThreadReduce(Reduce):
         combined = combine(list(values))
         self._barrier.wait(TIMEOUT)  # no worker may continue and modify its value before all have combined them
         return combined
-
-
-def _sum(values: list[Any]) -> Any:
-    if isinstance(values[0], tuple):
-        return tuple(_sum(list(parts)) for parts in zip(*values, strict=True))
-    total, *rest = values
-    for value in rest:
-        assert getattr(value, "shape", ()) == getattr(total, "shape", ())
-        total = total + value
-    return total
 
 
 def run_workers(functions: Sequence[Callable[[Reduce], T]]) -> list[T]:

@@ -34,6 +34,7 @@ from pgfast.sampling.actor import Actor
 from pgfast.sampling.evaluation import EvaluationResult, evaluation_envs, run_episodes
 from pgfast.sampling.prediction import PolicyInputs, inputs_of, mask_of
 from pgfast.sampling.sampler import require_spaces
+from pgfast.sampling.share import Share
 from pgfast.state import flatten, unflatten
 from pgfast.training.callbacks import CallbackLike, Callbacks
 from pgfast.training.continuing import continue_session
@@ -74,6 +75,10 @@ class Agent(Trainer, metaclass=ListsSettings):
         found = find_preset(self.name, source, preset, settings)
         resolved = resolve_settings(self.learner_type.settings_type, found, settings)
         source.require(resolved.vectorization, resolved.max_env_restarts)
+        if resolved.num_workers > 1 and source.num_envs is not None:
+            raise ValueError(
+                "num_workers needs environments that each worker can make, but a vector environment was given"
+            )
         if resolved.eval_every is not None and source.num_envs is not None:
             raise ValueError("eval_every needs further environments, but a vector environment was given")
         self._build(source, resolved, source.space_info(resolved.action_mask))
@@ -121,10 +126,20 @@ class Agent(Trainer, metaclass=ListsSettings):
         """For copy and pickle: everything but the environments, whose open episodes the copy counts as cut off."""
         arrays, values = flatten(self.state())
         position = self._prediction_rng.position
-        return _rebuild, (type(self), self.source, self.settings, self.space, arrays, values, self.preset, position)
+        parts = (type(self), self.source, self.settings, self.space, self.share)
+        return _rebuild, (*parts, arrays, values, self.preset, position)
 
-    def _build(self, source: EnvironmentSource | None, settings: Settings, space: SpaceInfo) -> None:
-        super()._build(source, settings, space)
+    def for_worker(self, slot: int) -> Self:
+        """A new agent for a worker of this one's run."""
+        s = self.settings
+        agent = type(self).__new__(type(self))
+        agent._build(self.source, s, self.space, Share.of_worker(slot, s.num_workers, s.num_envs))
+        return agent
+
+    def _build(
+        self, source: EnvironmentSource | None, settings: Settings, space: SpaceInfo, share: Share | None = None
+    ) -> None:
+        super()._build(source, settings, space, share)
         self.preset = None
         self._resumed: tuple[Path, bool] | None = None  # the run that learn() continues, and whether exactly
         self._prediction_rng = Rng.internal(settings.seed, PREDICTION)
@@ -360,13 +375,14 @@ def _rebuild(
     source: EnvironmentSource | None,
     settings: Settings,
     space: SpaceInfo,
+    share: Share,
     arrays: dict[str, Array],
     values: dict[str, Any],
     preset: str | None,
     position: int,
 ) -> Agent:
     agent = agent_type.__new__(agent_type)
-    agent._build(source, settings, space)
+    agent._build(source, settings, space, share)
     agent.load_state(unflatten(arrays, values))
     agent.preset = preset
     agent._prediction_rng.position = position

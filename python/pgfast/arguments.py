@@ -67,6 +67,10 @@ class RunArguments(TypedDict, total=False):
     log_episodes: bool
     info_keys: tuple[str, ...] | list[str]
     report_every: int
+    num_workers: int
+    worker_threads: int
+    ray_address: str | None
+    worker_timeout: float
 
 
 class Arguments(

@@ -60,7 +60,8 @@ _RUN = (
         Metric("updates_skipped", "skipped updates", "updates skipped because a number was not finite"),
         Metric("episodes", "episodes", "whole episodes so far"),
         Metric("episodes_cut", "cut episodes", "episodes cut off by a synchronization point or a failed environment"),
-        Metric("env_restarts", "worker restarts", "worker processes replaced"),
+        Metric("env_restarts", "environment restarts", "processes of environments replaced"),
+        Metric("worker_restarts", "worker restarts", "workers of the run that were lost, or differed from the others"),
     ),
     *_of_group(
         "rollout",

@@ -31,16 +31,17 @@ class Part(NamedTuple):
             _active.leave()
 
 
-START = Part("start", "making the environments and starting their episodes")
+START = Part("start", "starting workers, making the environments and starting their episodes")
 ENVIRONMENTS = Part("environments", "steps of the environments, for Atari games the emulation")
 FORWARD = Part("forward", "forward passes of the networks and sampling of actions")
 BACKWARD = Part("backward", "gradients of the networks' parameters")
 OPTIMIZER = Part("optimizer", "clipping and the optimizer's step")
 NATURAL_GRADIENT = Part("natural gradient", "Fisher products and the solve", whole=True)
 LINE_SEARCH = Part("line search", "loss and KL divergence of candidate policies", whole=True)
+WORKERS = Part("workers", "waiting for workers, and adding up what they compute")
 VALUE_FIT = Part("value fit", "fitting the value function", whole=True)
 REPORTS = Part("reports", "progress, checkpoints, callbacks")
-PARTS = (START, ENVIRONMENTS, FORWARD, BACKWARD, OPTIMIZER, NATURAL_GRADIENT, LINE_SEARCH, VALUE_FIT, REPORTS)
+PARTS = (START, ENVIRONMENTS, FORWARD, BACKWARD, OPTIMIZER, NATURAL_GRADIENT, LINE_SEARCH, VALUE_FIT, WORKERS, REPORTS)
 
 _REST = Part("Python", "everything else")
 

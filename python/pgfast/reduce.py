@@ -7,11 +7,16 @@ calls in the same order and hold equal parameters, so they stay equal bit for bi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
-__all__ = ["ALONE", "Reduce"]
+__all__ = ["ALONE", "Reduce", "WorkersChanged", "add"]
 
 T = TypeVar("T")
+
+
+class WorkersChanged(Exception):  # noqa: N818 - it asks for a repetition
+    """Raised on all other workers if one is lost during an update, which they then compute again without it."""
 
 
 class Reduce(ABC):
@@ -19,6 +24,17 @@ class Reduce(ABC):
 
     workers: int
     rank: int
+
+    def begin(self, *counts: int) -> list[tuple[int, ...]]:
+        """Begins an update, or begins it again: fixes its workers, and sets ``workers`` and ``rank``.
+
+        Returns the counts that each worker passed, in worker order.
+        """
+        return [counts]
+
+    def raised(self, error: Exception) -> Exception:
+        """Returns the error that all workers raise because this one has failed with ``error``."""
+        return error
 
     @abstractmethod
     def sum(self, value: T) -> T:
@@ -31,6 +47,22 @@ class Reduce(ABC):
     @abstractmethod
     def gather(self, value: float) -> list[float]:
         """Returns the numbers that the workers passed, in worker order."""
+
+
+def add(values: Sequence[Any]) -> Any:
+    """Returns the sum of numbers, arrays of one shape or tuples of these, from the first to the last.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    total, *rest = values
+    if isinstance(total, tuple):
+        return tuple(add(parts) for parts in zip(*values, strict=True))
+    for value in rest:
+        if getattr(value, "shape", ()) != getattr(total, "shape", ()):
+            raise ValueError(f"the workers sum arrays of shapes {[getattr(each, 'shape', ()) for each in values]}")
+        total = total + value
+    return total
 
 
 class _Alone(Reduce):

@@ -170,9 +170,9 @@ class Normalizers:
             running = np.where(ends[-1], 0.0, returns[-1])
         return Statistics(observations, rewards, running)
 
-    def restart(self) -> None:
-        """Sets the running returns to 0, because all environments start new episodes."""
-        self.statistics = replace(self.statistics, running=np.zeros_like(self.statistics.running))
+    def restart(self, num_envs: int) -> None:
+        """Sets the running returns of ``num_envs`` environments to 0, because all of them start new episodes."""
+        self.statistics = replace(self.statistics, running=np.zeros(num_envs))
 
     def state(self) -> Tree:
         """The moments of ``observations``, by leaf if there are several, and of ``rewards``, if normalized."""

@@ -54,6 +54,7 @@ class Stepper:
     """Steps a vector environment.
 
     With ``action_scaling``, the [-1, 1] of actions stands for the bounds of a Box where both are finite.
+    ``first_environment`` is the number of environment 0 in messages about numbers that are not finite.
 
     In autoreset mode NEXT_STEP, the row after an episode's end only resets: it is neither valid nor stepped. In
     SAME_STEP and DISABLED (this class then asks for the reset) last observations are returned separately.
@@ -73,8 +74,15 @@ class Stepper:
     ``"autoreset_mode"``, or other names in ``"reports"``, or if there can be no masks where ``action_mask`` says.
     """
 
-    def __init__(self, env: AnyVectorEnv, action_mask: MaskSource = "none", *, action_scaling: bool = False) -> None:
-        self.env, self._action_scaling = env, action_scaling
+    def __init__(
+        self,
+        env: AnyVectorEnv,
+        action_mask: MaskSource = "none",
+        *,
+        action_scaling: bool = False,
+        first_environment: int = 0,
+    ) -> None:
+        self.env, self._action_scaling, self._first_environment = env, action_scaling, first_environment
         self.steps = 0
         self._mode = autoreset_mode(env)
         self._reports = tuple(env.metadata.get("reports", ()))
@@ -229,7 +237,8 @@ class Stepper:
         if found < 0:
             return
         row = found // (values.size // len(values))
+        number = self._first_environment + first + row
         raise FloatingPointError(
-            f"{f'{key} {leaf}'.rstrip()} of environment {first + row} at step {self.steps} is not finite in float32: "
+            f"{f'{key} {leaf}'.rstrip()} of environment {number} at step {self.steps} is not finite in float32: "
             f"{values[row]}"
         )

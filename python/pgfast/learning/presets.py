@@ -34,7 +34,7 @@ _SYNONYMS = {
     **dict.fromkeys(("vf_coef", "value_loss_coef"), "value_coef"),
     **dict.fromkeys(("ent_coef", "entropy_loss_coef", "entropy_beta"), "entropy_coef"),
     **dict.fromkeys(("net_arch", "hidden_size", "hidden_layers"), "hidden_sizes"),
-    **dict.fromkeys(("n_envs", "num_workers", "nenvs"), "num_envs"),
+    **dict.fromkeys(("n_envs", "nenvs"), "num_envs"),
     **dict.fromkeys(("num_steps", "nsteps", "rollout_length"), "n_steps"),
     **dict.fromkeys(("lam", "lambda_"), "gae_lambda"),
     **dict.fromkeys(("n_epochs", "update_epochs", "num_sgd_iter", "k_epochs"), "num_epochs"),

@@ -140,7 +140,7 @@ class UpdateSettings(Bounded):
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(Bounded):
-    """The seed, and the intervals of saves and rows."""
+    """The seed, the intervals of saves and rows, and the workers."""
 
     group: ClassVar[str] = "run"
 
@@ -169,6 +169,15 @@ class RunSettings(Bounded):
     """Write a line of episodes.csv for each whole episode."""
     info_keys: tuple[str, ...] = ()
     """Keys of the environments' infos whose values at the end of an episode are columns of episodes.csv, too."""
+    num_workers: Annotated[int, Meta(ge=1, le=2**12)] = 1
+    """Workers that make every update together, each with num_envs / num_workers environments."""
+    worker_threads: Annotated[int, Meta(ge=1, le=1024)] = 1
+    """Threads of each worker, for which Ray reserves as many processors."""
+    ray_address: str | None = None
+    """Ray cluster of several workers: its address, "auto" for the one that this machine belongs to, or "none" for
+    threads of this process. None starts Ray on this machine."""
+    worker_timeout: Positive = 300.0
+    """Seconds that a worker may take for a rollout, and from one message to the next; a slower one is replaced."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -191,6 +200,11 @@ class Settings(RunSettings, UpdateSettings, NetworkSettings, RolloutSettings, En
         TypeError: for a value of another type.
         ValueError: for a value out of bounds.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_envs % self.num_workers:
+            raise ValueError(f"num_workers must divide num_envs = {self.num_envs}, got {self.num_workers}")
 
     def remarks(self, total_timesteps: int) -> list[str]:
         """Sentences that the user should read before a run of this length."""

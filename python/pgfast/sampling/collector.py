@@ -31,13 +31,14 @@ class Collector:
         normalizers: Normalizers,
         *,
         seed: int,
+        first_environment: int,
         on_transition: Callable[[Transition], None],
         env_timeout: float | None = None,
     ) -> None:
         self.rollout = rollout
         self._tape = rollout.tape
         self._normalizers = normalizers
-        self._seed = seed
+        self._seed, self._first_environment = seed, first_environment
         self._on_transition = on_transition
         self._watchdog = Watchdog(env_timeout)
         self._has_memory = rollout.tape.policy.has_memory
@@ -51,10 +52,13 @@ class Collector:
         rollout.time[-1] = 0
         self._state = rollout.tape.policy.network.initial_state(rollout.num_envs)  # after the last row acted on
 
-    def collect(self, timesteps: int, update: int) -> None:
-        """Takes T steps of every environment; ``timesteps`` of the run key the random numbers."""
+    def collect(self, timesteps: int, steps: int, update: int) -> None:
+        """Takes T steps of every environment.
+
+        ``timesteps`` are the run's before, ``steps`` those of each environment, which key the random numbers.
+        """
         rollout = self.rollout
-        self._begin(timesteps, update)
+        self._begin(timesteps, steps, update)
         with self._watchdog:
             for t in range(rollout.steps):
                 transition = self._step(t)
@@ -65,7 +69,9 @@ class Collector:
         if rollout.values is not None:
             rollout.values[-1] = self._tape.outputs[first_row : first_row + rollout.num_envs, -1]
 
-    def collect_episodes(self, timesteps: int, update: int, min_rows: int, stepper: Stepper, seeds: list[int]) -> None:
+    def collect_episodes(
+        self, timesteps: int, steps: int, update: int, min_rows: int, stepper: Stepper, seeds: list[int]
+    ) -> None:
         """Resets every environment and steps it until the batch is full and its episode has ended.
 
         The batch is full when ``min_rows`` rows are valid. An environment that has finished is stepped on with the
@@ -76,7 +82,7 @@ class Collector:
         rollout = self.rollout
         rollout.set_steps(0)
         self.start(stepper, seeds)
-        self._begin(timesteps, update)
+        self._begin(timesteps, steps, update)
         running = np.ones(rollout.num_envs, np.bool_)
         count = t = 0
         with self._watchdog:
@@ -101,7 +107,7 @@ class Collector:
                     running &= (rollout.time[t + 1] > 0) & ~transition.episode_over  # at time 0 no episode is open
                 t += 1
 
-    def _begin(self, timesteps: int, update: int) -> None:
+    def _begin(self, timesteps: int, steps: int, update: int) -> None:
         """Makes the last row the first."""
         rollout = self.rollout
         rollout.timesteps, rollout.update = timesteps, update
@@ -112,7 +118,7 @@ class Collector:
         self._normalize(0)  # again: the statistics have changed
         rollout.final_observations.clear()
         rollout.initial_state = self._state
-        self._first_step = timesteps // rollout.num_envs
+        self._first_step = steps
 
     def _prepare(self, t: int) -> int:
         """Makes the tape ready for step t, and returns the row from which on it is recorded."""
@@ -128,7 +134,7 @@ class Collector:
         rollout, num_envs = self.rollout, self.rollout.num_envs
         first_row = self._prepare(t)
         actions = rollout.actions[t]
-        key = (self._seed, ACTIONS, 0, self._first_step + t)
+        key = (self._seed, ACTIONS, self._first_environment, self._first_step + t)
         mask = None if rollout.masks is None else rollout.masks[t]
         self._tape.act(rollout.observations[t], first_row, actions, rollout.log_prob[t], key=key, mask=mask)
         if rollout.values is not None:

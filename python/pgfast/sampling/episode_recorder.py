@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,21 @@ class EpisodeRecorder:
         """
         if not ended:
             return
-        seconds = round(time.perf_counter() - self._began, 3)
+        seconds = round(self.seconds, 3)
         last = infos.get("final_info", infos)  # if the environments have already begun the next episodes
         for index, episode_return, length in ended:
             chosen = (_number(last, key, index) for key in self.info_keys)
             row = (timesteps, index, episode_return, length, seconds, *chosen)
             self._rows.append(dict(zip(self.columns, row, strict=True)))
+
+    @property
+    def seconds(self) -> float:
+        """The age of the run."""
+        return time.perf_counter() - self._began
+
+    def extend(self, rows: Iterable[dict[str, float | None]]) -> None:
+        """Adds the rows of other recorders."""
+        self._rows.extend(rows)
 
     def take(self) -> list[dict[str, float | None]]:
         """Returns the rows and begins anew."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -63,7 +64,9 @@ class EpisodeStatistics:
         self.episodes = 0
         self.episodes_cut = 0
         self.env_restarts = 0
+        self.worker_restarts = 0
         self._latest_sum, self._latest_count = 0.0, 0
+        self._open_on_workers = 0
 
     def add(self, transition: Transition) -> list[tuple[int, float, int]]:
         """Adds a step of every environment; returns (environment, return, length) of each episode that ended."""
@@ -73,12 +76,28 @@ class EpisodeStatistics:
             self.episodes_cut += self._open.drop(transition.restarted)
         ended = self._open.add(transition)
         for _, episode_return, length in ended:
-            self.returns.append(episode_return)
-            self.lengths.append(length)
-            self.episodes += 1
-            self._latest_sum += episode_return
-            self._latest_count += 1
+            self._include(episode_return, length)
         return ended
+
+    def merge(self, ended: Iterable[tuple[float, int]], *, cut: int, restarts: int, now_open: int) -> None:
+        """Adds what workers report: (return, length) of their whole episodes, and counts."""
+        for episode_return, length in ended:
+            self._include(episode_return, length)
+        self.episodes_cut += cut
+        self.env_restarts += restarts
+        self._open_on_workers = now_open
+
+    def _include(self, episode_return: float, length: int) -> None:
+        self.returns.append(episode_return)
+        self.lengths.append(length)
+        self.episodes += 1
+        self._latest_sum += episode_return
+        self._latest_count += 1
+
+    @property
+    def open_episodes(self) -> int:
+        """Number of episodes that have begun and not ended."""
+        return len(self._open) + self._open_on_workers
 
     def cut(self) -> None:
         """Drops all open episodes, because the environments are remade."""
@@ -90,6 +109,7 @@ class EpisodeStatistics:
             "episodes": self.episodes,
             "episodes_cut": self.episodes_cut,
             "env_restarts": self.env_restarts,
+            "worker_restarts": self.worker_restarts,
         }
         if self.returns:
             returns = np.array(self.returns)
@@ -108,12 +128,13 @@ class EpisodeStatistics:
     def state(self) -> Tree:
         """The statistics, and the number of open episodes, which cannot be saved themselves."""
         return {
-            "open": len(self._open),
+            "open": self.open_episodes,
             "returns": list(self.returns),
             "lengths": list(self.lengths),
             "episodes": self.episodes,
             "episodes_cut": self.episodes_cut,
             "env_restarts": self.env_restarts,
+            "worker_restarts": self.worker_restarts,
             "latest": [self._latest_sum, self._latest_count],
         }
 
@@ -124,6 +145,7 @@ class EpisodeStatistics:
         """
         self.episodes, self.env_restarts = (require_count(name, tree[name]) for name in ("episodes", "env_restarts"))
         self.episodes_cut = require_count("episodes_cut", tree["episodes_cut"]) + require_count("open", tree["open"])
+        self.worker_restarts = require_count("worker_restarts", tree.get("worker_restarts", 0))
         self.returns = deque((float(value) for value in tree["returns"]), maxlen=_KEPT)
         self.lengths = deque((require_count("lengths", value) for value in tree["lengths"]), maxlen=_KEPT)
         latest_sum, latest_count = tree["latest"]

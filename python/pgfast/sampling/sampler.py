@@ -21,17 +21,19 @@ from pgfast.sampling.collector import Collector
 from pgfast.sampling.episode_recorder import EpisodeRecorder
 from pgfast.sampling.episode_statistics import EpisodeStatistics
 from pgfast.sampling.rollout import Rollout
+from pgfast.sampling.share import Share
 from pgfast.state import Tree
 
 __all__ = ["Sampler"]
 
 
 class Sampler:
-    """Runs a policy in ``num_envs`` environments and returns rollouts.
+    """Runs a policy in the environments of a share and returns rollouts.
 
     Args:
         source: makes the environments; None for an agent that was loaded without any.
-        n_steps: T of a rollout; with ``whole_episodes``, ``num_envs * n_steps`` is the minimum number of valid rows.
+        share: the environments.
+        n_steps: T of a rollout; with ``whole_episodes``, a rollout has at least ``n_steps`` valid rows per environment.
         keep_forward: whether the tape keeps the forward passes of the whole rollout.
         action_mask: where the masks of actions come from.
         seed: of the environments and of the sampled actions.
@@ -47,7 +49,7 @@ class Sampler:
         packing: ObservationRows,
         options: EnvironmentOptions,
         *,
-        num_envs: int,
+        share: Share,
         n_steps: int,
         whole_episodes: bool,
         keep_forward: bool,
@@ -56,11 +58,11 @@ class Sampler:
         action_scaling: bool,
     ) -> None:
         self.source = source
-        self.statistics = EpisodeStatistics(num_envs)
+        self.statistics = EpisodeStatistics(share.num_envs)
         self.env: AnyVectorEnv | None = None
         self._policy, self._normalizers, self._space, self._options = policy, normalizers, space, options
         self._packing = packing
-        self._num_envs, self._n_steps, self._seed = num_envs, n_steps, seed
+        self._share, self._n_steps, self._seed = share, n_steps, seed
         self._whole_episodes, self._keep_forward = whole_episodes, keep_forward
         self._action_mask, self._action_scaling = action_mask, action_scaling
         self._collector: Collector | None = None
@@ -99,32 +101,45 @@ class Sampler:
         self.close()
         self.statistics.cut()
         options = self._options.with_restarts_left(self.statistics.env_restarts)
-        self.env = env = self.source.make(self._num_envs, options)
+        num_envs = self._share.num_envs
+        self.env = env = self.source.make(num_envs, options)
         try:
             require_spaces("learn", env, self._space, self._action_mask)
-            if env.num_envs != self._num_envs:
-                raise ValueError(f"learn: num_envs is {self._num_envs}, the vector environment has {env.num_envs}")
+            if env.num_envs != num_envs:
+                raise ValueError(f"learn: num_envs is {num_envs}, the vector environment has {env.num_envs}")
             self._ask_for_infos()
-            self._stepper = Stepper(env, self._action_mask, action_scaling=self._action_scaling)
+            self._stepper = Stepper(
+                env,
+                self._action_mask,
+                action_scaling=self._action_scaling,
+                first_environment=self._share.first,
+            )
             if self._collector is None:
                 self._collector = self._make_collector()
-            self._normalizers.restart()
+            self._normalizers.restart(num_envs)
             if not self._whole_episodes:  # a rollout of whole episodes resets the environments itself
                 self._collector.start(self._stepper, self._seeds(update))
         except BaseException:
             self.close()
             raise
 
-    def collect(self, timesteps: int, update: int) -> Rollout:
-        """Collects the rollout of an update that starts at ``timesteps`` of the run. Raises as the environments do."""
+    def collect(self, timesteps: int, update: int, *, steps: int | None = None) -> Rollout:
+        """Collects the rollout of an update. Raises as the environments do.
+
+        Args:
+            timesteps: of the run, before the rollout.
+            update: its number.
+            steps: those of each environment before, which key the random numbers; None if all made equally many.
+        """
+        steps = timesteps // self._share.total if steps is None else steps
         assert self._collector is not None
         self._timesteps, self.infos = timesteps, []
         if self._whole_episodes:
-            self._normalizers.restart()
-            min_rows = self._num_envs * self._n_steps
-            self._collector.collect_episodes(timesteps, update, min_rows, self._stepper, self._seeds(update))
+            self._normalizers.restart(self._share.num_envs)
+            min_rows = self._share.num_envs * self._n_steps
+            self._collector.collect_episodes(timesteps, steps, update, min_rows, self._stepper, self._seeds(update))
         else:
-            self._collector.collect(timesteps, update)
+            self._collector.collect(timesteps, steps, update)
         return self.rollout
 
     def close(self) -> None:
@@ -142,7 +157,7 @@ class Sampler:
         self.statistics.load_state(tree)
 
     def _on_transition(self, transition: Transition) -> None:
-        self._timesteps += self._num_envs
+        self._timesteps += self._share.total
         ended = self.statistics.add(transition)
         if self.recorder is not None:
             self.recorder.add(ended, transition.infos, self._timesteps)
@@ -151,14 +166,15 @@ class Sampler:
             self.infos.append({key: value.copy() if isinstance(value, np.ndarray) else value for key, value in infos})
 
     def _seeds(self, update: int) -> list[int]:
-        return environment_seeds(self._seed, self._num_envs, generation=update)
+        share = self._share
+        return environment_seeds(self._seed, share.total, generation=update)[share.first : share.first + share.num_envs]
 
     def _make_collector(self) -> Collector:
         rollout = Rollout(
             self._policy,
             self._packing,
             self._n_steps,
-            self._num_envs,
+            self._share.num_envs,
             keep_forward=self._keep_forward,
             keep_raw=self._normalizers.observes,
             keep_masks=self._action_mask != "none",
@@ -167,6 +183,7 @@ class Sampler:
             rollout,
             self._normalizers,
             seed=self._seed,
+            first_environment=self._share.first,
             on_transition=self._on_transition,
             env_timeout=None if self._options.vectorization == "async" else self._options.env_timeout,
         )

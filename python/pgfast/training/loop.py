@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pgfast.envs.failures import with_cure
 from pgfast.metrics import METRICS, RUN_METRICS, MetricsSinceRow, Row
-from pgfast.profiling import REPORTS
+from pgfast.profiling import REPORTS, START
 from pgfast.reporting.progress import Reporter, make_reporter
 from pgfast.reporting.tensorboard import TensorBoardLog, open_events
 from pgfast.runs.run_directory import LostRunDirectoryError
@@ -20,6 +20,8 @@ from pgfast.runs.session import RunConfig, Session
 from pgfast.sampling.episode_recorder import EPISODE_COLUMNS, EpisodeRecorder
 from pgfast.training.byte_ranges import ByteRanges
 from pgfast.training.callbacks import Callbacks
+from pgfast.training.distributed import start_crew
+from pgfast.training.distributed.driver import AllWorkersLostError
 from pgfast.training.signals import SignalGuard
 from pgfast.training.trainer import Trainer
 
@@ -93,6 +95,8 @@ class _Loop:
         now = time.perf_counter()
         self.began = now - (0.0 if session is None else session.wall_time)
         self.row_time, self.row_timesteps, self.save_time = now, trainer.timesteps, now
+        if trainer.settings.num_workers > 1 and callbacks.wants_infos:
+            raise ValueError("learn: callbacks that read infos need num_workers = 1; infos stay with the workers")
         is_logged = session is not None and trainer.settings.log_episodes
         self.recorder = EpisodeRecorder(trainer.settings.info_keys, self.began) if is_logged else None
         trainer.sampler.hand_over(infos=callbacks.wants_infos, recorder=self.recorder)
@@ -104,8 +108,7 @@ class _Loop:
         for text in [*([] if self.session is None else self.session.messages), *s.remarks(self.total_timesteps)]:
             self.reporter.message(text)
         with SignalGuard() as guard:
-            if trainer.sampler.env is None:
-                trainer.start_environments()
+            self.start()
             with self.callbacks.running(trainer):
                 try:
                     if self.session is not None and self.session.checkpoint is None:  # so that any crash can be resumed
@@ -120,18 +123,36 @@ class _Loop:
                     self.is_over = True
                     trainer.close()  # perhaps in the middle of a rollout: the next call starts new episodes
                     # Not for an impatient second Ctrl-C, nor without a place to save to.
-                    if isinstance(error, Exception) and not isinstance(error, LostRunDirectoryError):
+                    if isinstance(error, Exception) and not isinstance(
+                        error, LostRunDirectoryError | AllWorkersLostError
+                    ):
                         self.save(synchronized=False)
                     raise
                 self.save(synchronized=False)
         guard.raise_if_received()
+
+    def start(self) -> None:
+        """Starts the environments and the workers, unless they go on from the last call."""
+        trainer = self.trainer
+        try:
+            if trainer.crew is not None:
+                trainer.crew.push()
+            elif trainer.settings.num_workers > 1:
+                with START:
+                    start_crew(trainer, self.reporter.message)
+                trainer.start_environments()
+            elif trainer.sampler.env is None:
+                trainer.start_environments()
+        except BaseException:
+            trainer.close()
+            raise
 
     def advance(self) -> bool:
         """Makes an update and all that is due after it; returns whether to continue."""
         trainer, s = self.trainer, self.trainer.settings
         before = trainer.timesteps
         self.metrics.add(trainer.advance(self.reporter.message))
-        hint = self.byte_ranges.hint(trainer.sampler.rollout, trainer.timesteps)
+        hint = None if trainer.crew else self.byte_ranges.hint(trainer.sampler.rollout, trainer.timesteps)
         if hint is not None:
             self.reporter.message(hint)
 

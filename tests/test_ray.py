@@ -1,0 +1,203 @@
+"""Workers on a Ray cluster have the bits of threads, and the loss of a worker, a machine or the driver is survived."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pgfast
+from pgfast.algorithms import ALGORITHMS
+from pgfast.state import flatten
+from states import assert_equal_states
+from test_workers import check_losses, make
+
+ray = pytest.importorskip("ray")
+Cluster = pytest.importorskip("ray.cluster_utils").Cluster
+
+ON_RAY: dict[str, Any] = {"ray_address": None}
+HEALTH = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 100,
+    "health_check_failure_threshold": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def one_machine() -> Iterator[None]:
+    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def three_machines() -> Iterator[Any]:
+    ray.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": HEALTH})
+    nodes = [cluster.add_node(num_cpus=2) for _ in range(3)]
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster, nodes
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def worker_pids() -> list[int]:
+    """The processes of all workers on this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(b"ray::_Worker"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def gone(pids: list[int], seconds: float) -> bool:
+    """Waits until none of the processes is left."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not set(pids) & set(worker_pids()):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+CASES = [(name, env) for name in ALGORITHMS for env in ("CartPole-v1", "Pendulum-v1")]
+CASES += [(name, "BreakoutNoFrameskip-v4") for name in ("a2c", "ppo")]
+QUICK = [("trpo", "CartPole-v1")]
+MARKED = [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in CASES]
+
+
+@pytest.mark.parametrize(("name", "env"), MARKED)
+@pytest.mark.usefixtures("one_machine")
+def test_the_bits_are_those_of_threads(name: str, env: str) -> None:
+    for workers in (2, 4):
+        states = []
+        for chosen in ({"ray_address": "none"}, ON_RAY, {**ON_RAY, "worker_threads": 2}):
+            vectorization = "auto" if env.startswith("Breakout") else "sync"
+            agent = make(name, env, workers=workers, vectorization=vectorization, **chosen).learn(192)
+            states.append(flatten(agent.learner.state()))
+            agent.close()
+        assert_equal_states(states[1], states[0])
+        assert_equal_states(states[2], states[0])
+
+
+@pytest.mark.usefixtures("one_machine")
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_killed_or_stopped_worker_is_replaced(signal_number: int, tmp_path: Path) -> None:
+    agent = make("ppo", workers=2, worker_timeout=3.0, **ON_RAY).learn(64)
+    (victim, _) = worker_pids()
+    killer = threading.Timer(0.5, os.kill, (victim, signal_number))
+    killer.start()
+    agent.learn(100_000, run_dir=tmp_path / "run", callback=lambda training, row: row["worker_restarts"] < 1)
+    killer.join()
+    check_losses(agent, tmp_path / "more", 1)
+    assert gone([victim], 10.0)
+
+
+def check_random_losses(moments: int, tmp_path: Path, name: str, workers: int = 2) -> None:
+    """Kills a worker at random moments; the training goes on within 30 seconds each time, and still learns."""
+    chance = random.Random(7)
+    agent = make(name, workers=workers, num_envs=8, n_steps=64, hidden_sizes=(32,), worker_timeout=10.0, **ON_RAY)
+    agent.learn(1)
+    longest, last = 0.0, time.monotonic()
+
+    def note(training: Any, row: dict[str, Any]) -> bool:
+        nonlocal longest, last
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        return row["worker_restarts"] < moments
+
+    ended = threading.Event()
+
+    def kill() -> None:
+        killed = 0
+        while killed < moments and not ended.is_set():
+            time.sleep(chance.uniform(0.3, 2.0))
+            pids = worker_pids()
+            if len(pids) == workers:  # all are there again
+                os.kill(chance.choice(pids), signal.SIGKILL)
+                killed += 1
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    agent.learn(10_000_000, run_dir=tmp_path / "run", callback=note)
+    ended.set()
+    killer.join()
+    assert longest < 30.0
+    check_losses(agent, tmp_path / "more", moments, 6400)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["trpo", "ppo"])
+@pytest.mark.usefixtures("one_machine")
+def test_workers_are_lost_at_random_moments(name: str, tmp_path: Path) -> None:
+    check_random_losses(10, tmp_path, name)
+
+
+@pytest.mark.slow
+def test_three_machines_have_the_bits_of_threads_and_one_may_vanish(three_machines: Any, tmp_path: Path) -> None:
+    cluster, nodes = three_machines
+    for name in ALGORITHMS:
+        agents = [make(name, workers=4, **chosen).learn(192) for chosen in ({"ray_address": "none"}, ON_RAY)]
+        assert_equal_states(*(flatten(agent.learner.state()) for agent in agents))
+        for agent in agents:
+            agent.close()
+    agent = make("ppo", workers=4, worker_timeout=10.0, **ON_RAY).learn(64)
+    vanish = threading.Timer(1.0, cluster.remove_node, (nodes[0],), {"allow_graceful": False})
+    vanish.start()
+    began = time.monotonic()
+    agent.learn(10_000_000, run_dir=tmp_path / "run", callback=lambda _, row: row["worker_restarts"] < 1)
+    vanish.join()
+    assert time.monotonic() - began < 60.0
+    agent.learn(640)
+    agent.close()
+
+
+RUN = [
+    *("train", "ppo", "CartPole-v1", "--num-workers", "2", "--num-envs", "4", "--n-steps", "16"),
+    *("--sync-every", "640", "--report-every", "640", "--run-dir", "run"),
+]
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pgfast", *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
+def test_workers_end_with_the_driver_and_the_run_resumes_exactly(signal_number: int, tmp_path: Path) -> None:
+    ray.shutdown()
+    with start(tmp_path, *RUN, "--total-timesteps", "10000000") as process:
+        assert process.stdout is not None
+        while "1,280 / " not in process.stdout.readline():
+            assert process.poll() is None
+        pids = worker_pids()
+        assert len(pids) == 2
+        process.send_signal(signal_number)
+        output = process.stdout.read()
+        process.wait(timeout=30)
+    assert process.returncode == (130 if signal_number == signal.SIGINT else -signal_number), output
+    assert gone(pids, 20.0)
+    with start(tmp_path, "resume", "run", "--exact", "--total-timesteps", "12800") as process:
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "exactly" in output
+    settings = {"num_envs": 4, "n_steps": 16, "sync_every": 640, "num_workers": 2, "ray_address": "none"}
+    whole = pgfast.PPO("CartPole-v1", **settings).learn(12800)
+    resumed = pgfast.load(tmp_path / "run")
+    assert resumed.timesteps == 12800
+    np.testing.assert_array_equal(resumed.policy.parameters, whole.policy.parameters)
+    whole.close()
