@@ -28,9 +28,9 @@ agent = pgfast.A2C(sys.argv[1], preset=None, num_envs=16, n_steps=5, network=sys
 agent.learn(2 * 80)
 counts = {"collect": [], "update": []}
 for part, name in ((agent.sampler, "collect"), (agent.learner, "update")):
-    def counted(*arguments, step=getattr(part, name), record=counts[name]):
+    def counted(*arguments, step=getattr(part, name), record=counts[name], **named):
         before = count()
-        result = step(*arguments)
+        result = step(*arguments, **named)
         record.append(count() - before)
         return result
     setattr(part, name, counted)

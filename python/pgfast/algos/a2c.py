@@ -78,7 +78,7 @@ class A2CLearner(Learner):
         # holds the forward pass, as the parameters have not changed since.
         distribution = tape.distribution(rollout.rows, batch.mask)
         log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
-        values, rows = losses.a2c_gradient(
+        terms, rows = losses.a2c_gradient(
             log_prob,
             batch.advantages,
             entropy,
@@ -89,15 +89,16 @@ class A2CLearner(Learner):
             batch.valid,
             count=count,
         )
-        policy_loss, value_loss, total_loss = reduce.sum(values)
-        require_finite_loss(total_loss, rollout)
-        gradient = reduce.sum(policy.gradient(tape, batch.actions, rows, mask=batch.mask, out=self._gradient))
+        require_finite_loss(terms[-1], rollout)
+        gradient = policy.gradient(tape, batch.actions, rows, mask=batch.mask, out=self._gradient)
+        terms, mean_entropy, gradient = reduce.sum((terms, batch.sum(entropy) / count, gradient))
+        policy_loss, value_loss, _ = terms
 
         learning_rate = learning_rate_at(s, rollout.timesteps)
         metrics: Metrics = {
             "policy_loss": policy_loss,
             "value_loss": value_loss,
-            "entropy": advantages.mean(entropy, batch, count, reduce),
+            "entropy": mean_entropy,
             "explained_variance": advantages.explained_variance(batch, count, reduce),
             "learning_rate": learning_rate,
         }

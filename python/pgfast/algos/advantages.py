@@ -20,8 +20,8 @@ from pgfast.sampling.rollout import Rollout
 from pgfast.value_functions import ValueFunction
 
 __all__ = [
-    *("describe", "estimate", "explained_variance", "mean", "mean_and_variance"),
-    *("normalize", "normalize_parts"),
+    *("describe", "estimate", "explained_variance", "mean", "normalize"),
+    *("normalize_parts", "variances"),
 ]
 
 
@@ -110,10 +110,15 @@ def normalize_parts(advantages: FloatArray, parts: Sequence[Any], reduce: Reduce
     return normalized
 
 
-def mean_and_variance(used: FloatArray, count: int, reduce: Reduce) -> tuple[np.float64, float]:
-    """Returns mean and variance over the ``count`` valid rows of all workers; ``used`` are this worker's; ddof 0."""
-    mean = np.float64(reduce.sum(float(used.sum(dtype=np.float64))) / count)
-    return mean, reduce.sum(float(np.square(used - mean).sum())) / count
+def variances(used: Sequence[FloatArray], count: int, reduce: Reduce) -> list[float]:
+    """Returns the variance of each array over the ``count`` valid rows of all workers; ddof 0.
+
+    ``used`` are the entries of this worker's valid rows.
+    """
+    sums = reduce.sum(tuple(float(a.sum(dtype=np.float64)) for a in used))
+    means = [np.float64(total / count) for total in sums]
+    squares = tuple(float(np.square(a - mean).sum()) for a, mean in zip(used, means, strict=True))
+    return [total / count for total in reduce.sum(squares)]
 
 
 def mean(numbers: FloatArray, batch: Batch, count: int, reduce: Reduce) -> float:
@@ -124,10 +129,11 @@ def mean(numbers: FloatArray, batch: Batch, count: int, reduce: Reduce) -> float
 def describe(loss: float, entropy: FloatArray, batch: Batch, count: int, reduce: Reduce) -> Metrics:
     """Returns the metrics of an update with a separate value function; value_loss is mean((R - V)^2) before the fit."""
     errors = np.square(batch.returns - batch.values, dtype=np.float64)
+    value_loss, mean_entropy = reduce.sum((batch.sum(errors) / count, batch.sum(entropy) / count))
     return {
         "policy_loss": loss,
-        "value_loss": mean(errors, batch, count, reduce),
-        "entropy": mean(entropy, batch, count, reduce),
+        "value_loss": value_loss,
+        "entropy": mean_entropy,
         "explained_variance": explained_variance(batch, count, reduce),
     }
 
@@ -138,6 +144,5 @@ def explained_variance(batch: Batch, count: int, reduce: Reduce) -> float | None
     It is 1 for a perfect value function, 0 for a constant one, and None if R is constant.
     """
     returns, values = batch.used(batch.returns), batch.used(batch.values)
-    _, variance = mean_and_variance(returns, count, reduce)
-    _, unexplained = mean_and_variance(returns - values, count, reduce)
+    variance, unexplained = variances([returns, returns - values], count, reduce)
     return None if variance == 0 else 1.0 - unexplained / variance

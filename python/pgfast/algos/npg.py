@@ -56,9 +56,9 @@ class NPGLearner(Learner):
         # g = -mean(A grad log pi), the gradient of the surrogate loss -mean(ratio A) at the old parameters (ratio 1)
         old = policy.distribution(batch.observations, batch.mask)
         loss, rows = losses.trpo_surrogate_gradient(old, old, batch.actions, batch.advantages, batch.valid, count=count)
-        loss = reduce.sum(loss)
         require_finite_loss(loss, rollout)
-        gradient = reduce.sum(policy.gradient(batch.observations, batch.actions, rows, mask=batch.mask))
+        gradient = policy.gradient(batch.observations, batch.actions, rows, mask=batch.mask)
+        loss, gradient = reduce.sum((loss, gradient))
         has_gradient = bool(gradient.any())
 
         # x = (F + damping I)^-1 (-g), and the step along it whose KL divergence is max_kl to second order

@@ -54,9 +54,9 @@ class TRPOLearner(Learner):
         # Equation 14: minimize L(theta) = -mean(ratio A) subject to mean KL(old, theta) <= max_kl
         old = policy.distribution(batch.observations, batch.mask)
         loss, rows = losses.trpo_surrogate_gradient(old, old, batch.actions, batch.advantages, batch.valid, count=count)
-        loss = reduce.sum(loss)
         require_finite_loss(loss, rollout)
-        gradient = reduce.sum(policy.gradient(batch.observations, batch.actions, rows, mask=batch.mask))
+        gradient = policy.gradient(batch.observations, batch.actions, rows, mask=batch.mask)
+        loss, gradient = reduce.sum((loss, gradient))
         has_gradient = bool(gradient.any())
 
         # Appendix C: x = (F + damping I)^-1 (-g) by conjugate gradients, and the step along x whose KL divergence is

@@ -83,9 +83,8 @@ class VPGLearner(Learner):
         loss, rows = losses.policy_gradient_gradient(
             log_prob, batch.advantages, batch.valid, entropy=entropy, entropy_coef=entropy_coef, count=count
         )
-        loss = reduce.sum(loss)
         require_finite_loss(loss, rollout)
-        gradient = reduce.sum(policy.gradient(at, batch.actions, rows, mask=batch.mask))
+        loss, gradient = reduce.sum((loss, policy.gradient(at, batch.actions, rows, mask=batch.mask)))
 
         if s.max_grad_norm is not None:
             grad_norm = clip_by_global_norm(gradient, s.max_grad_norm)
