@@ -32,6 +32,11 @@ class NPGSettings(SecondOrderSettings):
     """Solver of the linear system: with the explicit Fisher matrix of the sampled actions ("cholesky"), with the same
     matrix without forming it ("woodbury", for fewer rows than parameters), or with exact Fisher products ("cg")."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_workers > 1 and self.solver == "woodbury":
+            raise ValueError('solver "woodbury" would pair the rows of different workers; take "cholesky" or "cg"')
+
 
 class NPGLearner(Learner):
     """Steps along the natural gradient to a KL divergence of ``max_kl``, to second order."""
@@ -100,8 +105,6 @@ def solve_explicitly(
     try:
         if settings.solver == "cholesky":
             return natural_gradient(reduce.sum(fisher_matrix(scores, count=count)), gradient, settings.damping)
-        if reduce.workers > 1:
-            raise ValueError('solver "woodbury" pairs the rows of different workers; take "cholesky" or "cg"')
         return natural_gradient_from_scores(scores, gradient, settings.damping, method="woodbury")
     except np.linalg.LinAlgError:
         return np.zeros_like(gradient)
