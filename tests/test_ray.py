@@ -18,6 +18,7 @@ import pytest
 
 import pgfast
 from pgfast.algorithms import ALGORITHMS
+from pgfast.profiling import Profile
 from pgfast.state import flatten
 from states import assert_equal_states
 from test_workers import check_losses, make
@@ -92,6 +93,20 @@ def test_the_bits_are_those_of_threads(name: str, env: str) -> None:
             agent.close()
         assert_equal_states(states[1], states[0])
         assert_equal_states(states[2], states[0])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_machine")
+def test_a_profile_shows_what_the_workers_waited_for() -> None:
+    agent = make("trpo", **ON_RAY).learn(64)
+    with Profile() as profile:
+        agent.learn(1280)
+    agent.close()
+    assert len(profile.workers) == 2
+    for seconds in profile.workers:
+        assert {"environments", "forward", "natural gradient", "waiting"} < seconds.keys()
+        assert sum(seconds.values()) < profile.seconds["workers"] * 1.1
+    assert "mean of 2 workers:" in str(profile)
 
 
 @pytest.mark.usefixtures("one_machine")

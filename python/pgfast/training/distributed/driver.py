@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable
 
 from pgfast.metrics import Metrics
-from pgfast.profiling import WORKERS
+from pgfast.profiling import WORKERS, active_profile
 from pgfast.state import flatten, unflatten
 from pgfast.training.distributed.backend import Backend
 from pgfast.training.distributed.hub import Hub
@@ -54,8 +54,11 @@ class DriverCrew(Crew):
     def advance(self, message: Callable[[str], None]) -> Metrics:
         self._message = message
         self._admit(wait_for_all=False)
+        profile = active_profile()
         with WORKERS:
-            answers = self._command("advance", {})
+            answers = self._command("advance", {"profile": profile is not None})
+        if profile is not None:
+            profile.workers = [answer["profile"] for answer in answers.values() if answer["profile"]]
         self._losses = 0
         self._is_stale = True
         slot, first = next(iter(answers.items()))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 import zlib
+from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 from pgfast.metrics import Metrics
+from pgfast.profiling import WAITING, Profile, active_profile
 from pgfast.reduce import Reduce, WorkersChanged
 from pgfast.sampling.episode_recorder import EpisodeRecorder
 from pgfast.state import flatten, unflatten
@@ -36,29 +38,24 @@ def serve(channel: Channel, trainer: Trainer) -> None:
 
 
 class _ToDriver:
-    """The connection to the driver; measures the time of sending and waiting."""
+    """The connection to the driver."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self.seconds = 0.0
 
     def send(self, message: Message) -> None:
-        began = time.perf_counter()
         try:
-            self._channel.send(encode(message))
+            with WAITING:
+                self._channel.send(encode(message))
         except OSError as error:
             raise DriverLostError from error
-        finally:
-            self.seconds += time.perf_counter() - began
 
     def receive(self) -> Message:
-        began = time.perf_counter()
         try:
-            return self._channel.receive()
+            with WAITING:
+                return self._channel.receive()
         except (EOFError, OSError) as error:
             raise DriverLostError from error
-        finally:
-            self.seconds += time.perf_counter() - began
 
 
 class _DriverReduce(Reduce):
@@ -128,6 +125,7 @@ class _Member:
         trainer.reduce = _DriverReduce(channel, self._first_environment)
         self._recorder = EpisodeRecorder(trainer.settings.info_keys, time.perf_counter())
         trainer.sampler.hand_over(infos=False, recorder=self._recorder)
+        self._profile = Profile()
         self._byte_ranges = ByteRanges(trainer) if self._first_environment == 0 else None
 
     def run(self) -> None:
@@ -164,8 +162,9 @@ class _Member:
 
     def _advance(self, message: Message) -> Message:
         trainer, messages = self._trainer, list[str]()
-        self._channel.seconds = 0.0
-        metrics: Metrics = trainer.advance(messages.append)
+        is_profiled = message["profile"] and active_profile() is None  # a thread's time is in that of the driver
+        with self._profile if is_profiled else nullcontext():
+            metrics: Metrics = trainer.advance(messages.append)
         if self._byte_ranges is not None:
             hint = self._byte_ranges.hint(trainer.sampler.rollout, trainer.timesteps)
             messages += [] if hint is None else [hint]
@@ -174,7 +173,7 @@ class _Member:
             "messages": messages,
             "counts": trainer.counts(),
             "checksum": zlib.crc32(trainer.policy.parameters.data),
-            "waited": self._channel.seconds,
+            "profile": self._profile.seconds,
         }
 
     def _state(self, message: Message) -> Message:
