@@ -109,6 +109,7 @@ def test_a_profile_shows_what_the_workers_waited_for() -> None:
     assert "mean of 2 workers:" in str(profile)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_machine")
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_killed_or_stopped_worker_is_replaced(signal_number: int, tmp_path: Path) -> None:
