@@ -84,15 +84,14 @@ MARKED = [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) f
 @pytest.mark.parametrize(("name", "env"), MARKED)
 @pytest.mark.usefixtures("one_machine")
 def test_the_bits_are_those_of_threads(name: str, env: str) -> None:
-    for workers in (2, 4):
+    chosen = {} if env.startswith("Breakout") else {"vectorization": "sync"}
+    for workers in (2, 4) if name == "ppo" else (2,):
         states = []
-        for chosen in ({"ray_address": "none"}, ON_RAY, {**ON_RAY, "worker_threads": 2}):
-            vectorization = "auto" if env.startswith("Breakout") else "sync"
-            agent = make(name, env, workers=workers, vectorization=vectorization, **chosen).learn(192)
+        for where in ({"ray_address": "none"}, {**ON_RAY, "worker_threads": 1 if workers == 4 else 2}):
+            agent = make(name, env, workers=workers, **{"vectorization": "auto", **chosen, **where}).learn(192)
             states.append(flatten(agent.learner.state()))
             agent.close()
         assert_equal_states(states[1], states[0])
-        assert_equal_states(states[2], states[0])
 
 
 @pytest.mark.slow
