@@ -140,9 +140,8 @@ def check_random_losses(moments: int, tmp_path: Path, name: str, workers: int = 
         killed = 0
         while killed < moments and not ended.is_set():
             time.sleep(chance.uniform(0.3, 2.0))
-            pids = worker_pids()
-            if len(pids) == workers:  # all are there again
-                os.kill(chance.choice(pids), signal.SIGKILL)
+            if len(agent.crew._hub.members) == workers:  # type: ignore[union-attr] # all have joined again
+                os.kill(chance.choice(worker_pids()), signal.SIGKILL)
                 killed += 1
 
     killer = threading.Thread(target=kill)
@@ -195,15 +194,19 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_the_driver_and_the_run_resumes_exactly(signal_number: int, tmp_path: Path) -> None:
     ray.shutdown()
+    others = worker_pids()
     with start(tmp_path, *RUN, "--total-timesteps", "10000000") as process:
-        assert process.stdout is not None
-        while "1,280 / " not in process.stdout.readline():
-            assert process.poll() is None
-        pids = worker_pids()
-        assert len(pids) == 2
-        process.send_signal(signal_number)
-        output = process.stdout.read()
-        process.wait(timeout=30)
+        try:
+            assert process.stdout is not None
+            while "1,280 / " not in process.stdout.readline():
+                assert process.poll() is None
+            pids = [pid for pid in worker_pids() if pid not in others]
+            assert len(pids) == 2
+            process.send_signal(signal_number)
+            output = process.stdout.read()
+            process.wait(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == (130 if signal_number == signal.SIGINT else -signal_number), output
     assert gone(pids, 20.0)
     with start(tmp_path, "resume", "run", "--exact", "--total-timesteps", "12800") as process:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -23,6 +23,7 @@ from pgfast.runs.checkpoints import latest_checkpoint, read_checkpoint
 from pgfast.runs.progress_log import read_progress
 from pgfast.state import flatten
 from pgfast.training.distributed import member
+from pgfast.training.distributed.backend import Threads
 from pgfast.training.distributed.driver import AllWorkersLostError
 from states import assert_equal_states
 from test_training import resume_to, without_times
@@ -168,7 +169,7 @@ SLOW_CALLS = [pytest.param(call, marks=pytest.mark.slow) for call in (1, 2, 5, 9
 @every_algorithm
 def test_a_lost_worker_is_replaced(name: str, call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Killer(monkeypatch, call)
-    check_losses(make(name, workers=2), tmp_path / "run", 1)
+    check_losses(make(name, workers=2), tmp_path / "run", 1, 1280)
 
 
 def test_several_losses_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,15 +213,86 @@ class Hanging(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self.env.step(action)
 
 
-@pytest.fixture
-def hanging() -> Iterator[type[Hanging]]:
+def test_a_worker_that_is_too_slow_is_replaced(tmp_path: Path) -> None:
     Hanging.has_hung.clear()
-    yield Hanging
-    time.sleep(0.0)
+    check_losses(make("a2c", Hanging, worker_timeout=1.0), tmp_path / "run", 1)
 
 
-def test_a_worker_that_is_too_slow_is_replaced(hanging: type[Hanging], tmp_path: Path) -> None:
-    check_losses(make("a2c", hanging, worker_timeout=1.0), tmp_path / "run", 1)
+@pytest.mark.parametrize("command", ["_state", "_load", "_start", "_advance"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_worker_is_lost_around_a_command(
+    command: str, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In particular between the last reduction of an update and its answer, when the others have made the update."""
+    counter, carry_out = count(), getattr(member._Member, command)
+
+    def carry_out_or_end(worker: Any, message: Any) -> Any:
+        is_last = next(counter) == 2  # the first two are those at the start of both workers
+        if is_last and moment == "before":
+            raise member.DriverLostError
+        answer = carry_out(worker, message)
+        if is_last:
+            raise member.DriverLostError
+        return answer
+
+    monkeypatch.setattr(member._Member, command, carry_out_or_end)
+    agent = make("ppo", sync_every=128)
+    agent.learn(64)
+    if command == "_load":
+        agent.policy.parameters[:] *= 0.5  # all workers are given this
+    agent.learn(192)
+    check_losses(agent, tmp_path / "run", 1)
+
+
+def test_a_callback_may_change_the_policy() -> None:
+    changed: list[float] = []
+
+    def halve(training: Any, row: dict[str, Any]) -> None:
+        changed.append(float(np.abs(training.policy.parameters).max()))
+        training.policy.parameters[:] = 0.0
+
+    make("a2c").learn(320, callback=halve).close()
+    assert changed[0] > 0.3
+    assert max(changed[1:]) < 0.05
+
+
+def test_a_run_waits_no_longer_than_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Threads, "connected", lambda backend, seconds: time.sleep(0.1) or {})
+    monkeypatch.setattr("pgfast.training.distributed.driver._REMINDER", 0.3)
+    interrupt = threading.Timer(1.0, signal.raise_signal, (signal.SIGINT,))
+    interrupt.start()
+    waits = "waiting for 2 of 2 workers: threads need nothing"
+    with pytest.warns(RuntimeWarning, match=waits), pytest.raises(KeyboardInterrupt):
+        make("a2c").learn(64, run_dir=tmp_path / "run")
+    interrupt.join()
+    monkeypatch.undo()
+    resumed, _ = resume_to(tmp_path / "run", 128)
+    assert resumed.timesteps == 128
+    resumed.close()
+
+
+def test_an_agent_without_workers_is_what_it_was_last() -> None:
+    agent = make("a2c").learn(64)
+    before = agent.policy.parameters.copy()
+    assert agent.crew is not None
+    agent.crew.advance(lambda _: None)
+    for each in agent.crew._hub.members:  # type: ignore[attr-defined]
+        each.channel.close()
+    agent.close()
+    assert agent.timesteps == 64
+    np.testing.assert_array_equal(agent.policy.parameters, before)
+
+
+def test_episodes_that_close_cuts_off_are_counted() -> None:
+    cut = []
+    for workers in (1, 2):
+        agent = make("a2c", workers=workers).learn(64)
+        agent.close()
+        agent.learn(64)
+        agent.close()
+        episodes = agent.state()["episodes"]
+        cut.append(episodes["episodes_cut"] + episodes["open"])
+    assert cut[0] == cut[1] > 0
 
 
 def test_without_any_worker_left_the_run_ends_and_can_be_resumed(

@@ -183,6 +183,8 @@ class Agent(Trainer, metaclass=ListsSettings):
         """
         target = self.timesteps + int(check("learn: total_timesteps", total_timesteps, Count))
         callbacks = Callbacks(callback)
+        if self.settings.num_workers > 1 and callbacks.wants_infos:
+            raise ValueError("learn: callbacks that read infos need num_workers = 1; infos stay with the workers")
         with self._session(None if run_dir is None else Path(run_dir), resume, target) or nullcontext() as session:
             if self.timesteps < target:
                 messages = [self.describe(), self.describe_network()]

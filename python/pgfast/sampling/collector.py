@@ -88,8 +88,9 @@ class Collector:
         with self._watchdog:
             while running.any():
                 if t == _MOST_EPISODE_STEPS:
+                    number = self._first_environment + int(np.flatnonzero(running)[0])
                     raise RuntimeError(
-                        f"environment {int(np.flatnonzero(running)[0])} did not end its episode within {t:,} steps; "
+                        f"environment {number} did not end its episode within {t:,} steps; "
                         "give it a time limit (gymnasium.wrappers.TimeLimit) or learn with whole_episodes=False"
                     )
                 rollout.reserve(t + 1)

@@ -20,12 +20,13 @@ class EpisodeRecorder:
     Args:
         info_keys: keys of the infos, numbers, that are kept of the last step of an episode.
         began: when the run began, on the clock of :func:`time.perf_counter`.
+        first_environment: the number in the run of environment 0.
     """
 
-    def __init__(self, info_keys: Sequence[str], began: float) -> None:
+    def __init__(self, info_keys: Sequence[str], began: float, first_environment: int = 0) -> None:
         self.columns = (*EPISODE_COLUMNS, *info_keys)
         self.info_keys = tuple(info_keys)
-        self._began = began
+        self._began, self._first_environment = began, first_environment
         self._rows: list[dict[str, float | None]] = []
 
     def add(self, ended: Sequence[tuple[int, float, int]], infos: Mapping[str, Any], timesteps: int) -> None:
@@ -38,8 +39,9 @@ class EpisodeRecorder:
         seconds = round(self.seconds, 3)
         last = infos.get("final_info", infos)  # if the environments have already begun the next episodes
         for index, episode_return, length in ended:
-            chosen = (_number(last, key, index) for key in self.info_keys)
-            row = (timesteps, index, episode_return, length, seconds, *chosen)
+            number = self._first_environment + index
+            chosen = (_number(last, key, index, number) for key in self.info_keys)
+            row = (timesteps, number, episode_return, length, seconds, *chosen)
             self._rows.append(dict(zip(self.columns, row, strict=True)))
 
     @property
@@ -57,8 +59,8 @@ class EpisodeRecorder:
         return rows
 
 
-def _number(infos: Mapping[str, Any], key: str, index: int) -> float | None:
-    """The value of one environment; None if it has not reported the key."""
+def _number(infos: Mapping[str, Any], key: str, index: int, number: int) -> float | None:
+    """The value of one environment, which has this number in the run; None if it has not reported the key."""
     values, reported = infos.get(key), infos.get(f"_{key}")
     if values is None or (reported is not None and not reported[index]):
         return None
@@ -69,6 +71,6 @@ def _number(infos: Mapping[str, Any], key: str, index: int) -> float | None:
     value = value.item() if isinstance(value, np.generic) else value
     if value is not None and not isinstance(value, bool | int | float):
         raise TypeError(
-            f'info_keys: infos["{key}"] of environment {index} must be a number, got {type(value).__name__}'
+            f'info_keys: infos["{key}"] of environment {number} must be a number, got {type(value).__name__}'
         )
     return int(value) if isinstance(value, bool) else value

@@ -59,6 +59,7 @@ class Sampler:
     ) -> None:
         self.source = source
         self.statistics = EpisodeStatistics(share.num_envs)
+        self.restarts_elsewhere = 0  # of environments, by other workers of the run
         self.env: AnyVectorEnv | None = None
         self._policy, self._normalizers, self._space, self._options = policy, normalizers, space, options
         self._packing = packing
@@ -100,7 +101,7 @@ class Sampler:
             raise ValueError("learn: this agent was loaded without an environment; give one to pgfast.load as env=")
         self.close()
         self.statistics.cut()
-        options = self._options.with_restarts_left(self.statistics.env_restarts)
+        options = self._options.with_restarts_left(self.statistics.env_restarts + self.restarts_elsewhere)
         num_envs = self._share.num_envs
         self.env = env = self.source.make(num_envs, options)
         try:

@@ -68,7 +68,7 @@ def train(
             return
         session.begin(
             total_timesteps,
-            (*trainer.learner.metrics, *callbacks.metrics),
+            (*trainer.local_learner.metrics, *callbacks.metrics),
             s.keep_checkpoints,
             (*EPISODE_COLUMNS, *s.info_keys) if s.log_episodes else None,
         )
@@ -95,8 +95,6 @@ class _Loop:
         now = time.perf_counter()
         self.began = now - (0.0 if session is None else session.wall_time)
         self.row_time, self.row_timesteps, self.save_time = now, trainer.timesteps, now
-        if trainer.settings.num_workers > 1 and callbacks.wants_infos:
-            raise ValueError("learn: callbacks that read infos need num_workers = 1; infos stay with the workers")
         is_logged = session is not None and trainer.settings.log_episodes
         self.recorder = EpisodeRecorder(trainer.settings.info_keys, self.began) if is_logged else None
         trainer.sampler.hand_over(infos=callbacks.wants_infos, recorder=self.recorder)
@@ -108,7 +106,7 @@ class _Loop:
         for text in [*([] if self.session is None else self.session.messages), *s.remarks(self.total_timesteps)]:
             self.reporter.message(text)
         with SignalGuard() as guard:
-            self.start()
+            self.start(guard)
             with self.callbacks.running(trainer):
                 try:
                     if self.session is not None and self.session.checkpoint is None:  # so that any crash can be resumed
@@ -129,9 +127,11 @@ class _Loop:
                         self.save(synchronized=False)
                     raise
                 self.save(synchronized=False)
+                if trainer.crew is not None:
+                    trainer.crew.refresh()  # the agent has learned, whatever becomes of the workers
         guard.raise_if_received()
 
-    def start(self) -> None:
+    def start(self, guard: SignalGuard) -> None:
         """Starts the environments and the workers, unless they go on from the last call."""
         trainer = self.trainer
         try:
@@ -139,7 +139,7 @@ class _Loop:
                 trainer.crew.push()
             elif trainer.settings.num_workers > 1:
                 with START:
-                    start_crew(trainer, self.reporter.message)
+                    start_crew(trainer, self.reporter.message, lambda: guard.received is not None)
                 trainer.start_environments()
             elif trainer.sampler.env is None:
                 trainer.start_environments()
@@ -177,7 +177,7 @@ class _Loop:
     def report(self) -> bool:
         """Writes and shows a row, and returns whether to continue."""
         trainer, now = self.trainer, time.perf_counter()
-        names = (*RUN_METRICS, *trainer.learner.metrics, *self.callbacks.metrics)
+        names = (*RUN_METRICS, *trainer.local_learner.metrics, *self.callbacks.metrics)
         row: Row = {
             **dict.fromkeys(names, math.nan),
             "timesteps": trainer.timesteps,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from pgfast.metrics import Metrics
-from pgfast.profiling import WORKERS, active_profile
+from pgfast.profiling import WORKERS, Profile, active_profile
 from pgfast.state import flatten, unflatten
 from pgfast.training.distributed.backend import Backend
 from pgfast.training.distributed.hub import Hub
@@ -31,21 +33,30 @@ class DriverCrew(Crew):
         trainer: the driver's; its counts, statistics and learner are those of the run.
         backend: starts the workers.
         message: shows a message to the user.
+        is_stopped: whether to wait no longer for workers that have not started.
     """
 
-    def __init__(self, trainer: Trainer, backend: Backend, message: Callable[[str], None]) -> None:
+    def __init__(
+        self, trainer: Trainer, backend: Backend, message: Callable[[str], None], is_stopped: Callable[[], bool]
+    ) -> None:
         self._trainer, self._backend, self._message = trainer, backend, message
+        self._is_stopped = is_stopped
         self._size: int = trainer.settings.num_workers
         self._hub = Hub(trainer.settings.worker_timeout, self._on_loss)
         self._open: dict[int, int] = {}  # episodes by slot
         self._losses = 0  # since the last update
         self._is_stale = False  # the workers have made an update that the driver's learner has not
+        self._refreshed = trainer.counts()  # of the driver's learner
+        self._checksum = _checksum(trainer)
+        self._profiles = 0
+        self._profile: Profile | None = None
         for slot in range(self._size):
             backend.start(slot)
 
     def start_environments(self) -> None:
         self._admit(wait_for_all=not self._hub.members)
-        self._command("start", {})
+        if self._hub.members:
+            self._command("start", self._restarts())
 
     def push(self) -> None:
         self._admit(wait_for_all=False)
@@ -54,9 +65,13 @@ class DriverCrew(Crew):
     def advance(self, message: Callable[[str], None]) -> Metrics:
         self._message = message
         self._admit(wait_for_all=False)
+        if not self._is_stale and _checksum(self._trainer) != self._checksum:  # a callback has changed the policy
+            self._load(self._slots())
         profile = active_profile()
+        if profile is not self._profile:
+            self._profile, self._profiles = profile, self._profiles + 1
         with WORKERS:
-            answers = self._command("advance", {"profile": profile is not None})
+            answers = self._command("advance", {"profile": 0 if profile is None else self._profiles})
         if profile is not None:
             profile.workers = [answer["profile"] for answer in answers.values() if answer["profile"]]
         self._losses = 0
@@ -74,15 +89,22 @@ class DriverCrew(Crew):
         return metrics
 
     def refresh(self) -> None:
-        if self._is_stale:
-            state = next(iter(self._command("state", {}, self._slots()[:1]).values()))
-            self._trainer.local_learner.load_state(unflatten(state["arrays"], state["values"]))
-            self._is_stale = False
+        while self._is_stale:
+            for state in self._command("state", {}, self._slots()[:1]).values():  # none if that worker is lost
+                self._trainer.local_learner.load_state(unflatten(state["arrays"], state["values"]))
+                self._is_stale, self._refreshed, self._checksum = (
+                    False,
+                    self._trainer.counts(),
+                    _checksum(self._trainer),
+                )
 
     def close(self) -> None:
         try:
             self.refresh()
+        except Exception:  # no worker is left: the agent is what it was when it was last looked at
+            self._trainer.load_counts(self._refreshed)
         finally:
+            self._trainer.sampler.statistics.merge([], cut=sum(self._open.values()), restarts=0, now_open=0)
             self._hub.close()
             for slot in range(self._size):
                 self._backend.stop(slot)
@@ -103,7 +125,7 @@ class DriverCrew(Crew):
                 self._hub.add(slot, Channel(connection, self._trainer.settings.worker_timeout))
                 added.append(slot)
             missing = self._size - len(self._hub.members)
-            if not (missing and wait_for_all):
+            if not (missing and wait_for_all) or self._is_stopped():
                 break
             if time.monotonic() - reminded > _REMINDER:
                 text = f"waiting for {missing} of {self._size} workers: {self._backend.needs()}"
@@ -114,12 +136,16 @@ class DriverCrew(Crew):
         if added:
             self._load(added)
             if not wait_for_all:  # the others have their environments
-                self._command("start", {}, added)
+                self._command("start", self._restarts(), added)
+
+    def _restarts(self) -> Message:
+        return {"restarts": self._trainer.sampler.statistics.env_restarts}
 
     def _load(self, slots: Iterable[int]) -> None:
         """Gives workers the state of the run."""
         arrays, values = flatten(self._trainer.learner.state())
         self._command("load", {"arrays": arrays, "values": values, "counts": self._trainer.counts()}, slots)
+        self._checksum = _checksum(self._trainer)
 
     def _command(self, name: str, content: Message, slots: Iterable[int] | None = None) -> dict[int, Message]:
         """Lets workers carry out a command, and returns their answers. Raises the error of the first that failed."""
@@ -137,12 +163,13 @@ class DriverCrew(Crew):
 
     def _count(self, replies: dict[int, Message]) -> None:
         """Adds the episodes that workers report to those of the run."""
-        trainer = self._trainer
-        rows = []
+        trainer, recorder = self._trainer, self._trainer.sampler.recorder
+        rows: list[dict[str, Any]] = []
         for slot, reply in replies.items():
             self._open[slot] = reply["open"]
-            first = slot * (trainer.settings.num_envs // self._size)
-            rows += [{**row, "environment": first + row["environment"]} for row in reply["episodes"]]
+            # With whole episodes, a worker may take more steps than the mean of all.
+            latest = reply["answer"].get("counts", trainer.counts())["timesteps"]
+            rows += [{**row, "timesteps": min(row["timesteps"], latest)} for row in reply["episodes"]]
         rows.sort(key=lambda row: (row["timesteps"], row["environment"]))
         trainer.sampler.statistics.merge(
             [(row["return"], row["length"]) for row in rows],
@@ -150,9 +177,8 @@ class DriverCrew(Crew):
             restarts=sum(reply["restarts"] for reply in replies.values()),
             now_open=sum(self._open.values()),
         )
-        recorder = trainer.sampler.recorder
-        if recorder is not None:
-            recorder.extend(rows)
+        if recorder is not None:  # the age of the run is known here alone
+            recorder.extend({**row, "seconds": round(recorder.seconds, 3)} for row in rows)
 
     def _on_loss(self, slot: int, reason: str) -> None:
         statistics = self._trainer.sampler.statistics
@@ -165,3 +191,8 @@ class DriverCrew(Crew):
         )
         self._backend.stop(slot)
         self._backend.start(slot)
+
+
+def _checksum(trainer: Trainer) -> int:
+    """That of the driver's policy, which a callback may change."""
+    return zlib.crc32(trainer.local_learner.policy.parameters.data)

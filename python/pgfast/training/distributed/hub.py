@@ -11,7 +11,7 @@ from socket import socket
 from typing import Any
 
 from pgfast.reduce import add
-from pgfast.training.distributed.messages import Channel, Encoded, Message, encode
+from pgfast.training.distributed.messages import Channel, Encoded, Message, describe_error, encode
 
 __all__ = ["Hub", "Member"]
 
@@ -37,8 +37,9 @@ class Hub:
         self._timeout, self._on_loss = timeout, on_loss
 
     def add(self, slot: int, channel: Channel) -> None:
-        """Adds a member. No command may be going on."""
-        self.members = sorted([*self.members, Member(slot, channel)], key=lambda member: member.slot)
+        """Adds a member, instead of an earlier one of its slot. No command may be going on."""
+        others = [member for member in self.members if member.slot != slot]
+        self.members = sorted([*others, Member(slot, channel)], key=lambda member: member.slot)
 
     def command(self, name: str, content: Message, slots: list[int] | None) -> dict[int, Message]:
         """Sends a command, serves the reductions that it needs, and returns the answers by slot.
@@ -66,12 +67,16 @@ class Hub:
             answers = {slot: answers[slot] for slot in sorted(present & answers.keys())}
             if not calls:
                 return answers
-            if answers:
-                raise RuntimeError(f"workers {sorted(answers)} have finished an update, {sorted(calls)} have not")
             is_changed = has_begun and len(calls) < len(asked)
             asked = [member for member in asked if member.slot in calls]
             has_begun = not is_changed
-            replies = [encode({"changed": True})] * len(asked) if is_changed else _replies([*calls.values()])
+            if is_changed:
+                replies = [encode({"changed": True})] * len(asked)
+            else:
+                try:
+                    replies = _replies([*calls.values()])
+                except Exception as error:  # of what they sent; they raise it, and so answer
+                    replies = [encode({"error": describe_error(error, 0)})] * len(asked)
             for member, reply in zip(asked, replies, strict=True):
                 self._send(member, reply)
 

@@ -91,6 +91,8 @@ class _DriverReduce(Reduce):
     def _ask(self, call: str, value: Any) -> Message:
         self._channel.send({"call": call, "value": value})
         answer = self._channel.receive()
+        if "command" in answer:  # the driver no longer waits for this update
+            raise DriverLostError
         if "changed" in answer:
             raise WorkersChanged
         if "error" in answer:
@@ -123,10 +125,10 @@ class _Member:
         self._channel, self._trainer = channel, trainer
         self._first_environment = trainer.share.first
         trainer.reduce = _DriverReduce(channel, self._first_environment)
-        self._recorder = EpisodeRecorder(trainer.settings.info_keys, time.perf_counter())
+        self._recorder = EpisodeRecorder(trainer.settings.info_keys, time.perf_counter(), self._first_environment)
         trainer.sampler.hand_over(infos=False, recorder=self._recorder)
-        self._profile = Profile()
-        self._byte_ranges = ByteRanges(trainer) if self._first_environment == 0 else None
+        self._profile, self._profile_number = Profile(), 0
+        self._byte_ranges: ByteRanges | None = None
 
     def run(self) -> None:
         """Answers one command after the other."""
@@ -154,15 +156,21 @@ class _Member:
     def _load(self, message: Message) -> Message:
         self._trainer.learner.load_state(unflatten(message["arrays"], message["values"]))
         self._trainer.load_counts(message["counts"])
+        self._byte_ranges = ByteRanges(self._trainer) if self._first_environment == 0 else None
         return {}
 
     def _start(self, message: Message) -> Message:
+        sampler = self._trainer.sampler
+        sampler.restarts_elsewhere = message["restarts"] - sampler.statistics.env_restarts
         self._trainer.start_environments()
         return {}
 
     def _advance(self, message: Message) -> Message:
         trainer, messages = self._trainer, list[str]()
-        is_profiled = message["profile"] and active_profile() is None  # a thread's time is in that of the driver
+        number = message["profile"]  # 0 for none
+        if number != self._profile_number:
+            self._profile, self._profile_number = Profile(), number
+        is_profiled = number and active_profile() is None  # a thread's time is in that of the driver
         with self._profile if is_profiled else nullcontext():
             metrics: Metrics = trainer.advance(messages.append)
         if self._byte_ranges is not None:

@@ -7,16 +7,19 @@ reduction takes a fraction of a millisecond instead of the milliseconds of a rem
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import secrets
+import socket
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge
 from typing import Any
 
-from pgfast._native import set_num_threads
+from pgfast._native import native_info, set_num_threads
 from pgfast.training.distributed.backend import Backend
 from pgfast.training.distributed.member import serve
 from pgfast.training.distributed.messages import Channel
@@ -24,7 +27,11 @@ from pgfast.training.trainer import Trainer
 
 __all__ = ["RayWorkers"]
 
-_HANDSHAKE = 10.0  # seconds
+_POLL = 0.5  # seconds after which the end of the listening is noticed
+_MOST_FAILED_STARTS = 10  # per worker
+_INSTRUCTION_SETS = ("v2", "v3", "v4")  # from the narrowest to the widest
+
+Accepted = queue.SimpleQueue[tuple[int, str, Connection]]  # slot, instruction set, connection
 
 
 class RayWorkers(Backend):
@@ -32,7 +39,7 @@ class RayWorkers(Backend):
 
     Args:
         make_trainer: makes the trainer of a slot, which is pickled.
-        address: of the cluster, "auto" for that of this machine; None starts Ray here unless it runs already.
+        address: of the cluster, "auto" for that of this machine; None starts Ray here, unless this process has Ray.
         threads: of each worker; as many processors are reserved for it.
 
     Raises:
@@ -43,37 +50,46 @@ class RayWorkers(Backend):
     def __init__(self, make_trainer: Callable[[int], Trainer], *, address: str | None, threads: int) -> None:
         super().__init__(make_trainer)
         self._ray = ray = _import_ray()
-        self._owns_ray = not ray.is_initialized()
-        if self._owns_ray:
-            ray.init(
-                address=address, include_dashboard=False if address is None else None, logging_level=logging.WARNING
-            )
+        _cluster.join(ray, address)
         self._threads = threads
         self._actors: dict[int, Any] = {}
         self._starting: dict[int, Any] = {}  # the calls of workers that have not connected
+        self._failed_starts = 0
         self._key = secrets.token_bytes(32)
-        self._listener = Listener((ray.util.get_node_ip_address(), 0), "AF_INET", backlog=64, authkey=self._key)
-        self._accepted: queue.SimpleQueue[tuple[int, Connection]] = queue.SimpleQueue()
-        threading.Thread(target=self._accept, name="accept workers", daemon=True).start()
+        self._accepted: Accepted = queue.SimpleQueue()
+        server = socket.create_server((ray.util.get_node_ip_address(), 0), backlog=128)
+        self._address = server.getsockname()
+        stop = threading.Event()
+        self._stop_listening = weakref.finalize(self, stop.set)
+        # Not a method: a thread that held this object would keep dropped agents and their actors alive.
+        listening = (server, self._key, self._accepted, stop)
+        threading.Thread(target=_listen, args=listening, name="accept workers", daemon=True).start()
 
     def start(self, slot: int) -> None:
-        actor = self._ray.remote(_Worker).options(num_cpus=self._threads, max_restarts=0, max_task_retries=0).remote()
+        isa = os.environ.get("PGFAST_ISA")
+        actor = self._ray.remote(_Worker).options(
+            num_cpus=self._threads,
+            max_restarts=0,
+            max_task_retries=0,
+            runtime_env={"env_vars": {"PGFAST_ISA": isa}} if isa else None,
+        )
+        self._actors[slot] = worker = actor.remote()
         trainer = self._make_trainer(slot)
-        self._starting[slot] = actor.run.remote(self._listener.address, self._key, self._threads, slot, trainer)
-        self._actors[slot] = actor
+        self._starting[slot] = worker.run.remote(self._address, self._key, self._threads, slot, trainer)
 
     def connected(self, seconds: float) -> dict[int, Connection]:
         found: dict[int, Connection] = {}
         with suppress(queue.Empty):
             while True:
-                slot, connection = self._accepted.get(timeout=0.0 if found else seconds)
+                slot, isa, connection = self._accepted.get(timeout=0.0 if found else seconds)
+                _require_equal(slot, isa)
                 self._starting.pop(slot, None)
                 found[slot] = connection
         self._require_starting()
         return found
 
     def _require_starting(self) -> None:
-        """Starts workers again whose machine was lost. Raises ``RuntimeError`` for an error in starting one."""
+        """Starts workers again that ended before they connected. Raises ``RuntimeError`` if that does not help."""
         ray, running = self._ray, self._starting
         ended, _ = ray.wait(list(running.values()), num_returns=len(running), timeout=0.0) if running else ([], [])
         for slot in [slot for slot, run in running.items() if run in ended]:
@@ -84,13 +100,17 @@ class RayWorkers(Backend):
                 raise RuntimeError(
                     f"worker {slot} could not start: {type(error.cause).__name__}: {error.cause}"
                 ) from cause
-            except ray.exceptions.RayError:
+            except ray.exceptions.RayError as error:
+                self._failed_starts += 1
+                if self._failed_starts > _MOST_FAILED_STARTS * len(self._actors):
+                    raise RuntimeError(f"workers end before they have connected, the last one with: {error}") from error
                 self.stop(slot)
                 self.start(slot)
 
     def needs(self) -> str:
         free = self._ray.available_resources().get("CPU", 0.0)
-        return f"each needs {self._threads} free processors of one machine, and the cluster has {free:g} in all"
+        failed = f"; {self._failed_starts} ended while they started" if self._failed_starts else ""
+        return f"each needs {self._threads} free processors of one machine, and the cluster has {free:g} in all{failed}"
 
     def stop(self, slot: int) -> None:
         self._starting.pop(slot, None)
@@ -99,21 +119,8 @@ class RayWorkers(Backend):
             self._ray.kill(actor)
 
     def close(self) -> None:
-        self._listener.close()
-        if self._owns_ray:
-            self._ray.shutdown()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection = self._listener.accept()
-            except (AuthenticationError, EOFError):
-                continue
-            except OSError:  # the listener is closed
-                return
-            with suppress(EOFError, OSError, ValueError):
-                if connection.poll(_HANDSHAKE):
-                    self._accepted.put((int.from_bytes(connection.recv_bytes(8), "big"), connection))
+        self._stop_listening()
+        _cluster.leave(self._ray)
 
 
 class _Worker:
@@ -123,8 +130,67 @@ class _Worker:
         """Connects to the driver, and serves it until the end."""
         set_num_threads(threads)
         connection = Client(address, "AF_INET", authkey=key)
-        connection.send_bytes(slot.to_bytes(2, "big"))
+        connection.send_bytes(f"{slot} {native_info()['isa']}".encode())
         serve(Channel(connection), trainer)
+
+
+class _Cluster:
+    """Ray in this process, which the first of several agents may start and the last one ends."""
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._is_ours = False
+
+    def join(self, ray: Any, address: str | None) -> None:
+        if not ray.is_initialized():
+            dashboard = False if address is None else None
+            ray.init(address=address or "local", include_dashboard=dashboard, logging_level=logging.WARNING)
+            self._users, self._is_ours = 0, True
+        self._users += 1
+
+    def leave(self, ray: Any) -> None:
+        self._users -= 1
+        if self._is_ours and self._users == 0:
+            self._is_ours = False
+            ray.shutdown()
+
+
+_cluster = _Cluster()
+
+
+def _listen(server: socket.socket, key: bytes, accepted: Accepted, stop: threading.Event) -> None:
+    """Accepts connections until ``stop`` is set, each with a thread for its handshake: the other end may be silent."""
+    server.settimeout(_POLL)
+    with server:
+        while not stop.is_set():
+            try:
+                other, _ = server.accept()
+            except OSError:  # no one has come, or has left already
+                continue
+            other.settimeout(None)
+            shake = threading.Thread(target=_shake_hands, args=(Connection(other.detach()), key, accepted), daemon=True)
+            shake.start()
+
+
+def _shake_hands(connection: Connection, key: bytes, accepted: Accepted) -> None:
+    try:
+        deliver_challenge(connection, key)
+        answer_challenge(connection, key)
+        slot, isa = connection.recv_bytes(64).decode().split()
+        accepted.put((int(slot), isa, connection))
+    except (AuthenticationError, EOFError, OSError, ValueError):
+        connection.close()
+
+
+def _require_equal(slot: int, isa: str) -> None:
+    """Raises ``RuntimeError`` for a worker whose bits would be others than those of the driver."""
+    ours = native_info()["isa"]
+    if isa != ours:
+        narrowest = min(isa, ours, key=lambda each: _INSTRUCTION_SETS.index(each) if each in _INSTRUCTION_SETS else 0)
+        raise RuntimeError(
+            f"worker {slot} uses the instruction set {isa}, the driver {ours}, so their bits would differ: "
+            f"start the driver with PGFAST_ISA={narrowest}"
+        )
 
 
 def _import_ray() -> Any:
