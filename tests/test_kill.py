@@ -119,11 +119,10 @@ from pgfast.training.signals import SignalGuard
 
 scores = np.random.default_rng(0).standard_normal((20_000, 4_000))
 pgfast.kernels.fisher_matrix(scores[:10].copy())
-with SignalGuard() as guard:
+with SignalGuard():
     open("in_kernel", "w").close()
-    while guard.received is None:
+    while True:  # also if the first signal comes before the kernel has begun
         pgfast.kernels.fisher_matrix(scores)
-guard.raise_if_received()
 """
 
 
