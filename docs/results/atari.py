@@ -1,11 +1,10 @@
-"""Trains A2C and PPO on Atari games, evaluates the trained policies, and writes the tables and figures of these pages.
+"""Trains A2C on Atari games, evaluates the trained policies, and writes the tables and figures of these pages.
 
-python docs/results/atari.py train GAME [--seeds N ...]    A2C's preset, as the pages report it
-python docs/results/atari.py compare GAME                  PPO's preset, beside A2C
+python docs/results/atari.py train GAME [--seeds N ...]    the preset, as the pages report it
 python docs/results/atari.py search [NAME ...]             the settings that were compared on Breakout
 python docs/results/atari.py report                        tables and figures, from the files kept here
 
-The first three resume a run that is already in --runs. They update the files beside this script, also after Ctrl-C,
+The first two resume a run that is already in --runs. They update the files beside this script, also after Ctrl-C,
 unless these contain more of the run. They need the extras `all`; 10 million steps take about an hour on two cores.
 """
 
@@ -20,20 +19,20 @@ from pathlib import Path
 import pgfast
 from atari_kept import Kept
 from atari_report import report
-from atari_settings import COMPARED, COMPARED_STEPS, GAMES, SEARCH, SEARCH_BASE, WARM_START, WARM_START_STEPS
+from atari_settings import GAMES, SEARCH, SEARCH_BASE, WARM_START, WARM_START_STEPS
 
 HERE = Path(__file__).parent
 
 
 def run(arguments: Sequence[str], seed: int, timesteps: int, directory: Path) -> bool:
-    """Trains, by an algorithm and its arguments, or resumes to ``timesteps``; returns False if stopped or failed."""
+    """Trains or resumes to ``timesteps``; returns False if the run was stopped or failed."""
     if directory.exists():
         if pgfast.load(directory).timesteps >= timesteps:
             return True
         command = ["resume", str(directory), "--total-timesteps", str(timesteps)]
     else:
         options = ["--seed", str(seed), "--total-timesteps", str(timesteps), "--run-dir", str(directory)]
-        command = ["train", *arguments, *options]
+        command = ["train", "a2c", *arguments, *options]
     print("+ pgfast", *command, flush=True)
     with subprocess.Popen([sys.executable, "-m", "pgfast", *command]) as process:  # run() would kill it on Ctrl-C
         try:
@@ -47,28 +46,18 @@ def train(kept: Kept, runs: Path, game: str, seeds: Sequence[int], timesteps: in
     """Trains seeds of a game with the preset, one after the other, and evaluates each."""
     for seed in seeds:
         directory = runs / f"a2c-{game}NoFrameskip-v4-{seed}"
-        finished = run(["a2c", f"{game}NoFrameskip-v4"], seed, timesteps, directory)
-        kept.keep_curve("a2c", game, seed, directory)
+        finished = run([f"{game}NoFrameskip-v4"], seed, timesteps, directory)
+        kept.keep_curve(game, seed, directory)
         if not finished:
             sys.exit(f"not finished; the same command continues {directory}")
         kept.keep_games(game, seed, directory)
-
-
-def compare(kept: Kept, runs: Path, game: str, timesteps: int) -> None:
-    """Trains PPO on a game with its preset, as long as its curve is compared with A2C's."""
-    seed = GAMES[game].seeds[0]
-    directory = runs / f"ppo-{game}NoFrameskip-v4-{seed}"
-    finished = run(["ppo", f"{game}NoFrameskip-v4"], seed, timesteps, directory)
-    kept.keep_curve("ppo", game, seed, directory)
-    if not finished:
-        sys.exit(f"not finished; the same command continues {directory}")
 
 
 def search(kept: Kept, runs: Path, names: Sequence[str], timesteps: int | None) -> None:
     """Trains the settings that were compared, one after the other."""
     for name in names:
         trial = SEARCH[name]
-        arguments = ["a2c", "BreakoutNoFrameskip-v4", *SEARCH_BASE.split(), *trial.flags.split()]
+        arguments = ["BreakoutNoFrameskip-v4", *SEARCH_BASE.split(), *trial.flags.split()]
         if trial.warm_start:
             start = runs / f"search-{WARM_START}" / "checkpoints" / f"{WARM_START_STEPS:012}"
             if not start.exists():
@@ -81,17 +70,15 @@ def search(kept: Kept, runs: Path, names: Sequence[str], timesteps: int | None) 
 
 
 def main() -> None:
-    """Parses the command line and runs one of the four commands."""
+    """Parses the command line and runs one of the three commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for function in (train, compare, search, report):
+    for function in (train, search, report):
         command = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
         command.add_argument("--results", type=Path, default=HERE, help="the files kept (default: beside this script)")
         if function is train:
             command.add_argument("game", choices=GAMES)
             command.add_argument("--seeds", type=int, nargs="+", help="instead of the reported ones")
-        if function is compare:
-            command.add_argument("game", choices=COMPARED)
         if function is search:
             command.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(SEARCH)} (default: all)")
         if function is not report:
@@ -102,8 +89,6 @@ def main() -> None:
     if args.command == "train":
         game = GAMES[args.game]
         train(kept, args.runs, args.game, args.seeds or game.seeds, args.timesteps or game.timesteps)
-    elif args.command == "compare":
-        compare(kept, args.runs, args.game, args.timesteps or COMPARED_STEPS)
     elif args.command == "search":
         unknown = set(args.names) - set(SEARCH)
         if unknown:

@@ -26,19 +26,19 @@ class Kept:
         self.directory = directory
         self._games, self._search = directory / "atari-games.csv", directory / "breakout-search.csv"
 
-    def curves(self, game: str, algorithm: str = "a2c") -> dict[int, Curve]:
+    def curves(self, game: str) -> dict[int, Curve]:
         """The columns of the kept ``progress.csv`` of each seed of a game."""
-        paths = {seed: self._curve(algorithm, game, seed) for seed in GAMES[game].seeds}
+        paths = {seed: self._curve(game, seed) for seed in GAMES[game].seeds}
         return {seed: read_progress(path) for seed, path in paths.items() if path.exists()}
 
-    def keep_curve(self, algorithm: str, game: str, seed: int, run_dir: Path) -> None:
+    def keep_curve(self, game: str, seed: int, run_dir: Path) -> None:
         """Keeps the progress of a run, unless the kept file has more of it."""
-        source, target = run_dir / "progress.csv", self._curve(algorithm, game, seed)
+        source, target = run_dir / "progress.csv", self._curve(game, seed)
         if not (target.exists() and last_step(read_progress(target)) > last_step(read_progress(source))):
             write_atomically(target, source.read_bytes())
 
-    def _curve(self, algorithm: str, game: str, seed: int) -> Path:
-        return self.directory / f"{game.lower()}-{algorithm}-seed{seed}.csv"
+    def _curve(self, game: str, seed: int) -> Path:
+        return self.directory / f"{game.lower()}-a2c-seed{seed}.csv"
 
     def games(self) -> list[dict[str, str]]:
         """The evaluation games of trained policies, one per row."""

@@ -10,17 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from atari_kept import Curve, Kept
-from atari_settings import (
-    COMPARED,
-    COMPARED_MARKS,
-    COMPARED_STEPS,
-    EARLIER_PRESETS,
-    GAMES,
-    MARKS,
-    SEARCH,
-    SEARCH_PANELS,
-    WARM_START_MARKS,
-)
+from atari_settings import EARLIER_PRESETS, GAMES, MARKS, SEARCH, SEARCH_PANELS, WARM_START_MARKS
 from pgfast.runs.progress_log import read_progress
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -34,7 +24,6 @@ def report(kept: Kept) -> None:
     tables = {
         "breakout": tabulate_games(kept, ["Breakout"]),
         "games": tabulate_games(kept, [game for game in GAMES if game != "Breakout"]),
-        "ppo": tabulate_algorithms(kept),
         "search": tabulate_search(kept, warm_start=False),
         "on": tabulate_search(kept, warm_start=True),
     }
@@ -46,8 +35,6 @@ def report(kept: Kept) -> None:
         if game != "Breakout"
     }
     draw_panels(panels, kept.directory / "atari-a2c.png", columns=3)
-    panels = {game: dict(compared_curves(kept, game)) for game in COMPARED}
-    draw_panels(panels, kept.directory / "atari-ppo.png", columns=2)
     settings = kept.search()
     panels = {
         title: cut_to_second_longest({name: settings[name] for name in names if name in settings})
@@ -96,27 +83,6 @@ def tabulate_games(kept: Kept, games: Sequence[str]) -> Iterator[str]:
             played = [row for row in all_played if (row["game"], row["seed"]) == (game, str(seed))]
             cells += [return_of(played, policy) for policy in ("stochastic", "deterministic")]
             yield f"| {' | '.join(cells)} |"
-
-
-def compared_curves(kept: Kept, game: str) -> Iterator[tuple[str, Curve]]:
-    """PPO's curve of a game and A2C's, as far as they are compared."""
-    seed = GAMES[game].seeds[0]
-    for algorithm in ("ppo", "a2c"):
-        curve = kept.curves(game, algorithm).get(seed)
-        if curve is not None:
-            used = curve["timesteps"] <= COMPARED_STEPS
-            yield algorithm.upper(), {key: column[used] for key, column in curve.items()}
-
-
-def tabulate_algorithms(kept: Kept) -> Iterator[str]:
-    """The lines of a Markdown table: one row per game and algorithm, with the means at the marks."""
-    yield "| game, algorithm | " + " | ".join(f"{mark / 1e6:g} M" for mark in COMPARED_MARKS) + " |"
-    yield "|---" * (1 + len(COMPARED_MARKS)) + "|"
-    for game in COMPARED:
-        for name, curve in compared_curves(kept, game):
-            # The last row until the mark: a run ends at the first update that reaches its length.
-            means = [curve["return_mean"][curve["timesteps"] <= mark][-1] for mark in COMPARED_MARKS]
-            yield f"| {game}, {name} | {' | '.join(f'{mean:.1f}' for mean in means)} |"
 
 
 def tabulate_search(kept: Kept, warm_start: bool) -> Iterator[str]:

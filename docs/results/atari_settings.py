@@ -25,10 +25,6 @@ GAMES = {
     "Seaquest": Game(2_000_000, (1,)),
     "SpaceInvaders": Game(2_000_000, (1,)),
 }
-# PPO is compared with A2C on these, by the first of the seeds above.
-COMPARED = ("Breakout", "Qbert", "SpaceInvaders", "BeamRider")
-COMPARED_STEPS = 2_000_000
-COMPARED_MARKS = (500_000, 1_000_000, 1_500_000, 2_000_000)
 
 
 @dataclass(frozen=True)
