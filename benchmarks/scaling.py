@@ -79,7 +79,7 @@ class Counted(Reduce):
 
 @dataclass(frozen=True)
 class Update:
-    """What an update of one worker was measured to need."""
+    """Measured time and reductions of an update of one worker."""
 
     seconds: float
     sizes: Sequence[int]  # bytes of each reduction
@@ -87,7 +87,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Costs:
-    """What the driver was measured to need for a message."""
+    """Measured time of the driver for a message and for each of its bytes."""
 
     message: float  # seconds
     byte: float  # seconds

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import queue
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ import pgfast
 from pgfast.algorithms import ALGORITHMS
 from pgfast.profiling import Profile
 from pgfast.state import flatten
+from pgfast.training.distributed import on_ray
 from states import assert_equal_states
 from test_workers import check_losses, make
 
@@ -73,6 +78,35 @@ def gone(pids: list[int], seconds: float) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+@pytest.mark.parametrize(("theirs", "ours", "narrowest"), [("v2", "v3", "v2"), ("v3", "v2", "v2"), ("v4", "v3", "v3")])
+def test_workers_of_another_instruction_set_are_refused(
+    theirs: str, ours: str, narrowest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_ray, "native_info", lambda: {"isa": ours})
+    on_ray._require_equal(1, ours)
+    text = f"worker 1 uses the instruction set {theirs}, the driver {ours}, .* PGFAST_ISA={narrowest}"
+    with pytest.raises(RuntimeError, match=text):
+        on_ray._require_equal(1, theirs)
+
+
+def test_strangers_are_turned_away_and_delay_no_worker() -> None:
+    """One end that is silent, one that leaves with the challenge unread, one with another key, then a worker."""
+    server, accepted, stop = socket.create_server(("127.0.0.1", 0)), queue.SimpleQueue(), threading.Event()
+    address = server.getsockname()
+    threading.Thread(target=on_ray._listen, args=(server, b"key", accepted, stop), daemon=True).start()
+    with socket.create_connection(address):
+        socket.create_connection(address).close()
+        with pytest.raises(AuthenticationError):
+            Client(address, authkey=b"another key")
+        worker = Client(address, authkey=b"key")
+        worker.send_bytes(b"3 v3")
+        slot, isa, connection = accepted.get(timeout=10)
+        assert (slot, isa) == (3, "v3")
+        connection.close()
+        worker.close()
+    stop.set()
 
 
 CASES = [(name, env) for name in ALGORITHMS for env in ("CartPole-v1", "Pendulum-v1")]

@@ -1,4 +1,4 @@
-"""Where workers run."""
+"""The backends that start workers: threads here, and Ray in its own file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Backend(ABC):
 
     @abstractmethod
     def needs(self) -> str:
-        """What workers that have not started may be waiting for, as the end of a sentence."""
+        """The likely reason that workers have not started, as the end of a sentence."""
 
     @abstractmethod
     def stop(self, slot: int) -> None:

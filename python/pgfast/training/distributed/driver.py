@@ -92,11 +92,8 @@ class DriverCrew(Crew):
         while self._is_stale:
             for state in self._command("state", {}, self._slots()[:1]).values():  # none if that worker is lost
                 self._trainer.local_learner.load_state(unflatten(state["arrays"], state["values"]))
-                self._is_stale, self._refreshed, self._checksum = (
-                    False,
-                    self._trainer.counts(),
-                    _checksum(self._trainer),
-                )
+                self._is_stale = False
+                self._refreshed, self._checksum = self._trainer.counts(), _checksum(self._trainer)
 
     def close(self) -> None:
         try:
@@ -194,5 +191,5 @@ class DriverCrew(Crew):
 
 
 def _checksum(trainer: Trainer) -> int:
-    """That of the driver's policy, which a callback may change."""
+    """Returns the checksum of the driver's policy, which a callback may change."""
     return zlib.crc32(trainer.local_learner.policy.parameters.data)
