@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import queue
 import random
@@ -80,15 +81,15 @@ def gone(pids: list[int], seconds: float) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("theirs", "ours", "narrowest"), [("v2", "v3", "v2"), ("v3", "v2", "v2"), ("v4", "v3", "v3")])
-def test_workers_of_another_instruction_set_are_refused(
-    theirs: str, ours: str, narrowest: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(on_ray, "native_info", lambda: {"isa": ours})
-    on_ray._require_equal(1, ours)
-    text = f"worker 1 uses the instruction set {theirs}, the driver {ours}, .* PGFAST_ISA={narrowest}"
-    with pytest.raises(RuntimeError, match=text):
-        on_ray._require_equal(1, theirs)
+@pytest.mark.parametrize(("first", "second", "narrower"), [("v2", "v3", "v2"), ("v3", "v4", "v3"), ("v3", "v3", "v3")])
+def test_the_narrower_instruction_set(first: str, second: str, narrower: str) -> None:
+    assert on_ray._narrower(first, second) == on_ray._narrower(second, first) == narrower
+
+
+def test_one_kind_of_processor_is_needed() -> None:
+    assert on_ray._narrower("generic", "generic") == "generic"
+    with pytest.raises(RuntimeError, match="one kind of processor: they have the instruction sets v3 and generic"):
+        on_ray._narrower("generic", "v3")
 
 
 def test_strangers_are_turned_away_and_delay_no_worker() -> None:
@@ -192,6 +193,38 @@ def check_random_losses(moments: int, tmp_path: Path, name: str, workers: int = 
 @pytest.mark.usefixtures("one_machine")
 def test_workers_are_lost_at_random_moments(name: str, tmp_path: Path) -> None:
     check_random_losses(10, tmp_path, name)
+
+
+@pytest.fixture
+def two_kinds_of_machines() -> Iterator[Any]:
+    """Two machines of which one has a wider instruction set, and the instruction set that both have."""
+    widest, narrow = os.environ.get("PGFAST_ISA") or pgfast.native_info()["supported"][0], "v2"
+    if widest == narrow or not importlib.util.find_spec(f"pgfast._core_{narrow}"):
+        pytest.skip("one instruction set was built")
+    ray.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": HEALTH})
+    nodes = [cluster.add_node(num_cpus=1, env_vars={"PGFAST_ISA": isa}) for isa in (narrow, widest)]
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster, nodes, narrow
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:waiting for 1 of 2 workers:RuntimeWarning")
+def test_all_workers_use_the_narrowest_instruction_set(two_kinds_of_machines: Any, tmp_path: Path) -> None:
+    cluster, (narrow_machine, wide_machine), narrow = two_kinds_of_machines
+    agent = make("a2c", **ON_RAY).learn(192)
+    assert set(agent.crew._backend._isas.values()) == {narrow}  # type: ignore[union-attr]
+    assert agent.sampler.statistics.worker_restarts == 0
+    mixed = flatten(agent.learner.state())
+    agent.close()
+    for machine in (wide_machine, narrow_machine):
+        cluster.remove_node(machine, allow_graceful=True)
+    cluster.add_node(num_cpus=2, env_vars={"PGFAST_ISA": narrow})
+    agent = make("a2c", **ON_RAY).learn(192)
+    assert_equal_states(flatten(agent.learner.state()), mixed)
+    agent.close()
 
 
 @pytest.mark.slow

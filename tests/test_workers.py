@@ -108,6 +108,19 @@ def test_a_run_resumes_exactly(name: str, tmp_path: Path) -> None:
     assert without_times(tmp_path / "part" / "progress.csv") == without_times(tmp_path / "whole" / "progress.csv")
 
 
+def test_a_run_resumes_in_another_place(tmp_path: Path) -> None:
+    make("a2c", sync_every=128).learn(128, run_dir=tmp_path).close()
+    again = make("a2c", sync_every=128, worker_threads=2, worker_timeout=20.0)
+    again.learn(256, run_dir=tmp_path, resume="auto").close()
+    elsewhere = pgfast.resume(tmp_path, ray_address="localhost:1")
+    assert elsewhere.settings.ray_address == "localhost:1"
+    here = pgfast.resume(tmp_path, ray_address="none").learn(128)
+    whole = make("a2c", sync_every=128).learn(384)
+    for agent in (here, whole):
+        agent.close()
+    assert_equal_states(flatten(here.learner.state()), flatten(whole.learner.state()))
+
+
 def test_learning_in_parts_is_learning_at_once() -> None:
     whole, _ = learned("ppo", timesteps=256)
     agent = make("ppo").learn(64)
@@ -216,6 +229,29 @@ class Hanging(gymnasium.Wrapper[Any, Any, Any, Any]):
 def test_a_worker_that_is_too_slow_is_replaced(tmp_path: Path) -> None:
     Hanging.has_hung.clear()
     check_losses(make("a2c", Hanging, worker_timeout=1.0), tmp_path / "run", 1)
+
+
+def test_workers_that_compute_otherwise_start_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the start that is no loss; later, it is one of those that the run had."""
+    expected = flatten(learned("ppo")[0].learner.state())
+    outdated: list[dict[int, str]] = [{0: "a new one has fewer instructions"}]
+    monkeypatch.setattr(Threads, "outdated", lambda backend: outdated.pop() if outdated else {})
+    agent = make("ppo").learn(192)
+    assert not outdated
+    assert_equal_states(flatten(agent.learner.state()), expected)
+    outdated.append({0: "a new one has fewer instructions"})
+    check_losses(agent, tmp_path / "run", 1)
+    assert not outdated
+
+
+def test_environments_restart_as_often_as_the_run_allows() -> None:
+    """Each worker knows the restarts of the other up to the update before."""
+    env, settings = partial(ChaosEnv, {"raise": 0.05}), {"vectorization": "async", "max_env_restarts": 6}
+    agent = make("a2c", env, num_envs=2, n_steps=2, sync_every=100_000, **settings)
+    with pytest.raises(EnvironmentFailure, match="the pole broke"):
+        agent.learn(100_000)
+    agent.close()
+    assert 6 <= agent.sampler.statistics.env_restarts <= 7
 
 
 @pytest.mark.parametrize("command", ["_state", "_load", "_start", "_advance"])

@@ -179,6 +179,7 @@ def resume(
     total_timesteps: Count | None = None,
     exact: bool = False,
     num_threads: Count | None = None,
+    ray_address: str | None = None,
     profile: bool = False,
     quiet: Switch = False,
     modules: Imports = (),
@@ -189,13 +190,14 @@ def resume(
         total_timesteps: Length of the whole run in timesteps. None: the length it was started with.
         exact: Go back to the last checkpoint of a synchronization point, which continues bit for bit.
         num_threads: Threads of the kernels and of the Atari emulators. None: one for each CPU.
+        ray_address: Ray cluster of the workers from now on, if there are several. None: the one of before.
         profile: Print a time profile at the end.
         quiet: Print errors alone.
     """
     if num_threads is not None:
         pgfast.set_num_threads(num_threads)
     import_typed(modules)
-    agent, session = open_run(run_dir, exact=exact)
+    agent, session = open_run(run_dir, exact=exact, ray_address=ray_address)
     total_timesteps = session.config.total_timesteps if total_timesteps is None else total_timesteps
     with session:
         _run(agent, session, total_timesteps, modules, is_profiled=profile, is_quiet=quiet)

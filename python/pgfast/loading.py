@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,17 @@ def load(path: str | Path, *, env: EnvironmentLike | None = None) -> Agent:
     return restore(path, *read_saved(path), env=env)
 
 
-def restore(path: Path, arrays: dict[str, Array], content: dict[str, Any], *, env: EnvironmentLike | None) -> Agent:
+def restore(
+    path: Path,
+    arrays: dict[str, Array],
+    content: dict[str, Any],
+    *,
+    env: EnvironmentLike | None,
+    ray_address: str | None = None,
+) -> Agent:
     """The agent that the content of a model file or a checkpoint describes; every part of it is checked.
+
+    ``env`` and ``ray_address`` replace those of the content, unless they are None.
 
     Raises :class:`pgfast.CheckpointError`, which names ``path``.
     """
@@ -49,6 +59,8 @@ def restore(path: Path, arrays: dict[str, Array], content: dict[str, Any], *, en
         settings = checked_settings(
             algorithm.learner_type.settings_type, metadata.settings, metadata.algo, metadata.pgfast
         )
+        if ray_address is not None:
+            settings = replace(settings, ray_address=ray_address)
         source = None
         if env is not None:
             source = EnvironmentSource(env, (settings.env_kwargs or {}) if isinstance(env, str) else {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pgfast.agent import Agent
@@ -16,7 +16,9 @@ from pgfast.runs.session import Session
 __all__ = ["open_run", "resume"]
 
 
-def resume(run_dir: str | Path, *, env: EnvironmentLike | None = None, exact: bool = False) -> Agent:
+def resume(
+    run_dir: str | Path, *, env: EnvironmentLike | None = None, exact: bool = False, ray_address: str | None = None
+) -> Agent:
     """The agent of a run at its newest whole checkpoint; its ``learn`` goes on writing the run directory.
 
     Args:
@@ -24,6 +26,7 @@ def resume(run_dir: str | Path, *, env: EnvironmentLike | None = None, exact: bo
         env: the environment of a run that was not started from an id; else it replaces the id.
         exact: go back to the newest checkpoint of a synchronization point, which continues bit for bit. After any other
             save the environments start new episodes.
+        ray_address: where the workers run from now on, as the setting of this name; None for where they ran.
 
     Returns:
         The agent, of the algorithm's class.
@@ -32,13 +35,15 @@ def resume(run_dir: str | Path, *, env: EnvironmentLike | None = None, exact: bo
         CheckpointError: if there is nothing to resume from.
         OSError: if it is not a run directory, or another process is writing it.
     """
-    agent, session = open_run(Path(run_dir), env=env, exact=exact)
+    agent, session = open_run(Path(run_dir), env=env, exact=exact, ray_address=ray_address)
     session.close()
     agent.continue_in(session.directory.path, exact=exact)
     return agent
 
 
-def open_run(path: Path, *, env: EnvironmentLike | None = None, exact: bool = False) -> tuple[Agent, Session]:
+def open_run(
+    path: Path, *, env: EnvironmentLike | None = None, exact: bool = False, ray_address: str | None = None
+) -> tuple[Agent, Session]:
     """The agent of :func:`resume`, and the session that continues its run, whose ``messages`` say from where."""
     session = Session.resume(path, exact=exact)
     try:
@@ -47,19 +52,21 @@ def open_run(path: Path, *, env: EnvironmentLike | None = None, exact: bool = Fa
                 path, "the run was not started from an environment id; give its environment, pgfast.resume(..., env=)"
             )
         if session.checkpoint is None:
-            return _at_beginning(session, env), session
-        return restore(*session.checkpoint, env=env), session
+            return _at_beginning(session, env, ray_address), session
+        return restore(*session.checkpoint, env=env, ray_address=ray_address), session
     except BaseException:
         session.close()
         raise
 
 
-def _at_beginning(session: Session, env: EnvironmentLike | None) -> Agent:
+def _at_beginning(session: Session, env: EnvironmentLike | None, ray_address: str | None) -> Agent:
     config = session.config
     with checked_content(session.directory.config_path):
         algorithm = algorithm_named(config.algo)
         settings_type, written_by = algorithm.learner_type.settings_type, str(config.packages.get("pgfast"))
         settings = checked_settings(settings_type, config.settings, config.algo, written_by)
+        if ray_address is not None:
+            settings = replace(settings, ray_address=ray_address)
         if env is None:
             assert config.env_id is not None
             require_id(config.env_id)

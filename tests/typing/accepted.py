@@ -236,7 +236,7 @@ evaluation = agent.evaluate(4, deterministic=True, seed=1, env=lambda: gymnasium
 print(evaluation.return_mean, evaluation.return_std, evaluation.returns, evaluation.lengths, evaluation.cut)
 loaded = pgfast.load(str(model), env=gymnasium.make_vec("CartPole-v1", 2))
 assert loaded.predict([0.0, 0.1, 0.0, -0.1], deterministic=True) == action
-again = pgfast.resume(run_dir, env="CartPole-v1", exact=False)
+again = pgfast.resume(run_dir, env="CartPole-v1", exact=False, ray_address=None)
 assert again.timesteps == agent.timesteps
 scheduled = pgfast.A2C(
     "CartPole-v1",

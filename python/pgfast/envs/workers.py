@@ -63,7 +63,7 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         self.num_envs = num_envs
         self._factory = CloudpickleWrapper(factory)
         self._timeout = timeout
-        self._restarts_left = max_restarts
+        self.restarts_left = max_restarts
         self._restarts = 0
         self.returns_infos = False
         self.returns_masks: Literal["none", "info", "method"] = "none"
@@ -149,8 +149,8 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _replace(self, index: int, failure: EnvironmentFailure) -> Any:
         """Returns the first observation of a new worker. Raises the failure if no restart is left."""
-        while self._restarts_left > 0:
-            self._restarts_left -= 1
+        while self.restarts_left > 0:
+            self.restarts_left -= 1
             self._restarts += 1
             _end([self._workers[index]], 0.0)
             try:

@@ -15,7 +15,11 @@ from pgfast.sampling.episode_recorder import EPISODE_COLUMNS
 Schedule: TypeAlias = Literal["constant", "linear", "cosine"] | tuple[NotNegative, ...]
 _SCHEDULE_POINTS = 1001  # values that are stored of a function
 
+PLACEMENT = ("worker_threads", "ray_address", "worker_timeout")
+"""The settings that say where a run's workers run, which changes no result: a run may continue with others."""
+
 __all__ = [
+    "PLACEMENT",
     "ActorCriticSettings",
     "BaselineSettings",
     "EnvironmentSettings",
@@ -175,7 +179,7 @@ class RunSettings(Bounded):
     """Threads of each worker, for which Ray reserves as many processors."""
     ray_address: str | None = None
     """Ray cluster of several workers: its address, "auto" for the one that this machine belongs to, or "none" for
-    threads of this process. None starts Ray on this machine."""
+    threads of this process. None and "local" start Ray on this machine."""
     worker_timeout: Positive = 300.0
     """Seconds that a worker may take for a rollout, and from one message to the next; a slower one is replaced."""
 

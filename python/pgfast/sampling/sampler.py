@@ -59,7 +59,7 @@ class Sampler:
     ) -> None:
         self.source = source
         self.statistics = EpisodeStatistics(share.num_envs)
-        self.restarts_elsewhere = 0  # of environments, by other workers of the run
+        self._restarts_elsewhere = 0
         self.env: AnyVectorEnv | None = None
         self._policy, self._normalizers, self._space, self._options = policy, normalizers, space, options
         self._packing = packing
@@ -101,7 +101,7 @@ class Sampler:
             raise ValueError("learn: this agent was loaded without an environment; give one to pgfast.load as env=")
         self.close()
         self.statistics.cut()
-        options = self._options.with_restarts_left(self.statistics.env_restarts + self.restarts_elsewhere)
+        options = self._remaining_options()
         num_envs = self._share.num_envs
         self.env = env = self.source.make(num_envs, options)
         try:
@@ -123,6 +123,12 @@ class Sampler:
         except BaseException:
             self.close()
             raise
+
+    def note_restarts(self, elsewhere: int) -> None:
+        """Counts the environments that other workers of the run have restarted: ``max_env_restarts`` is that of all."""
+        self._restarts_elsewhere = elsewhere
+        if isinstance(self.env, WorkerVectorEnv):
+            self.env.restarts_left = min(self.env.restarts_left, self._remaining_options().max_env_restarts)
 
     def collect(self, timesteps: int, update: int, *, steps: int | None = None) -> Rollout:
         """Collects the rollout of an update. Raises as the environments do.
@@ -165,6 +171,9 @@ class Sampler:
         if self._keeps_infos:  # copies: an environment may reuse its arrays
             infos = transition.infos.items()
             self.infos.append({key: value.copy() if isinstance(value, np.ndarray) else value for key, value in infos})
+
+    def _remaining_options(self) -> EnvironmentOptions:
+        return self._options.with_restarts_left(self.statistics.env_restarts + self._restarts_elsewhere)
 
     def _seeds(self, update: int) -> list[int]:
         share = self._share

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
+from pgfast.learning.settings import PLACEMENT
 from pgfast.runs.files import checked_content
 from pgfast.runs.model_metadata import ModelMetadata, checked_settings
 from pgfast.runs.session import Session
@@ -54,7 +55,7 @@ def _require_same_run(trainer: Trainer, session: Session) -> None:
         settings = checked_settings(
             type(trainer.settings), config.settings, config.algo, str(config.packages.get("pgfast"))
         )
-    names = [field.name for field in fields(settings)]
+    names = [field.name for field in fields(settings) if field.name not in PLACEMENT]
     pairs = [(name, getattr(settings, name), getattr(trainer.settings, name)) for name in names]
     different = [f"{name} {theirs!r:.80}, now {ours!r:.80}" for name, theirs, ours in pairs if theirs != ours]
     if different:

@@ -32,6 +32,10 @@ class Backend(ABC):
     def connected(self, seconds: float) -> dict[int, Connection]:
         """The connections of workers that have started since the last call, waiting up to ``seconds`` for the first."""
 
+    def outdated(self) -> dict[int, str]:
+        """The slots of connected workers whose bits would differ from those of later ones, with reasons."""
+        return {}
+
     @abstractmethod
     def needs(self) -> str:
         """The likely reason that workers have not started, as the end of a sentence."""

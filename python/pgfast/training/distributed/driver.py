@@ -71,7 +71,8 @@ class DriverCrew(Crew):
         if profile is not self._profile:
             self._profile, self._profiles = profile, self._profiles + 1
         with WORKERS:
-            answers = self._command("advance", {"profile": 0 if profile is None else self._profiles})
+            number = 0 if profile is None else self._profiles
+            answers = self._command("advance", {"profile": number, **self._restarts()})
         if profile is not None:
             profile.workers = [answer["profile"] for answer in answers.values() if answer["profile"]]
         self._losses = 0
@@ -121,6 +122,13 @@ class DriverCrew(Crew):
             for slot, connection in connected.items():
                 self._hub.add(slot, Channel(connection, self._trainer.settings.worker_timeout))
                 added.append(slot)
+            for slot, reason in self._backend.outdated().items():
+                self._hub.remove(slot)
+                if slot in added:
+                    added.remove(slot)
+                    self._restart(slot)
+                else:
+                    self._on_loss(slot, reason)
             missing = self._size - len(self._hub.members)
             if not (missing and wait_for_all) or self._is_stopped():
                 break
@@ -186,6 +194,9 @@ class DriverCrew(Crew):
             f"lost worker {slot} after {self._trainer.timesteps:,} timesteps: {reason}. The others go on and a new one "
             "will join them; from here on, the bits of the run depend on this"
         )
+        self._restart(slot)
+
+    def _restart(self, slot: int) -> None:
         self._backend.stop(slot)
         self._backend.start(slot)
 

@@ -41,6 +41,12 @@ class Hub:
         others = [member for member in self.members if member.slot != slot]
         self.members = sorted([*others, Member(slot, channel)], key=lambda member: member.slot)
 
+    def remove(self, slot: int) -> None:
+        """Closes the connection to the member of a slot. No command may be going on."""
+        for member in [member for member in self.members if member.slot == slot]:
+            self.members.remove(member)
+            member.channel.close()
+
     def command(self, name: str, content: Message, slots: list[int] | None) -> dict[int, Message]:
         """Sends a command, serves the reductions that it needs, and returns the answers by slot.
 

@@ -160,12 +160,16 @@ class _Member:
         return {}
 
     def _start(self, message: Message) -> Message:
-        sampler = self._trainer.sampler
-        sampler.restarts_elsewhere = message["restarts"] - sampler.statistics.env_restarts
+        self._note_restarts(message)
         self._trainer.start_environments()
         return {}
 
+    def _note_restarts(self, message: Message) -> None:
+        sampler = self._trainer.sampler
+        sampler.note_restarts(message["restarts"] - sampler.statistics.env_restarts)
+
     def _advance(self, message: Message) -> Message:
+        self._note_restarts(message)
         trainer, messages = self._trainer, list[str]()
         number = message["profile"]  # 0 for none
         if number != self._profile_number:

@@ -29,17 +29,18 @@ __all__ = ["RayWorkers"]
 
 _POLL = 0.5  # seconds after which the end of the listening is noticed
 _MOST_FAILED_STARTS = 10  # per worker
-_INSTRUCTION_SETS = ("v2", "v3", "v4")  # from the narrowest to the widest
+_INSTRUCTION_SETS = ("v2", "v3", "v4")  # of x86-64, from the narrowest to the widest
 
 Accepted = queue.SimpleQueue[tuple[int, str, Connection]]  # slot, instruction set, connection
 
 
 class RayWorkers(Backend):
-    """Workers on a Ray cluster.
+    """Workers on a Ray cluster, all with the widest instruction set that the driver and every machine have.
 
     Args:
         make_trainer: makes the trainer of a slot, which is pickled.
-        address: of the cluster, "auto" for that of this machine; None starts Ray here, unless this process has Ray.
+        address: of the cluster, "auto" for that of this machine; None or "local" starts Ray here, unless this process
+            has Ray.
         threads: of each worker; as many processors are reserved for it.
 
     Raises:
@@ -54,6 +55,9 @@ class RayWorkers(Backend):
         self._threads = threads
         self._actors: dict[int, Any] = {}
         self._starting: dict[int, Any] = {}  # the calls of workers that have not connected
+        self._isa = native_info()["isa"]  # of all workers
+        self._chosen_isa = os.environ.get("PGFAST_ISA")  # None while each machine chooses
+        self._isas: dict[int, str] = {}  # of the workers that have connected
         self._failed_starts = 0
         self._key = secrets.token_bytes(32)
         self._accepted: Accepted = queue.SimpleQueue()
@@ -66,7 +70,7 @@ class RayWorkers(Backend):
         threading.Thread(target=_listen, args=listening, name="accept workers", daemon=True).start()
 
     def start(self, slot: int) -> None:
-        isa = os.environ.get("PGFAST_ISA")
+        isa = self._chosen_isa
         actor = self._ray.remote(_Worker).options(
             num_cpus=self._threads,
             max_restarts=0,
@@ -82,11 +86,18 @@ class RayWorkers(Backend):
         with suppress(queue.Empty):
             while True:
                 slot, isa, connection = self._accepted.get(timeout=0.0 if found else seconds)
-                _require_equal(slot, isa)
                 self._starting.pop(slot, None)
-                found[slot] = connection
+                found[slot], self._isas[slot] = connection, isa
+                self._isa = _narrower(isa, self._isa)
         self._require_starting()
         return found
+
+    def outdated(self) -> dict[int, str]:
+        slots = [slot for slot, isa in self._isas.items() if isa != self._isa]
+        if slots:
+            self._chosen_isa = self._isa
+        reason = f"all workers use the instruction set {self._isa} now, the widest that every machine has"
+        return dict.fromkeys(slots, reason)
 
     def _require_starting(self) -> None:
         """Starts workers again that ended before they connected. Raises ``RuntimeError`` if that does not help."""
@@ -114,6 +125,7 @@ class RayWorkers(Backend):
 
     def stop(self, slot: int) -> None:
         self._starting.pop(slot, None)
+        self._isas.pop(slot, None)
         actor = self._actors.pop(slot, None)
         if actor is not None:
             self._ray.kill(actor)
@@ -143,8 +155,9 @@ class _Cluster:
 
     def join(self, ray: Any, address: str | None) -> None:
         if not ray.is_initialized():
-            dashboard = False if address is None else None
-            ray.init(address=address or "local", include_dashboard=dashboard, logging_level=logging.WARNING)
+            address = address or "local"
+            dashboard = False if address == "local" else None
+            ray.init(address=address, include_dashboard=dashboard, logging_level=logging.WARNING)
             self._users, self._is_ours = 0, True
         self._users += 1
 
@@ -182,15 +195,15 @@ def _shake_hands(connection: Connection, key: bytes, accepted: Accepted) -> None
         connection.close()
 
 
-def _require_equal(slot: int, isa: str) -> None:
-    """Raises ``RuntimeError`` for a worker whose bits would be others than those of the driver."""
-    ours = native_info()["isa"]
-    if isa != ours:
-        narrowest = min(isa, ours, key=lambda each: _INSTRUCTION_SETS.index(each) if each in _INSTRUCTION_SETS else 0)
+def _narrower(first: str, second: str) -> str:
+    """Returns the narrower of two instruction sets. Raises ``RuntimeError`` for those of different processors."""
+    if first == second:
+        return first
+    if not {first, second} <= set(_INSTRUCTION_SETS):
         raise RuntimeError(
-            f"worker {slot} uses the instruction set {isa}, the driver {ours}, so their bits would differ: "
-            f"start the driver with PGFAST_ISA={narrowest}"
+            f"driver and workers need one kind of processor: they have the instruction sets {second} and {first}"
         )
+    return min(first, second, key=_INSTRUCTION_SETS.index)
 
 
 def _import_ray() -> Any:
