@@ -26,6 +26,7 @@ from pgfast.algorithms import ALGORITHMS
 from pgfast.profiling import Profile
 from pgfast.state import flatten
 from pgfast.training.distributed import on_ray
+from ray_processes import gone, ray_pids, worker_pids
 from states import assert_equal_states
 from test_workers import check_losses, make
 
@@ -57,28 +58,6 @@ def three_machines() -> Iterator[Any]:
     yield cluster, nodes
     ray.shutdown()
     cluster.shutdown()
-
-
-def worker_pids() -> list[int]:
-    """The processes of all workers on this machine."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if path.read_bytes().startswith(b"ray::_Worker"):
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
-
-
-def gone(pids: list[int], seconds: float) -> bool:
-    """Waits until none of the processes is left."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if not set(pids) & set(worker_pids()):
-            return True
-        time.sleep(0.1)
-    return False
 
 
 @pytest.mark.parametrize(("first", "second", "narrower"), [("v2", "v3", "v2"), ("v3", "v4", "v3"), ("v3", "v3", "v3")])
@@ -195,6 +174,14 @@ def test_workers_are_lost_at_random_moments(name: str, tmp_path: Path) -> None:
     check_random_losses(10, tmp_path, name)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ["trpo", "ppo"])
+@pytest.mark.usefixtures("one_machine")
+def test_workers_are_lost_at_100_random_moments(name: str, tmp_path: Path) -> None:
+    check_random_losses(100, tmp_path, name)
+
+
 @pytest.fixture
 def two_kinds_of_machines() -> Iterator[Any]:
     """Two machines of which one has a wider instruction set, and the instruction set that both have."""
@@ -257,11 +244,20 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
-def test_workers_end_with_the_driver_and_the_run_resumes_exactly(signal_number: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("signal_number", "seconds"),
+    [
+        pytest.param(signal.SIGINT, 20.0, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, None, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, 120.0, marks=pytest.mark.long),
+    ],
+)
+def test_workers_end_with_the_driver_and_the_run_resumes_exactly(
+    signal_number: int, seconds: float | None, tmp_path: Path
+) -> None:
+    """After ``seconds``, the other processes of Ray have ended, too; without its driver, it takes them some time."""
     ray.shutdown()
-    others = worker_pids()
+    others = ray_pids()
     with start(tmp_path, *RUN, "--total-timesteps", "10000000") as process:
         try:
             assert process.stdout is not None
@@ -269,6 +265,8 @@ def test_workers_end_with_the_driver_and_the_run_resumes_exactly(signal_number: 
                 assert process.poll() is None
             pids = [pid for pid in worker_pids() if pid not in others]
             assert len(pids) == 2
+            rays = [pid for pid in ray_pids() if pid not in others]
+            assert len(rays) > 4
             process.send_signal(signal_number)
             output = process.stdout.read()
             process.wait(timeout=30)
@@ -286,3 +284,4 @@ def test_workers_end_with_the_driver_and_the_run_resumes_exactly(signal_number: 
     assert resumed.timesteps == 12800
     np.testing.assert_array_equal(resumed.policy.parameters, whole.policy.parameters)
     whole.close()
+    assert seconds is None or gone(rays, seconds)

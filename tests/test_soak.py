@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -14,14 +15,19 @@ import pytest
 
 import pgfast
 from pgfast.agent import Agent
+from ray_processes import worker_pids
 
 PAGE = 4096
 
 
-def resident_megabytes() -> float:
-    """Returns resident memory after glibc has trimmed its free blocks, which vary by some 2 MB between saves."""
-    getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 1e6
+def resident_megabytes(pid: int | None = None) -> float:
+    """Returns the resident memory of a process.
+
+    This one's is taken after glibc has trimmed its free blocks, which vary by some 2 MB between saves.
+    """
+    if pid is None:
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
+    return int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1]) * PAGE / 1e6
 
 
 def open_files() -> int:
@@ -34,23 +40,30 @@ def alone(train: Callable[..., str], amount: int, run: Path, record: Any, **chos
         record("soak", pool.submit(train, amount, run, **chosen).result())
 
 
-def soak(agent: Agent, timesteps: int, run: Path) -> str:
-    """Trains with regular progress rows and saves. Caches and buffers may fill during the first quarter."""
-    samples: list[tuple[float, int]] = []
+def soak(agent: Agent, timesteps: int, run: Path, measure_more: Callable[[], tuple[float, ...]] = tuple) -> str:
+    """Trains with regular progress rows and saves. Caches and buffers may fill during the first quarter.
+
+    ``measure_more`` measures more megabytes that may not grow.
+    """
+    samples: list[tuple[float, ...]] = []
 
     def take_sample(_: Any, __: dict[str, Any]) -> None:
-        samples.append((resident_megabytes(), open_files()))
+        samples.append((open_files(), resident_megabytes(), *measure_more()))
 
     agent.learn(timesteps, run_dir=run, callback=take_sample)
     assert len(samples) >= 20
-    memory, files = (np.array(column) for column in zip(*samples, strict=True))
+    files, *memories = (np.array(column) for column in zip(*samples, strict=True))
     quarter = len(samples) // 4
-    slope = np.polyfit(np.arange(len(memory) - quarter), memory[quarter:], 1)[0] * (len(memory) - quarter)
-    summary = f"{agent.updates} updates: {memory[quarter]:.1f} to {memory[-1]:.1f} MB, trend {slope:+.2f} MB"
-    print(summary, f"{files[quarter]} to {files[-1]} open files")
-    assert slope < 3.0, summary
-    assert memory[-1] - memory[quarter] < 8.0, summary
-    assert files[-1] <= files[quarter]
+    summary = f"{agent.updates} updates, {files[quarter]} to {files[-1]} open files"
+    trends = []
+    for memory in memories:
+        trends.append(np.polyfit(np.arange(len(memory) - quarter), memory[quarter:], 1)[0] * (len(memory) - quarter))
+        summary += f"; {memory[quarter]:.1f} to {memory[-1]:.1f} MB, trend {trends[-1]:+.2f} MB"
+    print(summary)
+    assert files[-1] <= files[quarter], summary
+    for memory, trend in zip(memories, trends, strict=True):
+        assert trend < 3.0, summary
+        assert memory[-1] - memory[quarter] < 8.0, summary
     return summary
 
 
@@ -73,6 +86,30 @@ def breakout(timesteps: int, run: Path) -> str:
     return soak(agent, timesteps, run)
 
 
+def workers(updates: int, run: Path) -> str:
+    """Four workers on Ray: the driver, each worker and the shared memory of the object store."""
+    every = updates // 2
+    agent = pgfast.A2C(
+        "CartPole-v1",
+        num_envs=4,
+        n_steps=5,
+        num_workers=4,
+        report_every=every,
+        sync_every=4 * every,
+        hidden_sizes=(16,),
+    )
+
+    def measure_others() -> tuple[float, ...]:
+        pids = [pid for pid in worker_pids() if pid not in others]
+        assert len(pids) == 4
+        return *(resident_megabytes(pid) for pid in pids), shutil.disk_usage("/dev/shm").used / 1e6
+
+    others = worker_pids()
+    summary = soak(agent, 20 * updates, run, measure_others)
+    agent.close()
+    return summary
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
 class TestSoak:
     @pytest.mark.slow
@@ -89,6 +126,19 @@ class TestSoak:
     @pytest.mark.slow
     def test_memory_does_not_grow_over_30_000_steps_of_breakout(self, tmp_path: Path, record_property: Any) -> None:
         alone(breakout, 30_000, tmp_path / "run", record_property)
+
+    @pytest.mark.slow
+    def test_memory_does_not_grow_over_2_000_updates_of_four_workers(
+        self, tmp_path: Path, record_property: Any
+    ) -> None:
+        alone(workers, 2_000, tmp_path / "run", record_property)
+
+    @pytest.mark.long
+    @pytest.mark.timeout(1800)
+    def test_memory_does_not_grow_over_10_000_updates_of_four_workers(
+        self, tmp_path: Path, record_property: Any
+    ) -> None:
+        alone(workers, 10_000, tmp_path / "run", record_property)
 
     @pytest.mark.long
     @pytest.mark.timeout(1800)

@@ -29,7 +29,8 @@ def start_crew(trainer: Trainer, message: Callable[[str], None], is_stopped: Cal
     if s.ray_address == "none":
         backend = Threads(trainer.for_worker)
     else:
-        backend = RayWorkers(trainer.for_worker, address=s.ray_address, threads=s.worker_threads)
+        sizes = {"workers": s.num_workers, "threads": s.worker_threads}
+        backend = RayWorkers(trainer.for_worker, address=s.ray_address, **sizes)
     try:
         trainer.crew = DriverCrew(trainer, backend, message, is_stopped)
     except BaseException:

@@ -41,6 +41,7 @@ class RayWorkers(Backend):
         make_trainer: makes the trainer of a slot, which is pickled.
         address: of the cluster, "auto" for that of this machine; None or "local" starts Ray here, unless this process
             has Ray.
+        workers: that will be started.
         threads: of each worker; as many processors are reserved for it.
 
     Raises:
@@ -48,10 +49,12 @@ class RayWorkers(Backend):
         ConnectionError: if there is no cluster at the address.
     """
 
-    def __init__(self, make_trainer: Callable[[int], Trainer], *, address: str | None, threads: int) -> None:
+    def __init__(
+        self, make_trainer: Callable[[int], Trainer], *, address: str | None, workers: int, threads: int
+    ) -> None:
         super().__init__(make_trainer)
         self._ray = ray = _import_ray()
-        _cluster.join(ray, address)
+        _cluster.join(ray, address, workers * threads)
         self._threads = threads
         self._actors: dict[int, Any] = {}
         self._starting: dict[int, Any] = {}  # the calls of workers that have not connected
@@ -153,11 +156,14 @@ class _Cluster:
         self._users = 0
         self._is_ours = False
 
-    def join(self, ray: Any, address: str | None) -> None:
+    def join(self, ray: Any, address: str | None, processors: int) -> None:
+        """``processors`` are needed; if this machine has fewer, they are shared."""
         if not ray.is_initialized():
             address = address or "local"
-            dashboard = False if address == "local" else None
-            ray.init(address=address, include_dashboard=dashboard, logging_level=logging.WARNING)
+            own: dict[str, Any] = {}
+            if address == "local":
+                own = {"include_dashboard": False, "num_cpus": max(processors, os.cpu_count() or 1)}
+            ray.init(address=address, logging_level=logging.ERROR, **own)
             self._users, self._is_ours = 0, True
         self._users += 1
 
