@@ -82,14 +82,52 @@ def test_whole_numbers_may_be_written_as_floats(run: Run) -> None:
         (["train", "a2c", "CartPole-v1", "--no-norm-adv"], 2, "did you mean --normalize-advantages?"),
         (["eval", "run", "--episodes", "1.5"], 1, "episodes must be an int of at least 1, got 1.5"),
         (["video", "run", "--seed", "-1"], 1, "seed must be an int in [0, 2^63 - 1], got -1"),
+        (["resume", "nothing", "--ray-address", "none"], 1, "nothing"),
         (["resume", "run", "--num-threads", "0.5"], 1, "num_threads must be an int of at least 1 or None, got 0.5"),
         (["plot"], 2, "plot needs at least one run directory"),
+        (["trian"], 2, "Available subcommands: train, resume"),
+        (["train"], 2, "Expected one of {vpg, npg, trpo, a2c, ppo}"),
+        (["train", "a2c"], 2, "ENV"),
+        (["train", "dqn", "CartPole-v1"], 2, "Available subcommands: vpg, npg, trpo, a2c"),
+        (["train", "a2c", "My Grid-v0"], 1, "is not an environment id"),
+        (["train", "a2c", "nosuchmodule:Grid-v0"], 1, "there is no module nosuchmodule"),
+        (["train", "a2c", "os:Grid-v0"], 1, "the module os was imported, but it registers no environment Grid-v0"),
+        (["train", "a2c", "CartPole-v1", "--env-kwargs", "size"], 2, '"size" is not KEY=VALUE'),
+        (["train", "a2c", "CartPole-v1", "--env-kwargs", "size=3"], 1, "unexpected keyword argument 'size'"),
+        (["train", "a2c", "Breakout-v4"], 1, "skips (2, 5) frames at random"),
+        (["train", "a2c", "CartPole-v1", "--preset", "fast"], 1, 'no preset "fast"'),
+        (["train", "a2c", "CartPole-v1", "--lerning-rate", "1"], 2, "--learning-rate"),
+        (["train", "a2c", "CartPole-v1", "--n-steps", "0"], 1, "n_steps must be an int in [1, 2^24], got 0"),
+        (["train", "a2c", "CartPole-v1", "--network", "origin_cnn"], 1, "needs an image, a Box with three axes"),
+        (["train", "a2c", "CartPole-v1", "--run-dir", "."], 1, "exists"),
+        (["train", "a2c", "CartPole-v1", "--run-dir", "file/run"], 1, "file"),
+        (
+            ["train", "a2c", "CartPole-v1", "--total-timesteps", "0"],
+            1,
+            "total_timesteps must be an int of at least 1, got 0",
+        ),
+        (
+            ["resume", "run", "--learning-rate", "1"],
+            2,
+            "started with, learning_rate included; it takes only --total-timesteps",
+        ),
+        (["resume", "run", "--no-normalize-rewards"], 2, "started with, normalize_rewards included"),
+        (["eval", "nothing"], 1, "nothing: there is no such file"),
+        (["eval", "file"], 1, "file"),
+        (["train", "a2c", "CartPole-v1", "--seed", "-1"], 1, "seed must be an int in [0, 2^63 - 1], got -1"),
+        (["plot", "nothing"], 1, "nothing"),
+        (["verify", "file"], 1, "file"),
     ],
 )
-def test_mistakes(arguments: list[str], code: int, text: str, run: Run) -> None:
+def test_mistakes_are_one_sentence(
+    arguments: list[str], code: int, text: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").write_text("not a model")
+    monkeypatch.setenv("COLUMNS", "120")
     got, out, error = run(*arguments)
     assert (got, out) == (code, "")
     assert text in error
+    assert len(error.strip().splitlines()) == 1 or code == 2  # the parser adds the help of the flag
 
 
 def test_the_help_of_plot_requires_a_run(run: Run) -> None:

@@ -23,6 +23,7 @@ SMALL: dict[str, Any] = {"num_envs": 2, "n_steps": 6, "hidden_sizes": (4,), "pre
 NORMALIZED = {"normalize_observations": True, "normalize_rewards": True}
 VALUE_FIT: dict[str, Any] = {"value_epochs": 1, "value_batch_size": 8}
 SECOND_ORDER: dict[str, Any] = {**VALUE_FIT, "cg_iterations": 2}
+QUICK = (0, 8, 9)  # the others are slow
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("a2c", {}),
     ("vpg", VALUE_FIT),
@@ -90,8 +91,14 @@ def raising(agent: Agent, call: int) -> Callable[[Rollout, Reduce], Metrics]:
     return checked
 
 
+MARKED = [
+    pytest.param(name, chosen, id=f"{name}-{number}", marks=[] if number in QUICK else pytest.mark.slow)
+    for number, (name, chosen) in enumerate(CASES)
+]
+
+
 @pytest.mark.parametrize("on_nonfinite", ["raise", pytest.param("skip", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("name", "chosen"), CASES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(CASES)])
+@pytest.mark.parametrize(("name", "chosen"), MARKED)
 def test_an_update_that_raises_leaves_the_agent_unchanged(name: str, chosen: dict[str, Any], on_nonfinite: str) -> None:
     agent = ALGORITHMS[name]("pgfast/Point-v0", **SMALL, **NORMALIZED, **chosen, on_nonfinite=on_nonfinite)
     agent.learn(24)

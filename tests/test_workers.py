@@ -52,11 +52,18 @@ def make(name: str, env: Any = "CartPole-v1", *, workers: int = 2, **chosen: Any
     return ALGORITHMS[name](env, **{**SMALL, **THREADS, **CHOSEN[name], **chosen}, num_workers=workers)
 
 
+def progress_of(agent: Agent, timesteps: int) -> list[dict[str, Any]]:
+    """The rows of progress of a training."""
+    rows: list[dict[str, Any]] = []
+    agent.learn(timesteps, callback=lambda _, row: rows.append(row))
+    return rows
+
+
 def learned(
     name: str, env: Any = "CartPole-v1", timesteps: int = 192, **chosen: Any
 ) -> tuple[Agent, list[dict[str, Any]]]:
-    rows: list[dict[str, Any]] = []
-    agent = make(name, env, **chosen).learn(timesteps, callback=lambda _, row: rows.append(row))
+    agent = make(name, env, **chosen)
+    rows = progress_of(agent, timesteps)
     agent.close()
     return agent, rows
 
@@ -71,6 +78,17 @@ def test_workers_learn_as_one(name: str, env: str) -> None:
         for row, row_of_one in zip(rows, expected, strict=True):
             for column in ("timesteps", "updates", "episodes", "episodes_cut", "return_mean", "length_mean"):
                 assert row[column] == pytest.approx(row_of_one[column], rel=1e-6, nan_ok=True), column
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_ppo_solves_cartpole(workers: int, seed: int) -> None:
+    agent = pgfast.PPO("CartPole-v1", seed=seed, num_workers=workers, **THREADS)
+    best = max(row["return_mean"] for row in progress_of(agent, 100_000))
+    agent.close()
+    assert best >= 475.0
 
 
 @every_algorithm

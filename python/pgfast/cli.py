@@ -141,14 +141,14 @@ def _annotated(kind: Any, *markers: object) -> Any:
 def _refuse_settings(flags: list[str]) -> None:
     """A run with other settings would be another run."""
     kinds = [algorithm.learner_type.settings_type for algorithm in ALGORITHMS.values()]
-    settings = {field.name for kind in kinds for field in fields(kind)}
+    settings = {field.name for kind in kinds for field in fields(kind)} - {"ray_address"}
     for flag in flags:
         name = setting_of(flag)
         if name in settings:
             raise UsageError(
                 f"resume continues with the settings that the run was started with, {name} included; it takes only "
-                "--total-timesteps, --exact, --num-threads, --profile, --quiet and --import. To train the model with "
-                "other settings, start a new run with --init-from RUN_DIR"
+                "--total-timesteps, --exact, --num-threads, --ray-address, --profile, --quiet and --import. To train "
+                "the model with other settings, start a new run with --init-from RUN_DIR"
             )
 
 
