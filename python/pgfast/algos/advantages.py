@@ -19,10 +19,7 @@ from pgfast.sampling.batch import Batch
 from pgfast.sampling.rollout import Rollout
 from pgfast.value_functions import ValueFunction
 
-__all__ = [
-    *("describe", "estimate", "explained_variance", "mean", "normalize"),
-    *("normalize_parts", "variances"),
-]
+__all__ = ["describe", "estimate", "explained_variance", "normalize", "normalize_parts", "variances"]
 
 
 def estimate(
@@ -119,11 +116,6 @@ def variances(used: Sequence[FloatArray], count: int, reduce: Reduce) -> list[fl
     means = [np.float64(total / count) for total in sums]
     squares = tuple(float(np.square(a - mean).sum()) for a, mean in zip(used, means, strict=True))
     return [total / count for total in reduce.sum(squares)]
-
-
-def mean(numbers: FloatArray, batch: Batch, count: int, reduce: Reduce) -> float:
-    """Returns the mean of ``numbers`` ``[B]`` over the ``count`` valid rows of all workers."""
-    return reduce.sum(batch.sum(numbers)) / count
 
 
 def describe(loss: float, entropy: FloatArray, batch: Batch, count: int, reduce: Reduce) -> Metrics:

@@ -10,7 +10,6 @@ import numpy as np
 
 from pgfast._streams import FISHER_ROWS
 from pgfast._typing import Array, BoolArray, FloatArray
-from pgfast.algos.advantages import mean
 from pgfast.distributions import Distribution
 from pgfast.kernels import ConjugateGradientResult, LinearMap, natural_step_size
 from pgfast.losses import trpo_surrogate
@@ -136,8 +135,9 @@ def evaluate(policy: Policy, old: Distribution[Any], batch: Batch, count: int, r
     if not all(reduce.gather(bool(np.isfinite(outputs).all()))):
         return NOT_FINITE
     new = policy.distribution_from(outputs, batch.mask)
-    loss = reduce.sum(trpo_surrogate(new, old, batch.actions, batch.advantages, batch.valid, count=count))
-    return Candidate(loss, mean(old.kl(new), batch, count, reduce))
+    loss = trpo_surrogate(new, old, batch.actions, batch.advantages, batch.valid, count=count)
+    loss, kl = reduce.sum((loss, batch.sum(old.kl(new))))
+    return Candidate(loss, kl / count)
 
 
 def describe_step(size: float, x: FloatArray, gradient: FloatArray, improvement: float, kl: float) -> Metrics:
