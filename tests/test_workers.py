@@ -310,6 +310,22 @@ def test_a_callback_may_change_the_policy() -> None:
     assert max(changed[1:]) < 0.05
 
 
+def test_a_callback_may_change_what_is_not_the_policy() -> None:
+    """TRPO's value network and its optimizer; the values of the last update are those of a network that starts anew."""
+
+    def forget(training: Any, row: dict[str, Any]) -> None:
+        arrays, _ = flatten(training.learner.state())
+        for path in arrays:
+            if path.startswith("value_function"):
+                arrays[path][...] = 0.0
+        explained.append(row["explained_variance"])
+
+    for workers in (1, 2):
+        explained: list[float] = []
+        make("trpo", workers=workers, value_epochs=5).learn(320, callback=forget).close()
+        assert explained[1:] == [0.0] * 4
+
+
 def test_a_run_waits_no_longer_than_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Threads, "connected", lambda backend, seconds: time.sleep(0.1) or {})
     monkeypatch.setattr("pgfast.training.distributed.driver._REMINDER", 0.3)

@@ -13,7 +13,7 @@ from pgfast.profiling import WORKERS, Profile, active_profile
 from pgfast.state import flatten, unflatten
 from pgfast.training.distributed.backend import Backend
 from pgfast.training.distributed.hub import Hub
-from pgfast.training.distributed.messages import Channel, Message, error_of
+from pgfast.training.distributed.messages import Channel, Message, encode, error_of
 from pgfast.training.trainer import Crew, Trainer
 
 __all__ = ["AllWorkersLostError", "DriverCrew"]
@@ -65,7 +65,7 @@ class DriverCrew(Crew):
     def advance(self, message: Callable[[str], None]) -> Metrics:
         self._message = message
         self._admit(wait_for_all=False)
-        if not self._is_stale and _checksum(self._trainer) != self._checksum:  # a callback has changed the policy
+        if not self._is_stale and _checksum(self._trainer) != self._checksum:  # a callback has changed the learner
             self._load(self._slots())
         profile = active_profile()
         if profile is not self._profile:
@@ -202,5 +202,6 @@ class DriverCrew(Crew):
 
 
 def _checksum(trainer: Trainer) -> int:
-    """Returns the checksum of the driver's policy, which a callback may change."""
-    return zlib.crc32(trainer.local_learner.policy.parameters.data)
+    """Returns the checksum of the driver's learner, which a callback may change."""
+    arrays, values = flatten(trainer.local_learner.state())
+    return zlib.crc32(b"".join(encode({"arrays": arrays, "values": values})))
