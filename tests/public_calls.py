@@ -24,6 +24,7 @@ NETWORKS = {
     for dtype in (np.float32, np.float64)
 }
 P = NETWORKS[np.float32].parameters.size
+USED = np.arange(B) % 3 != 0
 
 
 def network(x: Any) -> nn.Network:
@@ -107,6 +108,22 @@ def layer_gradients(x: Any, dy: Any) -> list[Any]:
     tape = nn.Tape(network(x), 2 * B)
     tape.record(x)
     return [array for layer in tape.layer_gradients(dy) for array in layer[1:]]
+
+
+def observe(x: Any, row_gradients: Any, valid: Any, count: Any) -> list[Any]:
+    at = network(x)
+    tape, kfac = nn.Tape(at, 2 * B), optim.KFAC(at, 0.1)
+    tape.record(x)
+    kfac.observe(tape, row_gradients, valid=valid, count=count)
+    return [kfac.factors()[1].inputs, kfac.factors()[1].outputs]
+
+
+def kronecker_gradient(gradient: Any) -> Any:
+    at = network(gradient)
+    tape, kfac = nn.Tape(at, B), optim.KFAC(at, 0.1)
+    tape.record(rows(at.dtype, B, 2, 6, 5))
+    kfac.observe(tape, rows(at.dtype, B, A))
+    return kfac.natural_gradient(gradient)
 
 
 # 9 parameters each; an operator keeps a copy of them.
@@ -305,6 +322,13 @@ CALLS = {
         "layer_gradients",
         inner=("Tape.record",),
     ),
+    "KFAC.observe": Call(
+        observe,
+        lambda d: {"x": rows(d, B, 2, 6, 5), "row_gradients": rows(d, B, A), "valid": USED.copy(), "count": 7},
+        "measure",
+        inner=("Tape.record",),
+    ),
+    "KFAC.natural_gradient": Call(kronecker_gradient, lambda d: {"gradient": rows(d, P)}, "natural_gradient"),
     "Policy.fisher_operator": Call(
         lambda obs, damping, count: gaussian_policy(obs).fisher_operator(obs, damping, count=count),
         lambda d: {"obs": rows(d, B, 2, 6, 5), "damping": 0.1, "count": 7},

@@ -5,6 +5,7 @@ namespace pgfast::bindings {
 void register_base(pybind11::module_& module);
 void register_categorical(pybind11::module_& module);
 void register_diag_gaussian(pybind11::module_& module);
+void register_kfac(pybind11::module_& module);
 void register_linalg(pybind11::module_& module);
 void register_losses(pybind11::module_& module);
 void register_nn(pybind11::module_& module);
@@ -26,4 +27,5 @@ PYBIND11_MODULE(PGFAST_MODULE, module) {
   pgfast::bindings::register_optim(module);
   pgfast::bindings::register_rl(module);
   pgfast::bindings::register_policy(module);
+  pgfast::bindings::register_kfac(module);
 }

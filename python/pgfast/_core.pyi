@@ -11,6 +11,7 @@ import numpy
 import numpy.typing
 
 __all__ = [
+    "KFAC",
     "SGD",
     "Adam",
     "Family",
@@ -231,6 +232,27 @@ class FisherOperator(LinearOperator):
         damping: float,
         count: int | None,
     ) -> None: ...
+
+class KFAC:
+    def __init__(self, network: Network, position_stride: int) -> None: ...
+    def curvature(self, statistics: typing.Any, x: typing.Any) -> float: ...
+    def factor(self, statistics: typing.Any, damping: float, factors: typing.Any) -> int: ...
+    def measure(
+        self,
+        tape: Tape,
+        parameters: typing.Any,
+        row_gradients: typing.Any,
+        *,
+        valid: typing.Any = None,
+        count: typing.Any = None,
+    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def natural_gradient(
+        self, factors: typing.Any, gradient: typing.Any, damping: float
+    ) -> numpy.typing.NDArray[typing.Any]: ...
+    @property
+    def blocks(self) -> list[tuple[int, int, int, int, int]]: ...
+    @property
+    def size(self) -> int: ...
 
 def a2c(
     log_prob: typing.Any,

@@ -16,7 +16,8 @@ from pgfast._streams import BASELINE_BATCHES
 from pgfast._typing import Array, BoolArray, FloatArray, IntArray
 from pgfast.kernels import fisher_matrix, natural_gradient
 from pgfast.nn import Leaf, Network, Tape
-from pgfast.optim import Adam, require_matching_slots
+from pgfast.optim import Adam
+from pgfast.optim.first_order import require_matching_slots
 from pgfast.policies import Policy
 from pgfast.profiling import VALUE_FIT
 from pgfast.random import Rng

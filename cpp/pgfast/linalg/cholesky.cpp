@@ -159,6 +159,45 @@ void cholesky_solve(Index n, const Scalar* l, double* x) {
 }
 
 template <typename Scalar>
+void cholesky_solve_columns(Index n, const Scalar* l, Index columns, Scalar* x) {
+  parallel_for(ceil_divide(columns, kChunk), [&](Index number) {
+    thread_local Buffer<Scalar> storage;
+    const Index first = number * kChunk;
+    const Index width = std::min(kChunk, columns - first);
+    // A copy whose rows do not compete for the cache, negated while it is an operand of the products.
+    Scalar* const rows = storage.reserve(n * kStride<Scalar>);
+    for (Index i = 0; i < n; ++i) std::copy_n(x + i * columns + first, width, rows + i * kStride<Scalar>);
+    using View = Eigen::Map<Matrix<Scalar>, 0, Eigen::OuterStride<>>;
+    const auto block_of = [&](Index k, Index height) {
+      return View(rows + k * kStride<Scalar>, height, width, Eigen::OuterStride<>(kStride<Scalar>));
+    };
+    const auto triangle = [&](Index k, Index height) {
+      return Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>>(l + k * n + k, height, height,
+                                                                       Eigen::OuterStride<>(n));
+    };
+    for (Index k = 0; k < n; k += kChunk) {  // L Y = X
+      const Index height = std::min(kChunk, n - k);
+      multiply_add<Scalar>(
+          height, width, k, [=](Index i) { return l + (k + i) * n; }, Contiguous{}, rows, kStride<Scalar>,
+          [=](Index i) { return rows + (k + i) * kStride<Scalar>; });
+      View block = block_of(k, height);
+      triangle(k, height).template triangularView<Eigen::Lower>().solveInPlace(block);
+      block = -block;
+    }
+    for (Index k = (n - 1) / kChunk * kChunk; k >= 0; k -= kChunk) {  // L'Z = Y, of which -Y is there
+      const Index height = std::min(kChunk, n - k);
+      View block = block_of(k, height);
+      triangle(k, height).transpose().template triangularView<Eigen::Upper>().solveInPlace(block);
+      block = -block;
+      multiply_add<Scalar>(
+          k, width, height, [=](Index i) { return l + k * n + i; }, Stride{n}, rows + k * kStride<Scalar>,
+          kStride<Scalar>, [=](Index i) { return rows + i * kStride<Scalar>; });
+    }
+    for (Index i = 0; i < n; ++i) std::copy_n(rows + i * kStride<Scalar>, width, x + i * columns + first);
+  });
+}
+
+template <typename Scalar>
 SolveStatus solve_damped(Index n, const Scalar* a, const Scalar* b, double damping, Scalar* x) {
   Buffer<Scalar> storage;
   Scalar* l = storage.reserve(n * n);
@@ -210,6 +249,8 @@ template bool cholesky_factor(Index, float*);
 template bool cholesky_factor(Index, double*);
 template void cholesky_solve(Index, const float*, double*);
 template void cholesky_solve(Index, const double*, double*);
+template void cholesky_solve_columns(Index, const float*, Index, float*);
+template void cholesky_solve_columns(Index, const double*, Index, double*);
 template SolveStatus solve_damped(Index, const float*, const float*, double, float*);
 template SolveStatus solve_damped(Index, const double*, const double*, double, double*);
 template Symmetry symmetry_of(Index, const float*);

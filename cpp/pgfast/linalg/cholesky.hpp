@@ -22,6 +22,10 @@ bool cholesky_factor(Index n, Scalar* a);
 template <typename Scalar>
 void cholesky_solve(Index n, const Scalar* l, double* x);
 
+/// X [n, columns] <- (LL')^-1 X, on all threads, in blocks of columns that depend only on the sizes.
+template <typename Scalar>
+void cholesky_solve_columns(Index n, const Scalar* l, Index columns, Scalar* x);
+
 enum class SolveStatus { solved, not_positive_definite, overflow };
 
 /// Solves (A + damping I) x = b for x [n]. Reads only the lower triangle of the symmetric a [n, n] and works in one

@@ -101,6 +101,12 @@ void Conv2d<Scalar>::transpose_weight(const Scalar* w, Scalar* wt) const {
   transpose(w, taps(), shape_.filters, shape_.filters, wt);
 }
 
+template <typename Scalar>
+void Conv2d<Scalar>::copy_inputs(const Scalar* x, Index position, Scalar* to) const {
+  const Scalar* first = x + position_offsets_[position];
+  for (Index k = 0; k < taps(); ++k) to[k] = first[tap_offsets_[k]];
+}
+
 template class Conv2d<float>;
 template class Conv2d<double>;
 

@@ -41,9 +41,10 @@ class Conv2d final : public Layer<Scalar> {
   void backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta, Scalar* gradient,
                 Scalar* dx) const override;
   void transpose_weight(const Scalar* w, Scalar* wt) const override;
+  Index positions() const override { return static_cast<Index>(position_offsets_.size()); }
+  void copy_inputs(const Scalar* x, Index position, Scalar* to) const override;
 
  private:
-  Index positions() const { return static_cast<Index>(position_offsets_.size()); }
   Index taps() const { return static_cast<Index>(tap_offsets_.size()); }
   void add_convolution(const Scalar* weight, const Scalar* image, Scalar* output) const;
 

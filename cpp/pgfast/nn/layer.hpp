@@ -46,6 +46,13 @@ class Layer {
     std::fill_n(w + weight_size(), bias_size(), Scalar(0));
   }
   Index parameter_count() const { return weight_size() + bias_size(); }
+  /// Whether `linear` is x W + b at every position, so that a row's weight gradient is a sum of outer products. If not,
+  /// each of the row's inputs to the weight has one weight and one output.
+  virtual bool has_outer_products() const { return true; }
+  /// Positions of a row that share the weight, each with `bias_size()` outputs.
+  virtual Index positions() const { return 1; }
+  /// Copies what the weight multiplies at a position of one row, in the order of its fan_in rows.
+  virtual void copy_inputs(const Scalar* x, Index /*position*/, Scalar* to) const { std::copy_n(x, input_size(), to); }
   Activation activation() const { return activation_; }
 
   virtual void forward(const Scalar* w, const Scalar* x, Index rows, Scalar* y) const = 0;

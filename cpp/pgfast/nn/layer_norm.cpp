@@ -95,6 +95,12 @@ void LayerNorm<Scalar>::backward(const Scalar* wt, const Scalar* x, const Scalar
   }
 }
 
+template <typename Scalar>
+void LayerNorm<Scalar>::copy_inputs(const Scalar* x, Index /*position*/, Scalar* to) const {
+  const Moments<Scalar> moments(x, size_);
+  ArrayView<Scalar>(to, size_) = (ConstArrayView<Scalar>(x, size_) - moments.mean) * moments.inverse_std;
+}
+
 template class LayerNorm<float>;
 template class LayerNorm<double>;
 

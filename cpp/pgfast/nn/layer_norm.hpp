@@ -19,6 +19,7 @@ class LayerNorm final : public Layer<Scalar> {
   Index bias_size() const override { return size_; }
   Index multiply_adds() const override { return 4 * size_; }
   bool splits_columns() const override { return false; }
+  bool has_outer_products() const override { return false; }
   /// Gain 1 and bias 0, whatever the arguments.
   void initialize(Scalar* w, Scalar gain, std::uint64_t seed, std::uint32_t layer) const override;
 
@@ -28,6 +29,8 @@ class LayerNorm final : public Layer<Scalar> {
   void backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta, Scalar* gradient,
                 Scalar* dx) const override;
   void transpose_weight(const Scalar* w, Scalar* wt) const override { std::copy_n(w, size_, wt); }
+  /// xhat, whose numbers have a weight each.
+  void copy_inputs(const Scalar* x, Index position, Scalar* to) const override;
 
  private:
   Index size_;

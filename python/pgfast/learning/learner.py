@@ -17,7 +17,8 @@ from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.networks import network_leaves, normalized_leaves
 from pgfast.learning.settings import Settings
 from pgfast.metrics import Metrics
-from pgfast.optim import Optimizer, require_matching_slots
+from pgfast.optim import Optimizer
+from pgfast.optim.first_order import require_matching_slots
 from pgfast.policies import Policy
 from pgfast.reduce import Reduce
 from pgfast.sampling.rollout import Rollout

@@ -19,7 +19,7 @@ Array: TypeAlias = NDArray[np.float64]
 LayerTuple: TypeAlias = tuple[str, int, int, int, str]
 
 
-def _patches(image: Array, kernel: int, stride: int) -> Array:
+def patches(image: Array, kernel: int, stride: int) -> Array:
     """The window below each output position, ``[B, height', width', channels, kernel, kernel]``."""
     windows = np.lib.stride_tricks.sliding_window_view(image, (kernel, kernel), axis=(1, 2))
     return windows[:, ::stride, ::stride]
@@ -27,12 +27,12 @@ def _patches(image: Array, kernel: int, stride: int) -> Array:
 
 def conv2d(image: Array, weight: Array, stride: int) -> Array:
     """y[h, w, f] = sum_ijc image[h stride + i, w stride + j, c] W[i, j, c, f], ``[B, height', width', filters]``."""
-    return np.tensordot(_patches(image, len(weight), stride), weight, axes=([4, 5, 3], [0, 1, 2]))
+    return np.tensordot(patches(image, len(weight), stride), weight, axes=([4, 5, 3], [0, 1, 2]))
 
 
 def _conv2d_weight_gradient(image: Array, delta: Array, kernel: int, stride: int) -> Array:
     """dW[i, j, c, f] = sum_hw image[h stride + i, w stride + j, c] delta[h, w, f], summed over the batch."""
-    gradient = np.tensordot(_patches(image, kernel, stride), delta, axes=([0, 1, 2], [0, 1, 2]))
+    gradient = np.tensordot(patches(image, kernel, stride), delta, axes=([0, 1, 2], [0, 1, 2]))
     return gradient.transpose(1, 2, 0, 3)
 
 
@@ -71,17 +71,17 @@ def one_hot(codes: Array, choices: Sequence[int]) -> Array:
     return rows
 
 
-def _normalized(x: Array) -> tuple[Array, Array]:
+def normalized(x: Array) -> tuple[Array, Array]:
     """(x - mean) / std of each row, and 1 / std, for layer normalization."""
     inverse_std = 1.0 / np.sqrt(x.var(axis=1, keepdims=True) + _EPSILON)
     return (x - x.mean(axis=1, keepdims=True)) * inverse_std, inverse_std
 
 
 def _normalized_change(x: Array, change: Array) -> Array:
-    """The derivative of :func:`_normalized` along ``change``, which is symmetric in its two directions."""
-    normalized, inverse_std = _normalized(x)
-    along = (normalized * change).mean(axis=1, keepdims=True)
-    derivative: Array = (change - change.mean(axis=1, keepdims=True) - normalized * along) * inverse_std
+    """The derivative of :func:`normalized` along ``change``, which is symmetric in its two directions."""
+    scaled, inverse_std = normalized(x)
+    along = (scaled * change).mean(axis=1, keepdims=True)
+    derivative: Array = (change - change.mean(axis=1, keepdims=True) - scaled * along) * inverse_std
     return derivative
 
 
@@ -99,8 +99,8 @@ def _product(layer: LayerTuple, x: Array, weight: Array) -> Array:
     """The layer's map, linear in its weight: x W, the convolution, or the scaled normalized row."""
     kind, _, _, stride, _ = layer
     if kind == "layer_norm":
-        normalized, _ = _normalized(x)
-        return normalized * weight
+        scaled, _ = normalized(x)
+        return scaled * weight
     return x @ weight if kind == "dense" else conv2d(x, weight, stride)
 
 
@@ -136,25 +136,39 @@ def forward(layers: Sequence[LayerTuple], parameters: Array, x: Array) -> Array:
     return _activate(last.layer[4], last.linear).reshape(len(x), -1)
 
 
-def backward(layers: Sequence[LayerTuple], parameters: Array, x: Array, dy: Array) -> tuple[Array, Array]:
-    """(sum_b dy_b . d y_b / d parameters ``[P]``, dL/dx ``[B, ...]``): the chain rule from the last layer on."""
-    blocks: list[Array] = []
+def layer_gradients(
+    layers: Sequence[LayerTuple], parameters: Array, x: Array, dy: Array
+) -> tuple[list[tuple[_Step, Array]], Array]:
+    """Each layer with the gradient before its activation, and dL/dx ``[B, ...]``: the chain rule from the last on."""
+    found: list[tuple[_Step, Array]] = []
     delta = dy
     for step in reversed(_run(layers, parameters, x)):
-        kind, _, kernel, stride, activation = step.layer
+        kind, _, _, stride, activation = step.layer
         delta = delta.reshape(step.linear.shape) * _derivative(activation, step.linear)
-        dbias = delta.sum(axis=tuple(range(delta.ndim - 1)))
+        found.insert(0, (step, delta))
         if kind == "dense":
-            dweight = step.x.T @ delta
             delta = delta @ step.weight.T
         elif kind == "layer_norm":
-            dweight = (_normalized(step.x)[0] * delta).sum(axis=0)
             delta = _normalized_change(step.x, delta * step.weight)
         else:
-            dweight = _conv2d_weight_gradient(step.x, delta, kernel, stride)
             delta = _conv2d_image_gradient(delta, step.weight, stride, step.x.shape)
-        blocks = [dweight.ravel(), dbias, *blocks]
-    return np.concatenate(blocks), delta
+    return found, delta
+
+
+def backward(layers: Sequence[LayerTuple], parameters: Array, x: Array, dy: Array) -> tuple[Array, Array]:
+    """(sum_b dy_b . d y_b / d parameters ``[P]``, dL/dx ``[B, ...]``)."""
+    found, dx = layer_gradients(layers, parameters, x, dy)
+    blocks: list[Array] = []
+    for step, delta in found:
+        kind, _, kernel, stride, _ = step.layer
+        if kind == "dense":
+            dweight = step.x.T @ delta
+        elif kind == "layer_norm":
+            dweight = (normalized(step.x)[0] * delta).sum(axis=0)
+        else:
+            dweight = _conv2d_weight_gradient(step.x, delta, kernel, stride)
+        blocks += [dweight.ravel(), delta.sum(axis=tuple(range(delta.ndim - 1)))]
+    return np.concatenate(blocks), dx
 
 
 def vjp(layers: Sequence[LayerTuple], parameters: Array, x: Array, dy: Array) -> Array:

@@ -1,9 +1,9 @@
-"""First-order optimizers on flat parameter vectors, and learning-rate schedules."""
+"""First-order optimizers on flat parameter vectors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,15 +13,7 @@ from pgfast._typing import FloatArray
 from pgfast.profiling import OPTIMIZER
 from pgfast.state import require_same_shape
 
-__all__ = [
-    *("SGD", "Adam", "Optimizer", "RMSprop", "RmspropForm"),
-    *("cosine_schedule", "linear_schedule", "tabulated_schedule"),
-]
-
-
-def __dir__() -> list[str]:
-    return __all__
-
+__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "RmspropForm", "require_matching_slots"]
 
 RmspropForm: TypeAlias = Literal["pytorch", "tensorflow"]
 
@@ -181,66 +173,3 @@ class RMSprop(Optimizer):
         self, learning_rate: float, decay: float = 0.99, epsilon: float = 1e-5, form: RmspropForm = "pytorch"
     ) -> None:
         super().__init__(core.RMSprop(learning_rate, decay, epsilon, form))
-
-
-def linear_schedule(initial: float, timesteps: int, schedule_timesteps: int) -> float:
-    """Returns the value at ``timesteps`` of a schedule that falls linearly from ``initial`` to 0.
-
-    initial max(0, 1 - timesteps / schedule_timesteps)
-
-    Args:
-        initial: the value at timestep 0.
-        timesteps: at least 0.
-        schedule_timesteps: where the schedule reaches 0, at least 1.
-
-    Raises:
-        ValueError: if ``schedule_timesteps`` is below 1.
-    """
-    if schedule_timesteps < 1:
-        raise ValueError(f"linear_schedule: schedule_timesteps must be at least 1, got {schedule_timesteps}")
-    return initial * max(0.0, 1.0 - timesteps / schedule_timesteps)
-
-
-def cosine_schedule(initial: float, timesteps: int, schedule_timesteps: int) -> float:
-    """Returns the value at ``timesteps`` of a schedule that falls from ``initial`` to 0 along half a cosine wave.
-
-    initial (1 + cos(pi min(1, timesteps / schedule_timesteps))) / 2
-
-    Args:
-        initial: the value at timestep 0.
-        timesteps: at least 0.
-        schedule_timesteps: where the schedule reaches 0, at least 1.
-
-    Raises:
-        ValueError: if ``schedule_timesteps`` is below 1.
-
-    Source: Loshchilov and Hutter (2017), equation 5, with one period and the minimum 0.
-    """
-    if schedule_timesteps < 1:
-        raise ValueError(f"cosine_schedule: schedule_timesteps must be at least 1, got {schedule_timesteps}")
-    return initial * (1.0 + math.cos(math.pi * min(1.0, timesteps / schedule_timesteps))) / 2.0
-
-
-def tabulated_schedule(initial: float, factors: Sequence[float], timesteps: int, schedule_timesteps: int) -> float:
-    """Returns the value at ``timesteps`` of a schedule given by factors of ``initial``.
-
-    The factors lie at equal distances from 0 to ``schedule_timesteps``, with straight lines between them; the last one
-    holds from there on.
-
-    Args:
-        initial: the value of a factor of 1.
-        factors: at least one.
-        timesteps: at least 0.
-        schedule_timesteps: where the last factor is reached, at least 1.
-
-    Raises:
-        ValueError: if ``schedule_timesteps`` is below 1, or there is no factor.
-    """
-    if schedule_timesteps < 1:
-        raise ValueError(f"tabulated_schedule: schedule_timesteps must be at least 1, got {schedule_timesteps}")
-    if not factors:
-        raise ValueError("tabulated_schedule: factors must have at least one value, got none")
-    position = min(1.0, timesteps / schedule_timesteps) * (len(factors) - 1)
-    before = min(int(position), len(factors) - 1)
-    after = min(before + 1, len(factors) - 1)
-    return initial * (factors[before] + (position - before) * (factors[after] - factors[before]))
