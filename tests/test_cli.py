@@ -73,7 +73,7 @@ def test_train_eval_verify_plot_resume(tmp_path: Path) -> None:
     ("number", "code"),
     [
         (signal.SIGINT, 130),
-        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR1, 138, marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR2, 140, marks=pytest.mark.slow),

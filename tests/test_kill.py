@@ -159,7 +159,8 @@ def test_a_closed_terminal_saves_the_run(tmp_path: Path) -> None:
     assert verify(tmp_path / "run").timesteps >= 500
 
 
-@pytest.mark.parametrize("ignored", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ignored", [True, False])
 def test_a_run_under_nohup_ignores_a_hangup(ignored: bool, tmp_path: Path) -> None:
     prefix = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" if ignored else ""
     process = start(tmp_path, code=prefix + SLOW_STEP.format(seconds=0.05))

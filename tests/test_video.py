@@ -244,6 +244,7 @@ def test_record_video_shows_the_episode_of_evaluate(breakout: A2C, tmp_path: Pat
     assert not np.array_equal(pictures[0], pictures[-1])
 
 
+@pytest.mark.slow
 def test_a_video_depends_only_on_the_seed(breakout: A2C, tmp_path: Path) -> None:
     breakout.predict(np.zeros((4, 84, 84), np.uint8))
     first, again, other = (
