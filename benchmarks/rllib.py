@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ class RllibTraining:
 
     def __init__(self, python: str, settings: dict[str, Any]) -> None:
         command = [python, str(Path(__file__).parent / "peers" / "rllib_ppo.py"), json.dumps(settings)]
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
         self._answer()
 
@@ -45,12 +47,15 @@ class RllibTraining:
     def close(self) -> None:
         """Ends the process."""
         self._process.communicate()
+        self._errors.close()
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"RLlib ended with status {self._process.wait()}")
+            status = self._process.wait()
+            self._errors.seek(0)
+            raise RuntimeError(f"RLlib ended with status {status}: {self._errors.read()[-2000:]}")
         return line
 
 

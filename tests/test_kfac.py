@@ -13,6 +13,7 @@ from pgfast import nn, optim
 from pgfast.nn import Layer
 from pgfast.reduce import Reduce
 from pgfast.reference import kfac as reference
+from pgfast.reference import network as reference_network
 from two_workers import run_workers
 
 Draw = Callable[..., Any]
@@ -77,6 +78,53 @@ def test_everything_matches_the_reference(
         assert kfac.curvature(gradient) == pytest.approx(curvature, rel=1e-10 if dtype == np.float64 else 1e-4)
 
 
+def test_codes_are_one_hot_rows(dtype: Any, rng: np.random.Generator) -> None:
+    leaf = nn.Leaf("codes", (2,), "codes", choices=(3, 4))
+    network = nn.Network(nn.NetworkSpec(trunk=(Layer("dense", 5, activation="tanh"),)), [leaf], 2, dtype=dtype, seed=3)
+    codes = rng.integers(0, (3, 4), (30, 2)).astype(dtype)
+    tape = nn.Tape(network, 30)
+    tape.record(codes)
+    kfac = optim.KFAC(network, 0.1)
+    kfac.observe(tape, rng.standard_normal((30, 2)).astype(dtype))
+    rows = np.hstack([reference_network.one_hot(codes, (3, 4)), np.ones((30, 1))])
+    np.testing.assert_allclose(kfac.factors()[0].inputs, rows.T @ rows / 30, rtol=1e-5)
+
+
+def test_bytes_are_scaled(rng: np.random.Generator) -> None:
+    network = nn.Network.of_layers((2, 9, 8), CONV, dtype=np.float64, seed=3)
+    pixels = rng.integers(0, 256, (12, 2, 9, 8), np.uint8)
+    dy = rng.standard_normal((12, 3))
+    found = []
+    for x in (pixels, pixels / 255.0):
+        tape = nn.Tape(network, 12)
+        tape.record(x)
+        kfac = optim.KFAC(network, 0.1)
+        kfac.observe(tape, dy)
+        found.append(kfac.factors())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one.inputs, other.inputs, rtol=1e-10)
+        np.testing.assert_allclose(one.outputs, other.outputs, rtol=1e-10)
+
+
+def test_each_network_of_actor_and_critic_has_factors(rng: np.random.Generator) -> None:
+    """The critic's outputs have no gradient in the actor's network, and the other way round."""
+    spec = nn.NetworkSpec(
+        trunk=(Layer("dense", 5, activation="tanh"),), value=nn.NetworkSpec(trunk=(Layer("dense", 4),))
+    )
+    network = nn.Network(spec, [3], (2, 1), dtype=np.float64, seed=3)
+    x, dy = rng.standard_normal((20, 3)), rng.standard_normal((20, 3))
+    tape = nn.Tape(network, 20)
+    tape.record(x)
+    kfac = optim.KFAC(network, 0.1)
+    kfac.observe(tape, dy)
+    layers = tape.layer_gradients(dy)
+    assert len(layers) == len(kfac.factors()) == 4
+    for layer, factors in zip(layers, kfac.factors(), strict=True):
+        np.testing.assert_allclose(factors.outputs, layer.outputs.T @ layer.outputs / 20, rtol=1e-10)
+        inputs = np.hstack([layer.inputs, np.ones((20, 1))])
+        np.testing.assert_allclose(factors.inputs, inputs.T @ inputs / 20, rtol=1e-10)
+
+
 def enumerated(policy: pgfast.policies.Policy, obs: Any, rng: np.random.Generator) -> tuple[optim.KFAC, Any]:
     """The factors of a categorical policy at one observation, with every action by its probability, and all scores."""
     actions = np.arange(policy.family.num_outputs)
@@ -133,11 +181,15 @@ def test_of_one_layer_the_curvature_is_exact(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(kfac.natural_gradient(operator(v)), v, rtol=1e-5)  # the damping is there, too
 
 
+@pytest.mark.parametrize("used", ["some", "all", "of one half all"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_halves_of_a_batch_make_the_factors_of_the_whole(name: str, rng: np.random.Generator) -> None:
+def test_halves_of_a_batch_make_the_factors_of_the_whole(name: str, used: str, rng: np.random.Generator) -> None:
     network = make(name)
     tape, x, dy = recorded(network, 20, rng)
     valid = rng.random(20) < 0.8
+    if used != "some":
+        valid[:] = True
+        valid[:7] = used == "all"
     whole = optim.KFAC(network, 0.1)
     whole.observe(tape, dy, valid=valid)
 
@@ -145,7 +197,7 @@ def test_halves_of_a_batch_make_the_factors_of_the_whole(name: str, rng: np.rand
         def work(reduce: Reduce) -> optim.KFAC:
             kfac, own = optim.KFAC(network, 0.1), nn.Tape(network, 20)
             own.record(x[half])
-            kfac.observe(own, dy[half], valid=valid[half], reduce=reduce)
+            kfac.observe(own, dy[half], valid=None if valid[half].all() else valid[half], reduce=reduce)
             return kfac
 
         return work
@@ -205,7 +257,7 @@ def test_factors_are_kept_for_some_observations(rng: np.random.Generator) -> Non
     assert (found[3] != found[0]).any()
 
 
-def test_a_step_is_momentum_on_bounded_natural_gradients(rng: np.random.Generator) -> None:
+def test_a_step_is_a_mean_of_bounded_natural_gradients(rng: np.random.Generator) -> None:
     network = make("dense")
     kfac = optim.KFAC(network, 0.1, momentum=0.5, max_kl=0.02)
     parameters, velocity = network.parameters.copy(), np.zeros_like(network.parameters)
@@ -215,12 +267,28 @@ def test_a_step_is_momentum_on_bounded_natural_gradients(rng: np.random.Generato
         gradient = size * 1e-3 * rng.standard_normal(network.parameters.size)
         x = kfac.natural_gradient(gradient)
         scale = min(1.0, np.sqrt(2 * 0.02 / (0.1**2 * (x @ gradient))))
-        velocity = 0.5 * velocity + scale * x
+        velocity = 0.5 * velocity + 0.5 * scale * x
         parameters = parameters - 0.1 * velocity
         assert kfac.step(network.parameters, gradient) == pytest.approx(scale)
         assert (scale < 1.0) == (size > 1.0)
         np.testing.assert_allclose(network.parameters, parameters, rtol=1e-12)
     assert kfac.steps == 2
+
+
+def test_no_step_is_longer_than_the_radius(rng: np.random.Generator) -> None:
+    """With momentum, too, if the gradient is always the same."""
+    network = make("dense")
+    kfac = optim.KFAC(network, 10.0, max_kl=1e-3, damping=1e-8)
+    tape, _, dy = recorded(network, 200, rng)
+    kfac.observe(tape, dy)
+    gradient = rng.standard_normal(network.parameters.size)
+    lengths = []
+    for _ in range(60):
+        before = network.parameters.copy()
+        kfac.step(network.parameters, gradient)
+        lengths.append(kfac.curvature(network.parameters - before) / 2.0)
+    assert max(lengths) <= 1e-3
+    assert lengths[-1] > 0.95e-3
 
 
 def test_a_restored_state_continues_bit_for_bit(dtype: Any, rng: np.random.Generator) -> None:
@@ -285,6 +353,46 @@ def test_numbers_that_are_not_finite_change_nothing(rng: np.random.Generator) ->
     assert (kfac.observations, kfac.steps) == (1, 0)
 
 
+def test_without_gradients_only_the_damping_is_left(rng: np.random.Generator) -> None:
+    network = make("dense")
+    tape, _, dy = recorded(network, 20, rng)
+    kfac = optim.KFAC(network, 0.1, damping=0.01)
+    kfac.observe(tape, np.zeros_like(dy))
+    gradient = rng.standard_normal(network.parameters.size)
+    x = kfac.natural_gradient(gradient)
+    assert np.isfinite(x).all()
+    assert x @ gradient > 0.0
+
+
+def test_a_state_that_does_not_fit_changes_nothing(rng: np.random.Generator) -> None:
+    network = make("dense")
+    kfac = optim.KFAC(network, 0.1)
+    tape, _, dy = recorded(network, 20, rng)
+    kfac.observe(tape, dy)
+    kfac.step(network.parameters, rng.standard_normal(network.parameters.size))
+    state = kfac.state()
+    wrong: list[dict[str, Any]] = [
+        {**state, "observations": -1},
+        {**state, "factored_at": 2},
+        {**state, "averages": state["averages"][1:]},
+        {**state, "factors": state["factors"] * np.nan},
+        {**state, "raised_dampings": 0.5},
+        {**state, "descent": {}},
+    ]
+    for each in wrong:
+        with pytest.raises(ValueError, match=r"must|expected|shape"):
+            kfac.load_state(each)
+    np.testing.assert_array_equal(kfac.state()["averages"], state["averages"])
+    np.testing.assert_array_equal(kfac.state()["descent"]["velocity"], state["descent"]["velocity"])
+    kfac.load_state(
+        {
+            **{key: value for key, value in state.items() if key not in ("averages", "factors")},
+            "descent": {"steps": 0, "learning_rate": 0.1},
+        }
+    )
+    assert (kfac.observations, kfac.steps) == (0, 0)
+
+
 def test_arguments(rng: np.random.Generator) -> None:
     network = make("dense")
     for wrong in ({"decay": 1.0}, {"damping": 0.0}, {"max_kl": 0.0}, {"inverse_every": 0}, {"position_stride": 0}):
@@ -298,3 +406,6 @@ def test_arguments(rng: np.random.Generator) -> None:
     tape, _, dy = recorded(make("dense"), 20, rng)
     with pytest.raises(ValueError, match="tape must be one of this network"):
         kfac.observe(tape, dy)
+    tape, _, dy = recorded(network, 20, rng)
+    with pytest.raises(ValueError, match="valid must be true for at least one row"):
+        kfac.observe(tape, dy, valid=np.zeros(20, np.bool_))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -61,6 +62,17 @@ def test_a_script_that_is_started_again_goes_on(tmp_path: Path) -> None:
         agent().learn(800, run_dir=tmp_path / "run")
     with pytest.raises(ValueError, match="resume needs a new agent, this one has learned for 800 timesteps"):
         again.learn(800, run_dir=tmp_path / "run", resume="auto")
+
+
+@pytest.mark.parametrize("native", [{"isa": "v9"}, {"isa": 3}, {}, None])
+def test_another_instruction_set_is_said(native: Any, tmp_path: Path) -> None:
+    agent().learn(40, run_dir=tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "native": native}))
+    with Session.resume(tmp_path) as session:
+        said = [message for message in session.messages if "instruction set" in message]
+    assert len(said) == (native == {"isa": "v9"})
+    assert all("started with the instruction set v9" in message and "PGFAST_ISA=v9" in message for message in said)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
+import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -15,7 +15,7 @@ import pytest
 
 import pgfast
 from pgfast.agent import Agent
-from ray_processes import worker_pids
+from ray_processes import ray_pids, worker_pids
 
 PAGE = 4096
 
@@ -28,6 +28,12 @@ def resident_megabytes(pid: int | None = None) -> float:
     if pid is None:
         getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
     return int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1]) * PAGE / 1e6
+
+
+def shared_megabytes(pid: int) -> float:
+    """Returns the shared memory of a process, such as Ray's object store."""
+    found = re.search(r"RssShmem:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return 0.0 if found is None else int(found[1]) / 1e3
 
 
 def open_files() -> int:
@@ -102,7 +108,7 @@ def workers(updates: int, run: Path) -> str:
     def measure_others() -> tuple[float, ...]:
         pids = [pid for pid in worker_pids() if pid not in others]
         assert len(pids) == 4
-        return *(resident_megabytes(pid) for pid in pids), shutil.disk_usage("/dev/shm").used / 1e6
+        return *(resident_megabytes(pid) for pid in pids), sum(map(shared_megabytes, ray_pids()))
 
     others = worker_pids()
     summary = soak(agent, 20 * updates, run, measure_others)

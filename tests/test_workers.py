@@ -249,17 +249,46 @@ def test_a_worker_that_is_too_slow_is_replaced(tmp_path: Path) -> None:
     check_losses(make("a2c", Hanging, worker_timeout=1.0), tmp_path / "run", 1)
 
 
+class Narrowing:
+    """Says at the first connection of each of ``slots`` after another that the earlier workers compute otherwise."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *counts: int) -> None:
+        self.connections: list[int] = []
+        connected = Threads.connected
+
+        def connect(backend: Threads, seconds: float) -> Any:
+            found = connected(backend, seconds)
+            self.connections += found
+            return found
+
+        def outdated(backend: Threads) -> tuple[list[int], str]:
+            if len(self.connections) not in pending:
+                return [], ""
+            pending.remove(len(self.connections))
+            return sorted({0, 1} - {self.connections[-1]}), "a new one has fewer instructions"
+
+        pending = list(counts)
+        monkeypatch.setattr(Threads, "connected", connect)
+        monkeypatch.setattr(Threads, "outdated", outdated)
+
+
 def test_workers_that_compute_otherwise_start_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the start that is no loss; later, it is one of those that the run had."""
+    """At the start that is no loss."""
     expected = flatten(learned("ppo")[0].learner.state())
-    outdated: list[dict[int, str]] = [{0: "a new one has fewer instructions"}]
-    monkeypatch.setattr(Threads, "outdated", lambda backend: outdated.pop() if outdated else {})
+    narrowing = Narrowing(monkeypatch, 2)
     agent = make("ppo").learn(192)
-    assert not outdated
+    assert narrowing.connections == [0, 1, 0]
     assert_equal_states(flatten(agent.learner.state()), expected)
-    outdated.append({0: "a new one has fewer instructions"})
-    check_losses(agent, tmp_path / "run", 1)
-    assert not outdated
+    check_losses(agent, tmp_path / "run", 0)
+
+
+def test_the_others_start_again_for_a_new_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker is lost, and the one in its place computes otherwise than the other, which the run waits for."""
+    narrowing = Narrowing(monkeypatch, 3)
+    Killer(monkeypatch, 41)
+    check_losses(make("ppo"), tmp_path / "run", 2, 1280)
+    assert len(narrowing.connections) == 4
+    assert set(narrowing.connections[2:]) == {0, 1}
 
 
 def test_environments_restart_as_often_as_the_run_allows() -> None:
@@ -311,7 +340,7 @@ def test_a_callback_may_change_the_policy() -> None:
 
 
 def test_a_callback_may_change_what_is_not_the_policy() -> None:
-    """TRPO's value network and its optimizer; the values of the last update are those of a network that starts anew."""
+    """TRPO's value network: the values of an update are those of a network of zeros, which explain nothing."""
 
     def forget(training: Any, row: dict[str, Any]) -> None:
         arrays, _ = flatten(training.learner.state())

@@ -28,7 +28,7 @@ NETWORKS = {
 
 
 def make_breakout(config: Any) -> Any:
-    """Makes Breakout as RLlib's own example of PPO on Atari does."""
+    """Makes Breakout with RLlib's own wrappers."""
     gymnasium.register_envs(ale_py)
     env = gymnasium.make("BreakoutNoFrameskip-v4")
     return wrap_atari_for_new_api_stack(env, dim=84, frameskip=4, framestack=4)
@@ -54,6 +54,9 @@ def make_algorithm(s: dict[str, Any]) -> Any:
             gamma=0.99,
             lambda_=s["gae_lambda"],
             clip_param=s["clip_range"],
+            use_kl_loss=False,
+            vf_loss_coeff=0.5,
+            vf_clip_param=float("inf"),
             entropy_coeff=s["entropy_coef"],
             grad_clip=0.5,
         )

@@ -1,4 +1,5 @@
 // Binds K-FAC.
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -42,11 +43,27 @@ py::array kfac_measure(const Either<Kfac>& either, const Either<Tape>& tapes, co
     const auto* gradients = call.template finite_input<Scalar>("row_gradients", dy, {"B", "out"});
     call.require_recorded("row_gradients", *tape);
     const auto* used = call.template optional_input<bool>("valid", valid, {"B"});
-    const Index divisor = count.is_none() ? call.rows() : call.count("count", count);
+    const Index valid_rows = used == nullptr ? call.rows() : std::count(used, used + call.rows(), true);
+    const Index divisor = count.is_none() ? valid_rows : call.count("count", count);
+    if (divisor == 0) call.fail("valid", "must be true for at least one row");
     call.extent("S", kfac.size());
     return call.template filled<Scalar>({"S"}, [&](Scalar* to) {
+      const auto lock = kfac.exclusive();
       kfac.measure(call.parameters, call.rows(), *tape, gradients, used, static_cast<double>(divisor), to);
     });
+  });
+}
+
+/// Moves `statistics` to what the averages become; returns False if a number is not finite.
+bool kfac_blend(const Either<Kfac>& either, const py::object& averages, double rate, const py::object& statistics) {
+  return either.visit([&]<typename Scalar>(const Kfac<Scalar>& kfac) {
+    Arguments call("KFAC.observe");
+    call.extent("S", kfac.size());
+    const auto* from = call.input<Scalar>("averages", averages, {"S"});
+    auto* to = call.output<Scalar>("statistics", statistics, {"S"});
+    call.distinct("statistics", statistics, "averages", averages);
+    call.in_range("rate", rate, 0.0, 1.0);
+    return without_gil([&] { return kfac.blend(from, rate, to); });
   });
 }
 
@@ -113,6 +130,7 @@ void register_kfac(py::module_& module) {
       .def_property_readonly("blocks", &kfac_blocks)
       .def("measure", &kfac_measure, py::arg("tape"), py::arg("parameters"), py::arg("row_gradients"), py::kw_only(),
            py::arg("valid") = py::none(), py::arg("count") = py::none())
+      .def("blend", &kfac_blend, py::arg("averages"), py::arg("rate"), py::arg("statistics"))
       .def("factor", &kfac_factor, py::arg("statistics"), py::arg("damping"), py::arg("factors"))
       .def("natural_gradient", &kfac_solve, py::arg("factors"), py::arg("gradient"), py::arg("damping"))
       .def("curvature", &kfac_curvature, py::arg("statistics"), py::arg("x"));

@@ -190,7 +190,7 @@ def resume(
         total_timesteps: Length of the whole run in timesteps. None: the length it was started with.
         exact: Go back to the last checkpoint of a synchronization point, which continues bit for bit.
         num_threads: Threads of the kernels and of the Atari emulators. None: one for each CPU.
-        ray_address: Ray cluster of the workers from now on, if there are several. None: the one of before.
+        ray_address: Ray cluster of the workers from now on, if there are several. None: that of the checkpoint.
         profile: Print a time profile at the end.
         quiet: Print errors alone.
     """

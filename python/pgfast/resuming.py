@@ -26,7 +26,7 @@ def resume(
         env: the environment of a run that was not started from an id; else it replaces the id.
         exact: go back to the newest checkpoint of a synchronization point, which continues bit for bit. After any other
             save the environments start new episodes.
-        ray_address: where the workers run from now on, as the setting of this name; None for where they ran.
+        ray_address: where the workers run from now on, as the setting of this name; None for that of the checkpoint.
 
     Returns:
         The agent, of the algorithm's class.
@@ -34,6 +34,7 @@ def resume(
     Raises:
         CheckpointError: if there is nothing to resume from.
         OSError: if it is not a run directory, or another process is writing it.
+        TypeError: if ``ray_address`` is no str.
     """
     agent, session = open_run(Path(run_dir), env=env, exact=exact, ray_address=ray_address)
     session.close()
@@ -45,6 +46,8 @@ def open_run(
     path: Path, *, env: EnvironmentLike | None = None, exact: bool = False, ray_address: str | None = None
 ) -> tuple[Agent, Session]:
     """The agent of :func:`resume`, and the session that continues its run, whose ``messages`` say from where."""
+    if not (ray_address is None or isinstance(ray_address, str)):
+        raise TypeError(f"resume: ray_address must be a str or None, got {type(ray_address).__name__}")
     session = Session.resume(path, exact=exact)
     try:
         if session.config.env_id is None and env is None:

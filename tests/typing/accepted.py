@@ -75,6 +75,8 @@ for other in (optim.SGD(1, momentum=0.9), optim.Adam(1e-3), optim.RMSprop(learni
 kronecker = optim.KFAC(policy.network, 0.1, damping=0.1, max_kl=1e-3, inverse_every=20, position_stride=4)
 kronecker.observe(policy_tape, np.zeros((B, policy.network.output_size), np.float32))
 factors: list[optim.KroneckerFactors] = kronecker.factors()
+statistics = kronecker.measure(policy_tape, np.zeros((B, policy.network.output_size), np.float32), count=B)
+print(kronecker.step(policy.parameters, np.zeros_like(policy.parameters), learning_rate=0.1, statistics=statistics))
 print(kronecker.curvature(kronecker.natural_gradient(np.zeros_like(policy.parameters))), factors[0].parameters)
 kronecker.load_state_dict(kronecker.state_dict())
 optimizer.learning_rate = optim.linear_schedule(1e-3, 50, 100) + optim.cosine_schedule(1e-3, 50, 100)

@@ -33,7 +33,8 @@ class OutputMap {
   virtual void apply(Index row, Index rows, Scalar* dy) const = 0;
 };
 
-/// Sees the layers of a backward pass, except recurrences: what statistics of a layer are made of.
+/// Sees the layers of a backward pass, except recurrences and parts that no head reads: what statistics of a layer are
+/// made of.
 template <typename Scalar>
 class LayerVisitor {
  public:

@@ -25,6 +25,7 @@ class Dense final : public Layer<Scalar> {
   void backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta, Scalar* gradient,
                 Scalar* dx) const override;
   void transpose_weight(const Scalar* w, Scalar* wt) const override;
+  void copy_inputs(const Scalar* x, Index /*position*/, Scalar* to) const override { std::copy_n(x, inputs_, to); }
 
   // The same in disjoint blocks, for weights too large to be worth a copy per thread.
 

@@ -52,7 +52,7 @@ class Layer {
   /// Positions of a row that share the weight, each with `bias_size()` outputs.
   virtual Index positions() const { return 1; }
   /// Copies what the weight multiplies at a position of one row, in the order of its fan_in rows.
-  virtual void copy_inputs(const Scalar* x, Index /*position*/, Scalar* to) const { std::copy_n(x, input_size(), to); }
+  virtual void copy_inputs(const Scalar* x, Index position, Scalar* to) const = 0;
   Activation activation() const { return activation_; }
 
   virtual void forward(const Scalar* w, const Scalar* x, Index rows, Scalar* y) const = 0;

@@ -53,6 +53,12 @@ void OneHot<Scalar>::backward(const Scalar* /*wt*/, const Scalar* x, const Scala
   }
 }
 
+template <typename Scalar>
+void OneHot<Scalar>::copy_inputs(const Scalar* x, Index /*position*/, Scalar* to) const {
+  std::fill_n(to, weight_rows_, Scalar(0));
+  for (Index k = 0; k < input_size(); ++k) to[weight_row(x, k)] = Scalar(1);
+}
+
 template class OneHot<float>;
 template class OneHot<double>;
 

@@ -29,15 +29,18 @@ class OneHot final : public Layer<Scalar> {
   void backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta, Scalar* gradient,
                 Scalar* dx) const override;
   void transpose_weight(const Scalar* /*w*/, Scalar* /*wt*/) const override {}
+  /// The one-hot row.
+  void copy_inputs(const Scalar* x, Index position, Scalar* to) const override;
 
  private:
   /// y [rows, outputs] = b + sum of rows of w.
   void add_up(const Scalar* w, const Scalar* x, Index rows, Scalar* y) const;
-  /// The offset in the weight of the row that code k of an input selects.
-  Index weight_offset(const Scalar* x, Index k) const {
+  /// The row of the weight that code k of an input selects.
+  Index weight_row(const Scalar* x, Index k) const {
     const bool in_range = x[k] >= Scalar(0) && x[k] < static_cast<Scalar>(choices_[k]);
-    return (first_[k] + (in_range ? static_cast<Index>(x[k]) : 0)) * outputs_;
+    return first_[k] + (in_range ? static_cast<Index>(x[k]) : 0);
   }
+  Index weight_offset(const Scalar* x, Index k) const { return weight_row(x, k) * outputs_; }
 
   std::vector<Index> choices_;
   std::vector<Index> first_;

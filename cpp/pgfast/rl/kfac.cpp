@@ -1,6 +1,7 @@
 #include "pgfast/rl/kfac.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <utility>
 
@@ -42,10 +43,15 @@ class CopiedRows final : public LayerVisitor<Scalar> {
     Scalar* deltas;
   };
 
-  CopiedRows(std::vector<Target> targets, const bool* valid) : targets_(std::move(targets)), valid_(valid) {}
+  CopiedRows(std::vector<Target> targets, const bool* valid)
+      : targets_(std::move(targets)), seen_(targets_.size()), valid_(valid) {}
+
+  /// Whether a layer was shown: not if no head reads it.
+  bool has_seen(std::size_t number) const { return seen_[number]; }
 
   void visit(Index number, Index first_row, Index rows, const Scalar* x, const Scalar* delta) const override {
     const auto& [block, layer, inputs, deltas] = targets_[static_cast<std::size_t>(number)];
+    seen_[static_cast<std::size_t>(number)] = true;
     for (Index i = 0; i < rows; ++i) {
       const Index row = first_row + i;
       Scalar* input = inputs + row * block->positions * block->inputs;
@@ -66,36 +72,41 @@ class CopiedRows final : public LayerVisitor<Scalar> {
 
  private:
   std::vector<Target> targets_;
+  mutable std::vector<std::atomic<bool>> seen_;
   const bool* valid_;
 };
 
 /// diagonal [2, size] = mean of the squared gradients of the weights, which multiply `inputs`, and of the biases.
 template <typename Scalar>
 void mean_squares(Index rows, Index size, const Scalar* inputs, const Scalar* deltas, double count, Scalar* diagonal) {
-  for (Index j = 0; j < size; ++j) {
-    double weight = 0;
-    double bias = 0;
-    for (Index i = j; i < rows * size; i += size) {
-      const auto delta = static_cast<double>(deltas[i]);
-      const double gradient = delta * static_cast<double>(inputs[i]);
-      weight += gradient * gradient;
-      bias += delta * delta;
-    }
-    diagonal[j] = static_cast<Scalar>(weight / count);
-    diagonal[size + j] = static_cast<Scalar>(bias / count);
+  std::vector<double> sums(static_cast<std::size_t>(2 * size));
+  ArrayView<double> weights(sums.data(), size);
+  ArrayView<double> biases(sums.data() + size, size);
+  for (Index row = 0; row < rows; ++row, inputs += size, deltas += size) {
+    const auto delta = ConstArrayView<Scalar>(deltas, size).template cast<double>();
+    weights += (delta * ConstArrayView<Scalar>(inputs, size).template cast<double>()).square();
+    biases += delta.square();
   }
+  for (Index j = 0; j < 2 * size; ++j) diagonal[j] = static_cast<Scalar>(sums[static_cast<std::size_t>(j)] / count);
 }
 
 }  // namespace
 
 template <typename Scalar>
 Kfac<Scalar>::Kfac(const Network<Scalar>& network, Index position_stride) : network_(network) {
-  const std::vector<const Layer<Scalar>*> layers = network.layers();
   Index parameter = 0;
-  for (Index number = 0; number < std::ssize(layers); ++number) {
-    const Layer<Scalar>& layer = *layers[static_cast<std::size_t>(number)];
+  for (const Layer<Scalar>* each : network.layers()) {
+    const Layer<Scalar>& layer = *each;
     const Index outputs = layer.bias_size();
-    KroneckerBlock block{number, parameter, !layer.has_outer_products(), outputs, outputs, 1, 1, 1.0, size_, size_};
+    KroneckerBlock block{.parameter = parameter,
+                         .diagonal = !layer.has_outer_products(),
+                         .inputs = outputs,
+                         .outputs = outputs,
+                         .positions = 1,
+                         .stride = 1,
+                         .share = 1.0,
+                         .a = size_,
+                         .s = size_};
     if (block.diagonal) {
       size_ += 2 * outputs;
     } else {
@@ -127,6 +138,11 @@ void Kfac<Scalar>::measure(const Scalar* parameters, Index rows, Tape<Scalar>& t
   network_.vjp(parameters, rows, tape, dy, gradient_.reserve(network_.parameter_count()), &visitor);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const KroneckerBlock& block = blocks_[i];
+    if (!visitor.has_seen(i)) {
+      const Index end = i + 1 < blocks_.size() ? blocks_[i + 1].a : size_;
+      std::fill(statistics + block.a, statistics + end, Scalar(0));
+      continue;
+    }
     const Scalar* inputs = inputs_[i].data();
     const Scalar* deltas = deltas_[i].data();
     if (block.diagonal) {
@@ -137,6 +153,19 @@ void Kfac<Scalar>::measure(const Scalar* parameters, Index rows, Tape<Scalar>& t
     gram_of_columns(terms, block.inputs, inputs, count * block.share, statistics + block.a);
     gram_of_columns(terms, block.outputs, deltas, count * static_cast<double>(block.positions), statistics + block.s);
   }
+}
+
+template <typename Scalar>
+bool Kfac<Scalar>::blend(const Scalar* averages, double rate, Scalar* statistics) const {
+  std::vector<double> parts;
+  const auto by = static_cast<Scalar>(rate);
+  const double zero = sum_over_blocks(size_, parts, [&](Index begin, Index count) {
+    ArrayView<Scalar> to(statistics + begin, count);
+    const ConstArrayView<Scalar> from(averages + begin, count);
+    to = from + by * (to - from);
+    return static_cast<double>((Scalar(0) * to).sum());  // NaN unless all are finite
+  });
+  return zero == 0.0;
 }
 
 template <typename Scalar>

@@ -2,6 +2,7 @@
 // Grosse and Martens, 2016, for convolutions).
 #pragma once
 
+#include <mutex>
 #include <vector>
 
 #include "pgfast/nn/network.hpp"
@@ -10,10 +11,9 @@ namespace pgfast {
 
 /// The Fisher matrix of one layer, whose parameters are W [inputs, outputs] with the bias as the last row. It is
 /// approximated by the Kronecker product of A [inputs, inputs] and S [outputs, outputs]: second moments of the layer's
-/// inputs, with a 1 for the bias, and of the gradients before its activation. A layer of which each weight has an
-/// output of its own (`diagonal`) has the diagonal of its Fisher matrix instead, [2, outputs].
+/// inputs, with a 1 for the bias, and of the gradients with respect to its outputs before the activation. A layer of
+/// which each weight has an output of its own (`diagonal`) has the diagonal of its Fisher matrix instead, [2, outputs].
 struct KroneckerBlock {
-  Index layer;      // its number in the network
   Index parameter;  // the first of its parameters
   bool diagonal;
   Index inputs;
@@ -44,8 +44,11 @@ class Kfac {
   void measure(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, const bool* valid,
                double count, Scalar* statistics);
 
+  /// statistics <- averages + rate (statistics - averages). Returns false if a result is not finite.
+  bool blend(const Scalar* averages, double rate, Scalar* statistics) const;
+
   /// Factors what the statistics approximate: A + pi sqrt(damping) I and S + sqrt(damping) / pi I (Martens and Grosse,
-  /// section 6.3), with the damping of a layer times 10 as often as one of its matrices is not positive definite.
+  /// section 6.3). Each time one of a layer's matrices is not positive definite, its damping is multiplied by 10.
   /// Returns how often that was, or -1 if it did not help; `factors` [size] is undefined then.
   int factor(const Scalar* statistics, double damping, Scalar* factors) const;
 
@@ -55,6 +58,9 @@ class Kfac {
   /// x'Fx without damping.
   double curvature(const Scalar* statistics, const Scalar* x) const;
 
+  /// Locks the memory of `measure`. A thread that measures what other threads may measure, too, must hold this lock.
+  std::unique_lock<std::mutex> exclusive() { return std::unique_lock(mutex_); }
+
  private:
   const Network<Scalar>& network_;
   std::vector<KroneckerBlock> blocks_;
@@ -62,6 +68,7 @@ class Kfac {
   std::vector<Buffer<Scalar>> inputs_;  // of each block [rows positions, inputs]
   std::vector<Buffer<Scalar>> deltas_;  // [rows positions, outputs]
   Buffer<Scalar> gradient_;
+  std::mutex mutex_;
 };
 
 extern template class Kfac<float>;

@@ -16,7 +16,8 @@ Schedule: TypeAlias = Literal["constant", "linear", "cosine"] | tuple[NotNegativ
 _SCHEDULE_POINTS = 1001  # values that are stored of a function
 
 PLACEMENT = ("worker_threads", "ray_address", "worker_timeout")
-"""The settings that say where a run's workers run, which changes no result: a run may continue with others."""
+"""The settings that say where and how a run's workers run. Unless a worker is lost, they change no result: a run may
+continue with others."""
 
 __all__ = [
     "PLACEMENT",
@@ -179,7 +180,7 @@ class RunSettings(Bounded):
     """Threads of each worker, for which Ray reserves as many processors."""
     ray_address: str | None = None
     """Ray cluster of several workers: its address, "auto" for the one that this machine belongs to, or "none" for
-    threads of this process. None and "local" start Ray on this machine."""
+    threads of this process. None and "local" start Ray on this machine, unless this process has it."""
     worker_timeout: Positive = 300.0
     """Seconds that a worker may take for a rollout, and from one message to the next; a slower one is replaced."""
 

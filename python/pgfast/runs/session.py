@@ -125,6 +125,7 @@ class Session:
         directory = RunDirectory.open(path)
         try:
             session = cls(directory, *read_config(directory.config_path))
+            session._compare_instruction_sets()
             if list_checkpoints(directory.checkpoints):
                 session._goes_back = exact
                 session._continue_from(read_latest(directory.checkpoints, synchronized=exact))
@@ -134,6 +135,15 @@ class Session:
             directory.close()
             raise
         return session
+
+    def _compare_instruction_sets(self) -> None:
+        native, now = self._config_file.get("native"), native_info()["isa"]
+        before = native.get("isa") if isinstance(native, dict) else None
+        if isinstance(before, str) and before != now:
+            self.messages.append(
+                f"the run was started with the instruction set {before:.20}, and continues with {now}, whose bits "
+                f"differ; PGFAST_ISA={before:.20} keeps them"
+            )
 
     def _continue_from(self, found: tuple[Checkpoint, list[str]]) -> None:
         self.checkpoint, skipped = found

@@ -125,7 +125,10 @@ class Sampler:
             raise
 
     def note_restarts(self, elsewhere: int) -> None:
-        """Counts the environments that other workers of the run have restarted: ``max_env_restarts`` is that of all."""
+        """Counts the environments that other workers have restarted: ``max_env_restarts`` is the limit of all together.
+
+        Within an update, each worker may use all restarts that were left before it.
+        """
         self._restarts_elsewhere = elsewhere
         if isinstance(self.env, WorkerVectorEnv):
             self.env.restarts_left = min(self.env.restarts_left, self._remaining_options().max_env_restarts)

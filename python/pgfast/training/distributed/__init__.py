@@ -29,8 +29,7 @@ def start_crew(trainer: Trainer, message: Callable[[str], None], is_stopped: Cal
     if s.ray_address == "none":
         backend = Threads(trainer.for_worker)
     else:
-        sizes = {"workers": s.num_workers, "threads": s.worker_threads}
-        backend = RayWorkers(trainer.for_worker, address=s.ray_address, **sizes)
+        backend = RayWorkers(trainer.for_worker, address=s.ray_address, threads=s.worker_threads)
     try:
         trainer.crew = DriverCrew(trainer, backend, message, is_stopped)
     except BaseException:

@@ -32,9 +32,9 @@ class Backend(ABC):
     def connected(self, seconds: float) -> dict[int, Connection]:
         """The connections of workers that have started since the last call, waiting up to ``seconds`` for the first."""
 
-    def outdated(self) -> dict[int, str]:
-        """The slots of connected workers whose bits would differ from those of later ones, with reasons."""
-        return {}
+    def outdated(self) -> tuple[list[int], str]:
+        """The slots of connected workers whose bits would differ from those of workers started from now on, and why."""
+        return [], ""
 
     @abstractmethod
     def needs(self) -> str:

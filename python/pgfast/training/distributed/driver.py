@@ -114,6 +114,7 @@ class DriverCrew(Crew):
     def _admit(self, *, wait_for_all: bool) -> None:
         """Adds workers that have started since the last call, with the state of the others."""
         began = reminded = time.monotonic()
+        has_begun = not wait_for_all
         added: list[int] = []
         while True:
             connected = self._backend.connected(1.0 if wait_for_all else 0.0)
@@ -122,13 +123,11 @@ class DriverCrew(Crew):
             for slot, connection in connected.items():
                 self._hub.add(slot, Channel(connection, self._trainer.settings.worker_timeout))
                 added.append(slot)
-            for slot, reason in self._backend.outdated().items():
-                self._hub.remove(slot)
-                if slot in added:
-                    added.remove(slot)
-                    self._restart(slot)
-                else:
-                    self._on_loss(slot, reason)
+            outdated, reason = self._backend.outdated()
+            if outdated:
+                self._start_again(outdated, reason)
+                added = [slot for slot in added if slot not in outdated]
+                wait_for_all = True  # those that go on may be few
             missing = self._size - len(self._hub.members)
             if not (missing and wait_for_all) or self._is_stopped():
                 break
@@ -140,7 +139,7 @@ class DriverCrew(Crew):
                 reminded = time.monotonic()
         if added:
             self._load(added)
-            if not wait_for_all:  # the others have their environments
+            if has_begun:  # the others have their environments
                 self._command("start", self._restarts(), added)
 
     def _restarts(self) -> Message:
@@ -194,11 +193,20 @@ class DriverCrew(Crew):
             f"lost worker {slot} after {self._trainer.timesteps:,} timesteps: {reason}. The others go on and a new one "
             "will join them; from here on, the bits of the run depend on this"
         )
-        self._restart(slot)
-
-    def _restart(self, slot: int) -> None:
         self._backend.stop(slot)
         self._backend.start(slot)
+
+    def _start_again(self, slots: list[int], reason: str) -> None:
+        """Replaces workers that are not lost, of which those that had begun are counted as if they were."""
+        statistics = self._trainer.sampler.statistics
+        for slot in slots:
+            self._hub.remove(slot)
+            if slot in self._open:
+                statistics.merge([], cut=self._open.pop(slot), restarts=0, now_open=sum(self._open.values()))
+                statistics.worker_restarts += 1
+            self._backend.stop(slot)
+            self._backend.start(slot)
+        self._message(f"workers {slots} start again after {self._trainer.timesteps:,} timesteps: {reason}")
 
 
 def _checksum(trainer: Trainer) -> int:

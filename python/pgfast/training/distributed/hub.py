@@ -43,9 +43,10 @@ class Hub:
 
     def remove(self, slot: int) -> None:
         """Closes the connection to the member of a slot. No command may be going on."""
-        for member in [member for member in self.members if member.slot == slot]:
-            self.members.remove(member)
-            member.channel.close()
+        for member in self.members:
+            if member.slot == slot:
+                member.channel.close()
+        self.members = [member for member in self.members if member.slot != slot]
 
     def command(self, name: str, content: Message, slots: list[int] | None) -> dict[int, Message]:
         """Sends a command, serves the reductions that it needs, and returns the answers by slot.

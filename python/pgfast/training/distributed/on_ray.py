@@ -29,32 +29,31 @@ __all__ = ["RayWorkers"]
 
 _POLL = 0.5  # seconds after which the end of the listening is noticed
 _MOST_FAILED_STARTS = 10  # per worker
-_INSTRUCTION_SETS = ("v2", "v3", "v4")  # of x86-64, from the narrowest to the widest
+_INSTRUCTION_SETS = ("v2", "v3")  # of x86-64, from the narrowest to the widest
 
 Accepted = queue.SimpleQueue[tuple[int, str, Connection]]  # slot, instruction set, connection
 
 
 class RayWorkers(Backend):
-    """Workers on a Ray cluster, all with the widest instruction set that the driver and every machine have.
+    """Workers on a Ray cluster, all with the widest instruction set that the driver and each of their machines have.
 
     Args:
         make_trainer: makes the trainer of a slot, which is pickled.
         address: of the cluster, "auto" for that of this machine; None or "local" starts Ray here, unless this process
             has Ray.
-        workers: that will be started.
-        threads: of each worker; as many processors are reserved for it.
+        threads: of each worker; as many processors of a cluster are reserved for it. Workers on a Ray that was started
+            here share this machine.
 
     Raises:
         ImportError: if Ray is not installed.
         ConnectionError: if there is no cluster at the address.
     """
 
-    def __init__(
-        self, make_trainer: Callable[[int], Trainer], *, address: str | None, workers: int, threads: int
-    ) -> None:
+    def __init__(self, make_trainer: Callable[[int], Trainer], *, address: str | None, threads: int) -> None:
         super().__init__(make_trainer)
         self._ray = ray = _import_ray()
-        _cluster.join(ray, address, workers * threads)
+        is_shared = _cluster.join(ray, address)
+        self._reserved = 0 if is_shared else threads  # processors of each worker
         self._threads = threads
         self._actors: dict[int, Any] = {}
         self._starting: dict[int, Any] = {}  # the calls of workers that have not connected
@@ -75,7 +74,7 @@ class RayWorkers(Backend):
     def start(self, slot: int) -> None:
         isa = self._chosen_isa
         actor = self._ray.remote(_Worker).options(
-            num_cpus=self._threads,
+            num_cpus=self._reserved,
             max_restarts=0,
             max_task_retries=0,
             runtime_env={"env_vars": {"PGFAST_ISA": isa}} if isa else None,
@@ -90,17 +89,20 @@ class RayWorkers(Backend):
             while True:
                 slot, isa, connection = self._accepted.get(timeout=0.0 if found else seconds)
                 self._starting.pop(slot, None)
+                narrower = _narrower(isa, self._isa)
+                if narrower is None:
+                    connection.close()
+                    self._start_again(slot, f"it has the instruction set {isa}, the others {self._isa}")
+                    continue
+                if isa != self._isa:
+                    self._isa = self._chosen_isa = narrower
                 found[slot], self._isas[slot] = connection, isa
-                self._isa = _narrower(isa, self._isa)
         self._require_starting()
         return found
 
-    def outdated(self) -> dict[int, str]:
+    def outdated(self) -> tuple[list[int], str]:
         slots = [slot for slot, isa in self._isas.items() if isa != self._isa]
-        if slots:
-            self._chosen_isa = self._isa
-        reason = f"all workers use the instruction set {self._isa} now, the widest that every machine has"
-        return dict.fromkeys(slots, reason)
+        return slots, f"all workers use the instruction set {self._isa} now, which the machine of each of them has"
 
     def _require_starting(self) -> None:
         """Starts workers again that ended before they connected. Raises ``RuntimeError`` if that does not help."""
@@ -115,16 +117,24 @@ class RayWorkers(Backend):
                     f"worker {slot} could not start: {type(error.cause).__name__}: {error.cause}"
                 ) from cause
             except ray.exceptions.RayError as error:
-                self._failed_starts += 1
-                if self._failed_starts > _MOST_FAILED_STARTS * len(self._actors):
-                    raise RuntimeError(f"workers end before they have connected, the last one with: {error}") from error
-                self.stop(slot)
-                self.start(slot)
+                self._start_again(slot, f"it ended before it had connected: {error}", error)
+
+    def _start_again(self, slot: int, reason: str, error: Exception | None = None) -> None:
+        """Raises ``RuntimeError`` if this has been done too often."""
+        self._failed_starts += 1
+        if self._failed_starts > _MOST_FAILED_STARTS * len(self._actors):
+            raise RuntimeError(f"worker {slot} cannot join the others: {reason}") from error
+        self.stop(slot)
+        self.start(slot)
 
     def needs(self) -> str:
-        free = self._ray.available_resources().get("CPU", 0.0)
         failed = f"; {self._failed_starts} ended while they started" if self._failed_starts else ""
-        return f"each needs {self._threads} free processors of one machine, and the cluster has {free:g} in all{failed}"
+        if not self._reserved:
+            return f"they start on this machine{failed}"
+        free = self._ray.available_resources().get("CPU", 0.0)
+        return (
+            f"each needs {self._reserved} free processors of one machine, and the cluster has {free:g} in all{failed}"
+        )
 
     def stop(self, slot: int) -> None:
         self._starting.pop(slot, None)
@@ -155,17 +165,18 @@ class _Cluster:
     def __init__(self) -> None:
         self._users = 0
         self._is_ours = False
+        self._is_local = False
 
-    def join(self, ray: Any, address: str | None, processors: int) -> None:
-        """``processors`` are needed; if this machine has fewer, they are shared."""
+    def join(self, ray: Any, address: str | None) -> bool:
+        """Returns whether Ray was started here for its workers alone: they need no reservation then."""
         if not ray.is_initialized():
-            address = address or "local"
-            own: dict[str, Any] = {}
-            if address == "local":
-                own = {"include_dashboard": False, "num_cpus": max(processors, os.cpu_count() or 1)}
-            ray.init(address=address, logging_level=logging.ERROR, **own)
-            self._users, self._is_ours = 0, True
+            self._users, self._is_ours, self._is_local = 0, True, address in (None, "local")
+            if self._is_local:  # with one processor, it starts no workers in advance
+                ray.init(address="local", include_dashboard=False, num_cpus=1, logging_level=logging.ERROR)
+            else:
+                ray.init(address=address, logging_level=logging.WARNING)
         self._users += 1
+        return self._is_ours and self._is_local
 
     def leave(self, ray: Any) -> None:
         self._users -= 1
@@ -201,14 +212,12 @@ def _shake_hands(connection: Connection, key: bytes, accepted: Accepted) -> None
         connection.close()
 
 
-def _narrower(first: str, second: str) -> str:
-    """Returns the narrower of two instruction sets. Raises ``RuntimeError`` for those of different processors."""
+def _narrower(first: str, second: str) -> str | None:
+    """Returns the narrower of two instruction sets; None for those of different kinds of processors."""
     if first == second:
         return first
     if not {first, second} <= set(_INSTRUCTION_SETS):
-        raise RuntimeError(
-            f"driver and workers need one kind of processor: they have the instruction sets {second} and {first}"
-        )
+        return None
     return min(first, second, key=_INSTRUCTION_SETS.index)
 
 
