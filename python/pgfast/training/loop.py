@@ -103,9 +103,9 @@ class _Loop:
 
     def run(self) -> None:
         trainer, s = self.trainer, self.trainer.settings
-        for text in [*([] if self.session is None else self.session.messages), *s.remarks(self.total_timesteps)]:
-            self.reporter.message(text)
-        with SignalGuard() as guard:
+        with SignalGuard() as guard:  # before the first line: whoever has read it may send a signal
+            for text in [*([] if self.session is None else self.session.messages), *s.remarks(self.total_timesteps)]:
+                self.reporter.message(text)
             self.start(guard)
             with self.callbacks.running(trainer):
                 try:
