@@ -1,4 +1,4 @@
-"""What installing and importing pgfast brings along."""
+"""The packages that are installed and imported with pgfast."""
 
 from __future__ import annotations
 

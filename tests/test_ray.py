@@ -28,7 +28,8 @@ from pgfast.state import flatten
 from pgfast.training.distributed import on_ray
 from ray_processes import gone, ray_pids, worker_pids
 from states import assert_equal_states
-from test_workers import check_losses, make
+from test_worker_losses import check_losses
+from test_workers import make
 
 ray = pytest.importorskip("ray")
 Cluster = pytest.importorskip("ray.cluster_utils").Cluster
