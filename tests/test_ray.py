@@ -67,6 +67,17 @@ def test_the_narrower_instruction_set() -> None:
     assert on_ray._narrower("generic", "v3") is None
 
 
+def test_an_address_where_nothing_listens_is_said_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for _ in range(2):  # a failed attempt leaves nothing behind
+        with pytest.raises(ConnectionError, match=rf"^nothing answers at ray_address localhost:{port}: .*refused"):
+            make("a2c", ray_address=f"localhost:{port}").learn(64)
+    for wrong in ("nonsense", "localhost:", ":6379", "localhost:65536", ""):
+        with pytest.raises(ValueError, match=r'^ray_address must be "auto", "local", "none" or host:port, got'):
+            make("a2c", ray_address=wrong).learn(64)
+
+
 def test_strangers_are_turned_away_and_delay_no_worker() -> None:
     """One end that is silent, one that leaves with the challenge unread, one with another key, then a worker."""
     server, accepted, stop = socket.create_server(("127.0.0.1", 0)), queue.SimpleQueue(), threading.Event()

@@ -27,6 +27,7 @@ from pgfast.training.trainer import Trainer
 
 __all__ = ["RayWorkers"]
 
+_PATIENCE = 10.0  # seconds for a connection to the head of a cluster
 _POLL = 0.5  # seconds after which the end of the listening is noticed
 _MOST_FAILED_STARTS = 10  # per worker
 _INSTRUCTION_SETS = ("v2", "v3")  # of x86-64, from the narrowest to the widest
@@ -46,7 +47,8 @@ class RayWorkers(Backend):
 
     Raises:
         ImportError: if Ray is not installed.
-        ConnectionError: if there is no cluster at the address.
+        ConnectionError: if nothing answers at the address.
+        ValueError: if it is no address.
     """
 
     def __init__(self, make_trainer: Callable[[int], Trainer], *, address: str | None, threads: int) -> None:
@@ -170,11 +172,13 @@ class _Cluster:
     def join(self, ray: Any, address: str | None) -> bool:
         """Returns whether Ray was started here for its workers alone: they need no reservation then."""
         if not ray.is_initialized():
-            self._users, self._is_ours, self._is_local = 0, True, address in (None, "local")
-            if self._is_local:  # with one processor, it starts no workers in advance
+            is_local = address is None or address == "local"
+            if is_local:  # with one processor, it starts no workers in advance
                 ray.init(address="local", include_dashboard=False, num_cpus=1, logging_level=logging.ERROR)
             else:
+                _require_listener(address)
                 ray.init(address=address, logging_level=logging.WARNING)
+            self._users, self._is_ours, self._is_local = 0, True, is_local
         self._users += 1
         return self._is_ours and self._is_local
 
@@ -186,6 +190,19 @@ class _Cluster:
 
 
 _cluster = _Cluster()
+
+
+def _require_listener(address: str) -> None:
+    """Raises ``ConnectionError`` if nothing accepts connections at ``address``: Ray would wait for it for minutes."""
+    if address == "auto" or "://" in address:
+        return
+    host, separator, port = address.rpartition(":")
+    if not (host and separator and port.isdecimal() and int(port) < 1 << 16):
+        raise ValueError(f'ray_address must be "auto", "local", "none" or host:port, got {address!r}')
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except OSError as error:
+        raise ConnectionError(f"nothing answers at ray_address {address}: {error}") from None
 
 
 def _listen(server: socket.socket, key: bytes, accepted: Accepted, stop: threading.Event) -> None:
