@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import pgfast
-from atari_settings import GAMES, SEARCH
+from atari_settings import COMPARED, GAMES, SEARCH
 from pgfast.runs.files import write_atomically
 from pgfast.runs.progress_log import read_progress
 
@@ -27,18 +27,23 @@ class Kept:
         self._games, self._search = directory / "atari-games.csv", directory / "breakout-search.csv"
 
     def curves(self, game: str) -> dict[int, Curve]:
-        """The columns of the kept ``progress.csv`` of each seed of a game."""
-        paths = {seed: self._curve(game, seed) for seed in GAMES[game].seeds}
+        """The columns of the kept ``progress.csv`` of each of A2C's seeds of a game."""
+        paths = {seed: self._curve("a2c", game, seed) for seed in GAMES[game].seeds}
         return {seed: read_progress(path) for seed, path in paths.items() if path.exists()}
 
-    def keep_curve(self, game: str, seed: int, run_dir: Path) -> None:
+    def compared(self, game: str) -> dict[str, Curve]:
+        """The same of a game's first seed, for each algorithm."""
+        paths = {name: self._curve(name, game, GAMES[game].seeds[0]) for name in ("a2c", *COMPARED)}
+        return {name: read_progress(path) for name, path in paths.items() if path.exists()}
+
+    def keep_curve(self, algorithm: str, game: str, seed: int, run_dir: Path) -> None:
         """Keeps the progress of a run, unless the kept file has more of it."""
-        source, target = run_dir / "progress.csv", self._curve(game, seed)
+        source, target = run_dir / "progress.csv", self._curve(algorithm, game, seed)
         if not (target.exists() and last_step(read_progress(target)) > last_step(read_progress(source))):
             write_atomically(target, source.read_bytes())
 
-    def _curve(self, game: str, seed: int) -> Path:
-        return self.directory / f"{game.lower()}-a2c-seed{seed}.csv"
+    def _curve(self, algorithm: str, game: str, seed: int) -> Path:
+        return self.directory / f"{game.lower()}-{algorithm}-seed{seed}.csv"
 
     def games(self) -> list[dict[str, str]]:
         """The evaluation games of trained policies, one per row."""

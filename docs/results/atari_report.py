@@ -10,7 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from atari_kept import Curve, Kept
-from atari_settings import EARLIER_PRESETS, GAMES, MARKS, SEARCH, SEARCH_PANELS, WARM_START_MARKS
+from atari_settings import (
+    COMPARED_GAMES,
+    COMPARED_MARKS,
+    COMPARED_TIMESTEPS,
+    EARLIER_PRESETS,
+    GAMES,
+    MARKS,
+    SEARCH,
+    SEARCH_PANELS,
+    WARM_START_MARKS,
+)
 from pgfast.runs.progress_log import read_progress
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -24,6 +34,7 @@ def report(kept: Kept) -> None:
     tables = {
         "breakout": tabulate_games(kept, ["Breakout"]),
         "games": tabulate_games(kept, [game for game in GAMES if game != "Breakout"]),
+        "compared": tabulate_compared(kept),
         "search": tabulate_search(kept, warm_start=False),
         "on": tabulate_search(kept, warm_start=True),
     }
@@ -35,6 +46,11 @@ def report(kept: Kept) -> None:
         if game != "Breakout"
     }
     draw_panels(panels, kept.directory / "atari-a2c.png", columns=3)
+    panels = {
+        game: {algorithm.upper(): cut(curve, COMPARED_TIMESTEPS) for algorithm, curve in kept.compared(game).items()}
+        for game in COMPARED_GAMES
+    }
+    draw_panels(panels, kept.directory / "atari-algorithms.png", columns=2)
     settings = kept.search()
     panels = {
         title: cut_to_second_longest({name: settings[name] for name in names if name in settings})
@@ -85,6 +101,16 @@ def tabulate_games(kept: Kept, games: Sequence[str]) -> Iterator[str]:
             yield f"| {' | '.join(cells)} |"
 
 
+def tabulate_compared(kept: Kept) -> Iterator[str]:
+    """The lines of a Markdown table: one row per game and algorithm, with its means at the marks."""
+    yield "| game, seed | algorithm | " + " | ".join(f"{mark / 1e6:g} M" for mark in COMPARED_MARKS) + " |"
+    yield "|---" * (2 + len(COMPARED_MARKS)) + "|"
+    for game in COMPARED_GAMES:
+        for algorithm, curve in kept.compared(game).items():
+            cells = means_at(curve, COMPARED_MARKS)
+            yield f"| {game}, {GAMES[game].seeds[0]} | {algorithm.upper()} | {' | '.join(cells)} |"
+
+
 def tabulate_search(kept: Kept, warm_start: bool) -> Iterator[str]:
     """The lines of a Markdown table: one row per trial of a kind, with its means at the marks."""
     marks = WARM_START_MARKS if warm_start else MARKS
@@ -92,9 +118,14 @@ def tabulate_search(kept: Kept, warm_start: bool) -> Iterator[str]:
     yield "|---" * (2 + len(marks)) + "|"
     for name, curve in kept.search().items():
         if SEARCH[name].warm_start == warm_start:
-            means = [curve["return_mean"][curve["timesteps"] >= mark][:1] for mark in marks]
-            cells = [f"{mean[0]:.1f}" if mean.size else "" for mean in means]
+            cells = means_at(curve, marks)
             yield f"| {name} | {f'`{SEARCH[name].flags}`' if SEARCH[name].flags else ''} | {' | '.join(cells)} |"
+
+
+def means_at(curve: Curve, marks: Sequence[int]) -> list[str]:
+    """Cells with the first mean at or after each number of steps; empty ones beyond the end of the curve."""
+    means = [curve["return_mean"][curve["timesteps"] >= mark][:1] for mark in marks]
+    return [f"{mean[0]:.1f}" if mean.size else "" for mean in means]
 
 
 def describe_falls(means: np.ndarray, steps: np.ndarray) -> tuple[str, str]:
@@ -157,10 +188,12 @@ def cut_to_second_longest(curves: Mapping[str, Curve]) -> dict[str, Curve]:
     """Cuts curves at the end of the second longest."""
     ends = sorted(curve["timesteps"][-1] for curve in curves.values())
     end = ends[-2] if len(ends) > 1 else np.inf
-    return {
-        name: {key: column[curve["timesteps"] <= end] for key, column in curve.items()}
-        for name, curve in curves.items()
-    }
+    return {name: cut(curve, end) for name, curve in curves.items()}
+
+
+def cut(curve: Curve, end: float) -> Curve:
+    """The part of a curve up to a number of steps."""
+    return {key: column[curve["timesteps"] <= end] for key, column in curve.items()}
 
 
 def style(axes: Axes, title: str, x_label: str) -> None:

@@ -1,7 +1,7 @@
 """Trains PPO and TRPO on MuJoCo's tasks with their presets, and other libraries with rl-baselines3-zoo's settings.
 
-python docs/results/mujoco.py [--only TASK ...] [--libraries pgfast sb3] [--algorithms ppo trpo] [--seeds N]
-                              [--out docs/results]
+python docs/results/mujoco_tasks.py [--only TASK ...] [--libraries pgfast sb3] [--algorithms ppo trpo] [--seeds N]
+                                    [--timesteps N] [--out docs/results]
 
 A result is the mean return of 30 episodes with sampled actions after a million steps. A run that mujoco.csv holds
 already is not repeated; delete its line to run it again. The other libraries need `pip install "pgfast[bench]"`.
@@ -57,16 +57,16 @@ ZOO_TRPO = {
 }
 
 
-def train(task: str, algorithm: str, seed: int) -> float:
+def train(task: str, algorithm: str, seed: int, timesteps: int) -> float:
     """Trains with the preset of the task."""
     agent = ALGORITHMS[algorithm](task, seed=seed)
-    agent.learn(TIMESTEPS)
+    agent.learn(timesteps)
     result = agent.evaluate(EPISODES, seed=seed).return_mean
     agent.close()
     return result
 
 
-def train_peer(task: str, algorithm: str, seed: int) -> float:
+def train_peer(task: str, algorithm: str, seed: int, timesteps: int) -> float:
     """Trains with the zoo's settings."""
     import sb3_contrib
     import stable_baselines3
@@ -82,7 +82,7 @@ def train_peer(task: str, algorithm: str, seed: int) -> float:
     learner: Any = stable_baselines3.PPO if algorithm == "ppo" else sb3_contrib.TRPO
     discount = settings.get("gamma", 0.99)
     env = VecNormalize(make_vec_env(task, n_envs=1 if algorithm == "ppo" else 2, seed=seed), gamma=discount)
-    model = learner("MlpPolicy", env, seed=seed, device="cpu", **settings).learn(TIMESTEPS)
+    model = learner("MlpPolicy", env, seed=seed, device="cpu", **settings).learn(timesteps)
     games = VecNormalize(make_vec_env(task, n_envs=1, seed=10_000 + seed), training=False, norm_reward=False)
     games.obs_rms = env.obs_rms
     mean, _ = evaluate_policy(model, games, EPISODES, deterministic=False)
@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--libraries", nargs="+", choices=["pgfast", "sb3"], default=["pgfast"])
     parser.add_argument("--algorithms", nargs="+", choices=list(ZOO), default=list(ZOO))
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds of every task")
+    parser.add_argument("--timesteps", type=int, default=TIMESTEPS, help="length of every run")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="directory of the files written")
     args = parser.parse_args()
     kept = KeptRuns(args.out / "mujoco.csv")
@@ -105,9 +106,10 @@ def main() -> None:
             for seed in range(args.seeds):
                 if (task, entry, seed) in kept:
                     continue
-                result = (train if entry.library == "pgfast" else train_peer)(task, entry.algorithm, seed)
+                run = train if entry.library == "pgfast" else train_peer
+                result = run(task, entry.algorithm, seed, args.timesteps)
                 print(f"{entry.title} on {task}, seed {seed}: {result:.4g}", flush=True)
-                kept.add(Run(task, entry, seed, TIMESTEPS, result))
+                kept.add(Run(task, entry, seed, args.timesteps, result))
     table = kept.table([(task, task) for task in TASKS], ENTRIES)
     (args.out / "mujoco.md").write_text(table + "\n")
     print(table)
