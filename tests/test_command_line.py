@@ -86,7 +86,7 @@ def test_whole_numbers_may_be_written_as_floats(run: Run) -> None:
         (["resume", "run", "--num-threads", "0.5"], 1, "num_threads must be an int of at least 1 or None, got 0.5"),
         (["plot"], 2, "plot needs at least one run directory"),
         (["trian"], 2, "Available subcommands: train, resume"),
-        (["train"], 2, "Expected one of {vpg, npg, trpo, a2c, ppo}"),
+        (["train"], 2, "Expected one of {vpg, npg, trpo, a2c, ppo, acktr}"),
         (["train", "a2c"], 2, "ENV"),
         (["train", "dqn", "CartPole-v1"], 2, "Available subcommands: vpg, npg, trpo, a2c"),
         (["train", "a2c", "My Grid-v0"], 1, "is not an environment id"),

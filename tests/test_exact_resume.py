@@ -19,6 +19,7 @@ MINIBATCHES = ["--num-epochs", "3", "--minibatch-size", "12", "--clip-range-sche
 ALGORITHMS = {
     "a2c": LINEAR,
     "ppo": [*LINEAR, *MINIBATCHES],
+    "acktr": [*LINEAR, "--inverse-every", "3", "--target-kl", "0.001", "--position-stride", "16"],
     "vpg": LINEAR,
     "npg": ["--solver", "cg"],
     "trpo": ["--fisher-subsample", "2"],
@@ -48,7 +49,7 @@ def pgfast(folder: Path, *arguments: str) -> str:
 
 
 def check_exact_resume(folder: Path, algo: str, env_id: str, *more: str) -> None:
-    flags = [*SHAPE, *TASKS[env_id], *ALGORITHMS[algo], *([] if algo in ("a2c", "ppo") else BASELINE), *more]
+    flags = [*SHAPE, *TASKS[env_id], *ALGORITHMS[algo], *([] if algo in ("a2c", "ppo", "acktr") else BASELINE), *more]
     pgfast(folder, "train", algo, env_id, *flags, "--run-dir", "whole", "--total-timesteps", "800")
     pgfast(folder, "train", algo, env_id, *flags, "--run-dir", "part", "--total-timesteps", "400")
     assert "at 400 timesteps, exactly" in pgfast(folder, "resume", "part", "--total-timesteps", "600")

@@ -23,9 +23,10 @@ SMALL: dict[str, Any] = {"num_envs": 2, "n_steps": 6, "hidden_sizes": (4,), "pre
 NORMALIZED = {"normalize_observations": True, "normalize_rewards": True}
 VALUE_FIT: dict[str, Any] = {"value_epochs": 1, "value_batch_size": 8}
 SECOND_ORDER: dict[str, Any] = {**VALUE_FIT, "cg_iterations": 2}
-QUICK = (0, 8, 9)  # the others are slow
+QUICK = (0, 1, 9, 10)  # the others are slow
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("a2c", {}),
+    ("acktr", {"inverse_every": 2, "target_kl": 1e-4}),
     ("vpg", VALUE_FIT),
     ("vpg", {"baseline": "linear", "max_grad_norm": 0.5, "normalize_gradient": True}),
     ("vpg", {"baseline": "time"}),

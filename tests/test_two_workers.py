@@ -13,9 +13,11 @@ from pgfast import kernels, losses, nn
 from pgfast.agent import Agent
 from pgfast.algorithms import ALGORITHMS
 from pgfast.algos import advantages, natural
+from pgfast.algos.acktr import make_optimizer
 from pgfast.envs.observations import ObservationRows
 from pgfast.learning.networks import policy_spec
 from pgfast.metrics import Metrics
+from pgfast.optim import KFAC
 from pgfast.policies import Policy, family_of
 from pgfast.reduce import ALONE, Reduce
 from pgfast.sampling.batch import Batch
@@ -34,6 +36,8 @@ ENVIRONMENTS = ["CartPole-v1", "Pendulum-v1"]
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("a2c", {}),
     ("a2c", {"optimizer": "adam", "learning_rate_schedule": "linear", "schedule_timesteps": 1000}),
+    ("acktr", {"inverse_every": 2, "target_kl": 1e-3}),
+    ("acktr", {"separate_value_network": True, "momentum": 0.0}),
     ("vpg", {"value_epochs": 3}),
     ("vpg", {"baseline": "zero", "max_grad_norm": 0.1, "entropy_coef": 0.01}),
     ("vpg", {"baseline": "time", "normalize_gradient": True}),
@@ -65,6 +69,8 @@ def in_float64(agent: Agent) -> Agent:
         learner.value_function = SharedValues(learner.policy)
         learner._gradient = np.zeros_like(learner.policy.parameters)
         learner._replay = Replay(learner.policy)
+        if isinstance(learner.optimizer, KFAC):
+            learner.optimizer = make_optimizer(agent.settings, network)
     elif isinstance(learner.value_function, MLPValues):
         values = nn.mlp(inputs, 1, hidden_sizes=(8,), dtype=np.float64, seed=4)
         learner.value_function = MLPValues(values, learning_rate=1e-3, epochs=3, batch_size=64, seed=2)

@@ -36,6 +36,7 @@ THREADS: dict[str, Any] = {"ray_address": "none", "vectorization": "sync"}
 NORMALIZED = {"normalize_observations": True, "normalize_rewards": True, "normalize_advantages": True}
 CHOSEN: dict[str, dict[str, Any]] = {
     "a2c": {},
+    "acktr": {"inverse_every": 2, "target_kl": 1e-3},
     "ppo": {"num_epochs": 3, "minibatch_size": 20, "recompute_advantages": True},
     "vpg": {"value_epochs": 2},
     "npg": {"value_epochs": 2},

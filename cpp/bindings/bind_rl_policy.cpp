@@ -222,6 +222,46 @@ py::tuple policy_sample(const Either<Network>& either, const Family& family, con
   });
 }
 
+/// The arguments of a backward pass that is about the first rows of a tape, or about inputs.
+template <typename Scalar>
+struct BackwardArguments {
+  BackwardArguments(const char* function, const Network<Scalar>& network, const Family& family,
+                    const py::object& parameters, const py::object& at, const py::object& mask,
+                    const py::object& actions, const py::object& log_prob, const py::object& entropy,
+                    const py::object& values)
+      : call(function, network, family, parameters) {
+    const bool is_tape = py::isinstance<Either<Tape>>(at);
+    tape = is_tape ? at.cast<const Either<Tape>&>().get<Scalar>() : nullptr;
+    if (is_tape && (tape == nullptr || &tape->network() != &network)) call.fail("tape", "was made for another network");
+    if (!is_tape) call.without_memory(", or a tape");
+    inputs = is_tape ? tape->inputs() : call.inputs(at);
+    arrays = call.action_arrays(actions);
+    chosen = call.actions(arrays);
+    allowed = call.mask(mask);
+    if (is_tape) call.require_recorded("actions", *tape);
+    rows.log_prob = call.template finite_input<Scalar>("rows.log_prob", log_prob, {"B"});
+    rows.entropy = call.template optional_finite_input<Scalar>("rows.entropy", entropy, {"B"});
+    rows.values = call.template optional_finite_input<Scalar>("rows.values", values, {"B"});
+    if (rows.values != nullptr && family.outputs() == network.output_size())
+      call.fail("rows.values", "must be None: the policy has no value head");
+  }
+
+  /// The distributions of the rows, after a forward pass if it is not on a tape.
+  FamilyRows<Scalar> distributions() {
+    if (tape == nullptr) tape = &own.emplace(without_gil([&] { return borrowed_forward(call, inputs); }));
+    return call.distributions(tape->outputs(), allowed);
+  }
+
+  PolicyArguments<Scalar> call;
+  Tape<Scalar>* tape = nullptr;
+  std::optional<Tape<Scalar>> own;
+  Inputs inputs;
+  Arrays arrays;
+  std::vector<ComponentActions<const std::int64_t, const Scalar>> chosen;
+  const bool* allowed = nullptr;
+  RowGradients<const Scalar> rows{};
+};
+
 /// Writes the gradient of a loss with respect to the policy's parameters to `out`. `at` is a tape, whose first rows are
 /// those of the loss, or their inputs.
 void policy_backward(const Either<Network>& either, const Family& family, const py::object& parameters,
@@ -229,23 +269,12 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
                      const py::object& log_prob, const py::object& entropy, const py::object& values,
                      const py::object& out) {
   either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
-    PolicyArguments<Scalar> call("Policy.gradient", network, family, parameters);
-    const bool is_tape = py::isinstance<Either<Tape>>(at);
-    Tape<Scalar>* tape = is_tape ? at.cast<const Either<Tape>&>().get<Scalar>() : nullptr;
-    if (is_tape && (tape == nullptr || &tape->network() != &network)) call.fail("tape", "was made for another network");
-    if (!is_tape) call.without_memory(", or a tape");
-    const Inputs inputs = is_tape ? tape->inputs() : call.inputs(at);
-    const Arrays arrays = call.action_arrays(actions);
-    const auto chosen = call.actions(arrays);
-    const bool* allowed = call.mask(mask);
-    if (is_tape) call.require_recorded("actions", *tape);
-    const auto* dlog_prob = call.template finite_input<Scalar>("rows.log_prob", log_prob, {"B"});
-    const auto* dentropy = call.template optional_finite_input<Scalar>("rows.entropy", entropy, {"B"});
-    const auto* dvalues = call.template optional_finite_input<Scalar>("rows.values", values, {"B"});
-    if (dvalues != nullptr && family.outputs() == network.output_size())
-      call.fail("rows.values", "must be None: the policy has no value head");
+    BackwardArguments<Scalar> given("Policy.gradient", network, family, parameters, at, mask, actions, log_prob,
+                                    entropy, values);
+    PolicyArguments<Scalar>& call = given.call;
     auto* to = call.template output<Scalar>("out", out, {"P"});
-    for (std::size_t c = 0; c < arrays.size(); ++c) call.distinct("out", out, call.action_name(c).c_str(), arrays[c]);
+    for (std::size_t c = 0; c < given.arrays.size(); ++c)
+      call.distinct("out", out, call.action_name(c).c_str(), given.arrays[c]);
     const std::pair<const char*, const py::object&> read[] = {{"parameters", parameters},
                                                               {"mask", mask},
                                                               {"rows.log_prob", log_prob},
@@ -253,12 +282,23 @@ void policy_backward(const Either<Network>& either, const Family& family, const 
                                                               {"rows.values", values}};
     for (const auto& [name, array] : read)
       if (!array.is_none()) call.distinct("out", out, name, array);
-    std::optional<Tape<Scalar>> new_tape;
-    if (!is_tape) tape = &new_tape.emplace(without_gil([&] { return borrowed_forward(call, inputs); }));
-    const FamilyRows<Scalar> rows = call.distributions(tape->outputs(), allowed);
-    without_gil([&] {
-      pgfast::policy_backward<Scalar>(rows, chosen, {dlog_prob, dentropy, dvalues}, call.parameters, *tape, to);
-    });
+    const FamilyRows<Scalar> rows = given.distributions();
+    without_gil(
+        [&] { pgfast::policy_backward<Scalar>(rows, given.chosen, given.rows, call.parameters, *given.tape, to); });
+  });
+}
+
+/// The gradients of the rows' terms with respect to the outputs [B, output_size]; `at` as above.
+py::array policy_output_gradients(const Either<Network>& either, const Family& family, const py::object& parameters,
+                                  const py::object& at, const py::object& mask, const py::object& actions,
+                                  const py::object& log_prob, const py::object& entropy, const py::object& values) {
+  return either.visit([&]<typename Scalar>(const Network<Scalar>& network) {
+    BackwardArguments<Scalar> given("Policy.output_gradients", network, family, parameters, at, mask, actions, log_prob,
+                                    entropy, values);
+    const FamilyRows<Scalar> rows = given.distributions();
+    given.call.extent("O", network.output_size());
+    return given.call.template filled<Scalar>(
+        {"B", "O"}, [&](Scalar* to) { pgfast::policy_output_gradients<Scalar>(rows, given.chosen, given.rows, to); });
   });
 }
 
@@ -320,6 +360,9 @@ void register_policy(py::module_& module) {
   module.def("policy_backward", &policy_backward, py::arg("network"), py::arg("family"), py::arg("parameters"),
              py::arg("at"), py::arg("mask"), py::arg("actions"), py::arg("log_prob"), py::arg("entropy"),
              py::arg("values"), py::arg("out"));
+  module.def("policy_output_gradients", &policy_output_gradients, py::arg("network"), py::arg("family"),
+             py::arg("parameters"), py::arg("at"), py::arg("mask"), py::arg("actions"), py::arg("log_prob"),
+             py::arg("entropy"), py::arg("values"));
   module.def("policy_scores", &policy_scores, py::arg("network"), py::arg("family"), py::arg("parameters"),
              py::arg("x"), py::arg("mask"), py::arg("actions"));
   py::class_<BoundFisherOperator, Either<LinearOperator>>(module, "FisherOperator")

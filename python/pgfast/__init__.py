@@ -13,7 +13,7 @@ from pgfast.random import Rng
 
 if TYPE_CHECKING:
     from pgfast import policies, value_functions
-    from pgfast.algorithms import A2C, NPG, PPO, TRPO, VPG
+    from pgfast.algorithms import A2C, ACKTR, NPG, PPO, TRPO, VPG
     from pgfast.envs import make_vec
     from pgfast.loading import load
     from pgfast.metrics import Metric
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "A2C",
+    "ACKTR",
     "NPG",
     "PPO",
     "TRPO",
@@ -60,7 +61,7 @@ gymnasium.register(
 
 # Imported on first access, so that programs that only call kernels do not load the training code.
 _LAZY = {
-    **dict.fromkeys(("A2C", "NPG", "PPO", "TRPO", "VPG"), "pgfast.algorithms"),
+    **dict.fromkeys(("A2C", "ACKTR", "NPG", "PPO", "TRPO", "VPG"), "pgfast.algorithms"),
     "Callback": "pgfast.training.callbacks",
     "CheckpointError": "pgfast.runs.files",
     "Metric": "pgfast.metrics",

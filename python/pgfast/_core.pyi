@@ -56,6 +56,7 @@ __all__ = [
     "policy_backward",
     "policy_gradient",
     "policy_gradient_gradient",
+    "policy_output_gradients",
     "policy_sample",
     "policy_scores",
     "ppo",
@@ -414,6 +415,17 @@ def policy_gradient_gradient(
     entropy_coef: float,
     count: typing.Any,
 ) -> tuple[float, float, typing.Any, typing.Any]: ...
+def policy_output_gradients(
+    network: Network,
+    family: Family,
+    parameters: typing.Any,
+    at: typing.Any,
+    mask: typing.Any,
+    actions: typing.Any,
+    log_prob: typing.Any,
+    entropy: typing.Any,
+    values: typing.Any,
+) -> numpy.typing.NDArray[typing.Any]: ...
 def policy_sample(
     network: Network,
     family: Family,

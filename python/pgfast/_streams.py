@@ -12,4 +12,5 @@ PREDICTION = 6
 BASELINE_BATCHES = 7
 FISHER_ROWS = 8
 MINIBATCHES = 9
+CRITIC_SAMPLES = 10
 USER = 16  # pgfast.Rng(seed, stream) draws from USER + stream

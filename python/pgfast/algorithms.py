@@ -8,6 +8,8 @@ from pgfast.agent import Agent
 from pgfast.algos import (
     A2CLearner,
     A2CSettings,
+    ACKTRLearner,
+    ACKTRSettings,
     NPGLearner,
     NPGSettings,
     PPOLearner,
@@ -17,10 +19,17 @@ from pgfast.algos import (
     VPGLearner,
     VPGSettings,
 )
-from pgfast.arguments import A2CArguments, NPGArguments, PPOArguments, TRPOArguments, VPGArguments
+from pgfast.arguments import (
+    A2CArguments,
+    ACKTRArguments,
+    NPGArguments,
+    PPOArguments,
+    TRPOArguments,
+    VPGArguments,
+)
 from pgfast.envs.source import EnvironmentLike
 
-__all__ = ["A2C", "ALGORITHMS", "NPG", "PPO", "TRPO", "VPG"]
+__all__ = ["A2C", "ACKTR", "ALGORITHMS", "NPG", "PPO", "TRPO", "VPG"]
 
 
 class VPG(Agent):
@@ -146,4 +155,29 @@ class PPO(Agent):
         super().__init__(env, preset=preset, **settings)
 
 
-ALGORITHMS: dict[str, type[Agent]] = {algorithm.name: algorithm for algorithm in (VPG, NPG, TRPO, A2C, PPO)}
+class ACKTR(Agent):
+    """Actor-critic with Kronecker-factored trust region: A2C with a natural gradient.
+
+    One network has a head for the policy and one for the value, or each has its own. Every update follows a rollout of
+    ``n_steps`` steps:
+
+    1. advantages and returns, by generalized advantage estimation with the values of the rollout;
+    2. the gradient of A2C's loss, -mean(log pi(a|s) A + entropy_coef H) + value_coef mean((R - V)^2);
+    3. the Kronecker factors of each layer's Fisher matrix, for the actions taken and for values drawn from N(V, 1);
+    4. x = (F + damping)^-1 g, scaled down where its KL divergence would be above ``max_kl``, and a step along it.
+
+    Policies with memory are refused: the Fisher matrix of a recurrence does not factor. See
+    :class:`~pgfast.agent.Agent` for the arguments.
+    """
+
+    name = "acktr"
+    learner_type = ACKTRLearner
+    settings: ACKTRSettings
+
+    def __init__(
+        self, env: EnvironmentLike, *, preset: str | None = "default", **settings: Unpack[ACKTRArguments]
+    ) -> None:
+        super().__init__(env, preset=preset, **settings)
+
+
+ALGORITHMS: dict[str, type[Agent]] = {algorithm.name: algorithm for algorithm in (VPG, NPG, TRPO, A2C, PPO, ACKTR)}

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict
 from pgfast.learning.settings import Schedule
 from pgfast.nn import NetworkSpec
 
-__all__ = ["A2CArguments", "NPGArguments", "PPOArguments", "TRPOArguments", "VPGArguments"]
+__all__ = ["A2CArguments", "ACKTRArguments", "NPGArguments", "PPOArguments", "TRPOArguments", "VPGArguments"]
 
 
 class EnvironmentArguments(TypedDict, total=False):
@@ -83,20 +83,26 @@ class MemoryArguments(NetworkArguments, total=False):
     memory_size: int
 
 
-class OptimizerArguments(MemoryArguments, Arguments, total=False):
+class ScheduledArguments(Arguments, total=False):
     learning_rate: float
     learning_rate_schedule: Schedule | Callable[[float], float]
     schedule_timesteps: int | None
-    optimizer: Literal["sgd", "adam", "rmsprop"]
     entropy_coef: float
     entropy_coef_schedule: Schedule | Callable[[float], float]
 
 
-class ActorCriticArguments(OptimizerArguments, total=False):
+class OptimizerArguments(MemoryArguments, ScheduledArguments, total=False):
+    optimizer: Literal["sgd", "adam", "rmsprop"]
+
+
+class ActorCriticArguments(ScheduledArguments, total=False):
     value_coef: float
     value_gae_lambda: float | None
-    value_learning_rate: float | None
     separate_value_network: bool
+
+
+class FirstOrderActorCriticArguments(ActorCriticArguments, OptimizerArguments, total=False):
+    value_learning_rate: float | None
 
 
 class BaselineArguments(WholeEpisodeArguments, Arguments, total=False):
@@ -127,11 +133,11 @@ class TRPOArguments(SecondOrderArguments, total=False):
     backtrack_ratio: float
 
 
-class A2CArguments(ActorCriticArguments, total=False):
+class A2CArguments(FirstOrderActorCriticArguments, total=False):
     max_grad_norm: float
 
 
-class PPOArguments(ActorCriticArguments, total=False):
+class PPOArguments(FirstOrderActorCriticArguments, total=False):
     max_grad_norm: float
     num_epochs: int
     minibatch_size: int | None
@@ -140,3 +146,13 @@ class PPOArguments(ActorCriticArguments, total=False):
     value_clip_range: float | None
     target_kl: float | None
     recompute_advantages: bool
+
+
+class ACKTRArguments(ActorCriticArguments, total=False):
+    max_kl: float
+    damping: float
+    momentum: float
+    factor_decay: float
+    inverse_every: int
+    position_stride: int
+    target_kl: float | None

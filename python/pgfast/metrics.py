@@ -106,6 +106,8 @@ _OF_ALGORITHMS = _of_group(
     Metric("clip_fraction", "clip fraction", "fraction of the ratios that were beyond the clip range"),
     Metric("epochs", "epochs", "passes over the batch: steps taken, divided by the minibatches of an epoch"),
     Metric("kl", "KL divergence", "exact mean KL(old, new); 0 if no step was taken", "nats", in_progress_line=True),
+    Metric("step_scale", "step scale", "what the bound of the trust region multiplied the step by"),
+    Metric("raised_dampings", "raised dampings", "Kronecker factors so far that needed more damping", merge="last"),
     Metric("step_size", "step size", "step in multiples of the natural gradient; 0 if no step was taken"),
     Metric("cg_iterations", "CG iterations", "iterations of conjugate gradient"),
     Metric("cg_residual", "CG residual", "norm of its residual relative to that of the gradient"),

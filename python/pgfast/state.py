@@ -7,6 +7,7 @@ arrays by dotted path, and the rest as nested JSON.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Protocol, TypeAlias
@@ -21,6 +22,7 @@ __all__ = [
     "Tree",
     "flatten",
     "require_count",
+    "require_positive",
     "require_same_shape",
     "restored_if_raised",
     "unflatten",
@@ -87,6 +89,13 @@ def require_count(name: str, value: Any) -> int:
     """Returns a count from a file. Raises ``ValueError`` unless it is an int in [0, 10^12)."""
     if type(value) is not int or not 0 <= value <= MAX_COUNT:
         raise ValueError(f"{name} must be a whole number in [0, 10^12), got {value!r:.40}")
+    return value
+
+
+def require_positive(name: str, value: Any) -> float:
+    """Returns a number from a file. Raises ``ValueError`` unless it is a float that is positive and finite."""
+    if type(value) is not float or not 0.0 < value < math.inf:
+        raise ValueError(f"{name} must be a positive and finite number, got {value!r:.40}")
     return value
 
 

@@ -17,12 +17,11 @@ from pgfast._typing import Array, BoolArray, FloatArray, IntArray
 from pgfast.kernels import fisher_matrix, natural_gradient
 from pgfast.nn import Leaf, Network, Tape
 from pgfast.optim import Adam
-from pgfast.optim.first_order import require_matching_slots
 from pgfast.policies import Policy
 from pgfast.profiling import VALUE_FIT
 from pgfast.random import Rng
 from pgfast.reduce import Reduce
-from pgfast.state import Tree, flatten, require_same_shape, restored_if_raised
+from pgfast.state import Tree, require_same_shape, restored_if_raised
 
 __all__ = [
     "LinearValues",
@@ -320,7 +319,7 @@ class MLPValues(ValueFunction):
         if not 0 <= position < 2**63:
             raise ValueError(f"the position of the random numbers must be in [0, 2^63), got {position}")
         require_same_shape("the parameters of a value network", parameters, self.network.parameters)
-        require_matching_slots(self.network.parameters, flatten(optimizer)[0])
+        self._optimizer.require_fit(optimizer, self.network.parameters)
         self._optimizer.load_state(optimizer)
         self.network.parameters[:] = parameters
         self._rng.position = position

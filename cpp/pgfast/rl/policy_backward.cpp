@@ -45,6 +45,13 @@ void policy_backward(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actio
 }
 
 template <typename Scalar>
+void policy_output_gradients(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actions,
+                             RowGradients<const Scalar> row_gradients, Scalar* outputs) {
+  std::vector<Scalar> dlog_std(static_cast<std::size_t>(rows.family.log_std_parameters()));
+  output_gradients(rows, actions, row_gradients, outputs, dlog_std.data(), Index{0});
+}
+
+template <typename Scalar>
 void policy_scores(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actions, const Scalar* parameters,
                    Tape<Scalar>& tape, Scalar* scores) {
   const Index network_parameters = tape.network().parameter_count();
@@ -55,9 +62,11 @@ void policy_scores(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actions
   tape.network().per_sample_vjp(parameters, rows.rows, tape, doutputs, scores, size);
 }
 
-#define PGFAST_INSTANTIATE(Scalar)                                                                            \
-  template void policy_backward(const FamilyRows<Scalar>&, FamilyActions<Scalar>, RowGradients<const Scalar>, \
-                                const Scalar*, Tape<Scalar>&, Scalar*);                                       \
+#define PGFAST_INSTANTIATE(Scalar)                                                                                    \
+  template void policy_backward(const FamilyRows<Scalar>&, FamilyActions<Scalar>, RowGradients<const Scalar>,         \
+                                const Scalar*, Tape<Scalar>&, Scalar*);                                               \
+  template void policy_output_gradients(const FamilyRows<Scalar>&, FamilyActions<Scalar>, RowGradients<const Scalar>, \
+                                        Scalar*);                                                                     \
   template void policy_scores(const FamilyRows<Scalar>&, FamilyActions<Scalar>, const Scalar*, Tape<Scalar>&, Scalar*);
 PGFAST_INSTANTIATE(float)
 PGFAST_INSTANTIATE(double)

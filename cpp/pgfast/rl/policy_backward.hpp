@@ -18,6 +18,11 @@ void policy_backward(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actio
                      RowGradients<const Scalar> row_gradients, const Scalar* parameters, Tape<Scalar>& tape,
                      Scalar* gradient);
 
+/// outputs [rows, output_size of the network] = the gradient of each row's term with respect to its outputs.
+template <typename Scalar>
+void policy_output_gradients(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actions,
+                             RowGradients<const Scalar> row_gradients, Scalar* outputs);
+
 /// scores [rows, parameters] = d log_prob / d parameters of each row.
 template <typename Scalar>
 void policy_scores(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actions, const Scalar* parameters,

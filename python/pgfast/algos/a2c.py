@@ -20,7 +20,7 @@ from pgfast.learning.construction import (
     value_part_at,
 )
 from pgfast.learning.learner import Learner, require_finite_loss
-from pgfast.learning.settings import ActorCriticSettings
+from pgfast.learning.settings import FirstOrderActorCriticSettings
 from pgfast.metrics import Metrics
 from pgfast.optim import Optimizer
 from pgfast.reduce import Reduce
@@ -31,7 +31,7 @@ __all__ = ["A2CLearner", "A2CSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class A2CSettings(ActorCriticSettings):
+class A2CSettings(FirstOrderActorCriticSettings):
     """Settings of A2C. The batch of one update is num_envs x n_steps."""
 
     optimizer: Literal["sgd", "adam", "rmsprop"] = "rmsprop"

@@ -24,7 +24,7 @@ from pgfast.learning.construction import (
     value_part_at,
 )
 from pgfast.learning.learner import Learner, require_finite_loss
-from pgfast.learning.settings import ActorCriticSettings, Schedule
+from pgfast.learning.settings import FirstOrderActorCriticSettings, Schedule
 from pgfast.metrics import Metrics
 from pgfast.optim import Optimizer
 from pgfast.policies import PolicyTape
@@ -40,7 +40,7 @@ __all__ = ["PPOLearner", "PPOSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOSettings(ActorCriticSettings):
+class PPOSettings(FirstOrderActorCriticSettings):
     """Settings of PPO. The batch of one update is num_envs x n_steps."""
 
     num_envs: Annotated[int, Meta(ge=1, le=2**16)] = 8

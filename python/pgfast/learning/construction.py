@@ -5,7 +5,14 @@ from __future__ import annotations
 from pgfast import nn, optim
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.networks import network_leaves, network_spec, policy_spec
-from pgfast.learning.settings import ActorCriticSettings, BaselineSettings, OptimizerSettings, Schedule, Settings
+from pgfast.learning.settings import (
+    BaselineSettings,
+    FirstOrderActorCriticSettings,
+    OptimizerSettings,
+    Schedule,
+    ScheduledSettings,
+    Settings,
+)
 from pgfast.nn import architectures
 from pgfast.policies import Policy, family_of
 from pgfast.value_functions import LinearValues, MLPValues, TimeValues, ValueFunction, ZeroValues
@@ -66,17 +73,19 @@ def make_optimizer(settings: OptimizerSettings) -> optim.Optimizer:
     return optim.SGD(learning_rate)
 
 
-def learning_rate_at(settings: OptimizerSettings, timesteps: int) -> float:
+def learning_rate_at(settings: ScheduledSettings, timesteps: int) -> float:
     """Returns the learning rate of an update whose rollout began at ``timesteps`` of the run."""
     return scheduled(settings.learning_rate, settings.learning_rate_schedule, timesteps, settings)
 
 
-def entropy_coef_at(settings: OptimizerSettings, timesteps: int) -> float:
+def entropy_coef_at(settings: ScheduledSettings, timesteps: int) -> float:
     """Returns the weight of the entropy bonus of an update whose rollout began at ``timesteps`` of the run."""
     return scheduled(settings.entropy_coef, settings.entropy_coef_schedule, timesteps, settings)
 
 
-def value_part_at(settings: ActorCriticSettings, policy: Policy, timesteps: int) -> tuple[slice, float] | None:
+def value_part_at(
+    settings: FirstOrderActorCriticSettings, policy: Policy, timesteps: int
+) -> tuple[slice, float] | None:
     """Returns the part of the parameters that has ``value_learning_rate``, and its rate; None if there is none."""
     if settings.value_learning_rate in (None, settings.learning_rate):  # equal rates: a step in one part has its bits
         return None
@@ -86,7 +95,7 @@ def value_part_at(settings: ActorCriticSettings, policy: Policy, timesteps: int)
     return part, rate
 
 
-def scheduled(initial: float, schedule: Schedule, timesteps: int, settings: OptimizerSettings) -> float:
+def scheduled(initial: float, schedule: Schedule, timesteps: int, settings: ScheduledSettings) -> float:
     """Returns the value of a schedule for an update whose rollout began at ``timesteps`` of the run."""
     if schedule == "constant":
         return initial

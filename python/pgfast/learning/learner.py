@@ -17,8 +17,7 @@ from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.networks import network_leaves, normalized_leaves
 from pgfast.learning.settings import Settings
 from pgfast.metrics import Metrics
-from pgfast.optim import Optimizer
-from pgfast.optim.first_order import require_matching_slots
+from pgfast.optim import KFAC, Optimizer
 from pgfast.policies import Policy
 from pgfast.reduce import Reduce
 from pgfast.sampling.rollout import Rollout
@@ -41,7 +40,7 @@ class Learner(ABC):
     settings: Any
     policy: Policy
     value_function: ValueFunction
-    optimizer: Optimizer | None = None
+    optimizer: Optimizer | KFAC | None = None
 
     def __init__(self, settings: Settings, space: SpaceInfo) -> None:
         self.settings = settings
@@ -92,7 +91,7 @@ class Learner(ABC):
         """
         if self.optimizer is not None:
             optimizer = tree["optimizer"]
-            require_matching_slots(self.policy.parameters, flatten(optimizer)[0])
+            self.optimizer.require_fit(optimizer, self.policy.parameters)
             self.optimizer.load_state(optimizer)
         self.normalizers.load_state(tree.get("normalizers", {}))
         self.value_function.load_state(tree.get("value_function", {}))

@@ -24,15 +24,18 @@ __all__ = [
     "ActorCriticSettings",
     "BaselineSettings",
     "EnvironmentSettings",
+    "FirstOrderActorCriticSettings",
     "MemorySettings",
     "NetworkSettings",
     "OptimizerSettings",
     "RolloutSettings",
     "RunSettings",
     "Schedule",
+    "ScheduledSettings",
     "SecondOrderSettings",
     "Settings",
     "UpdateSettings",
+    "require_no_memory",
     "setting_groups",
 ]
 
@@ -238,8 +241,8 @@ class MemorySettings(NetworkSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerSettings(MemorySettings, Settings):
-    """The settings of algorithms that step along the gradient of a loss."""
+class ScheduledSettings(Settings):
+    """The settings of algorithms that step along the gradient of a loss, which change in the course of a run."""
 
     learning_rate: NotNegative = 1e-3
     """Step size of the optimizer."""
@@ -248,8 +251,6 @@ class OptimizerSettings(MemorySettings, Settings):
     that is done and returns a factor of the learning rate; it is stored as values, with straight lines between them."""
     schedule_timesteps: Count | None = None
     """Timesteps at which schedules end; required unless they are constant, unchanged by resume."""
-    optimizer: Literal["sgd", "adam", "rmsprop"] = "adam"
-    """Update rule: "adam" with epsilon 1e-5; "rmsprop" in PyTorch's form with decay 0.99 and epsilon 1e-5."""
     entropy_coef: NotNegative = 0.0
     """Weight of the entropy bonus."""
     entropy_coef_schedule: Schedule = "constant"
@@ -278,26 +279,43 @@ class OptimizerSettings(MemorySettings, Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActorCriticSettings(OptimizerSettings):
+class OptimizerSettings(MemorySettings, ScheduledSettings):
+    """The settings of algorithms with a first-order optimizer."""
+
+    optimizer: Literal["sgd", "adam", "rmsprop"] = "adam"
+    """Update rule: "adam" with epsilon 1e-5; "rmsprop" in PyTorch's form with decay 0.99 and epsilon 1e-5."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorCriticSettings(ScheduledSettings):
     """The settings of algorithms that learn a policy and its value by one loss."""
 
     value_coef: NotNegative = 0.5
     """Weight of the value loss."""
     value_gae_lambda: Fraction | None = None
     """gae_lambda of the returns that the values are fitted to; None for gae_lambda itself."""
-    value_learning_rate: NotNegative | None = None
-    """Step size for a separate value network, on the schedule of learning_rate; None for learning_rate itself."""
     separate_value_network: bool = False
     """Give the value a network of its own, with the same layers, instead of a head on the policy's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        described = self.network if isinstance(self.network, NetworkSpec) else None
-        if self.separate_value_network and described:
+        if self.separate_value_network and isinstance(self.network, NetworkSpec):
             raise ValueError(
                 "separate_value_network cannot be added to a NetworkSpec; give the description itself a second one: "
                 "NetworkSpec(..., value=NetworkSpec(...))"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstOrderActorCriticSettings(ActorCriticSettings, OptimizerSettings):
+    """The settings of algorithms that learn a policy and its value by one loss, with a first-order optimizer."""
+
+    value_learning_rate: NotNegative | None = None
+    """Step size for a separate value network, on the schedule of learning_rate; None for learning_rate itself."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        described = self.network if isinstance(self.network, NetworkSpec) else None
         has_separate = self.separate_value_network or (described and isinstance(described.value, NetworkSpec))
         if self.value_learning_rate is not None and not has_separate:
             raise ValueError(
@@ -345,11 +363,16 @@ class SecondOrderSettings(BaselineSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.network, NetworkSpec) and self.network.memory != "none":
-            raise ValueError(
-                f'network has the memory "{self.network.memory}", which steps along the natural gradient do not '
-                "support; take VPG, A2C or PPO"
-            )
+        require_no_memory(self.network)
+
+
+def require_no_memory(network: str | NetworkSpec) -> None:
+    """Raises ``ValueError`` for a network with memory, of which no natural gradient can be computed."""
+    if isinstance(network, NetworkSpec) and network.memory != "none":
+        raise ValueError(
+            f'network has the memory "{network.memory}", which steps along the natural gradient do not support; '
+            "take VPG, A2C or PPO"
+        )
 
 
 def _tabulated(name: str, schedule: Any) -> Any:

@@ -11,9 +11,9 @@ import numpy as np
 from pgfast._native import core
 from pgfast._typing import FloatArray
 from pgfast.profiling import OPTIMIZER
-from pgfast.state import require_same_shape
+from pgfast.state import flatten, require_same_shape
 
-__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "RmspropForm", "require_matching_slots"]
+__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "RmspropForm"]
 
 RmspropForm: TypeAlias = Literal["pytorch", "tensorflow"]
 
@@ -101,14 +101,13 @@ class Optimizer:
         arrays = [np.array(state[name]) for name in slots if name in state]  # copied: a file's may be unaligned
         self._native.load_state(int(state["steps"]), float(state["learning_rate"]), arrays)
 
+    def require_fit(self, state: Mapping[str, Any], parameters: FloatArray) -> None:
+        """Raises ``ValueError`` unless the slots of a state have the shape and dtype of the parameters."""
+        for name, array in flatten(state)[0].items():
+            require_same_shape(f"the optimizer's {name}", array, parameters)
+
     state_dict = state
     load_state_dict = load_state
-
-
-def require_matching_slots(parameters: FloatArray, arrays: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` unless optimizer slots read from a file have the parameters' shape and dtype."""
-    for name, array in arrays.items():
-        require_same_shape(f"the optimizer's {name}", array, parameters)
 
 
 class SGD(Optimizer):

@@ -314,5 +314,9 @@ class KFAC:
         self._averages, self._factored = _Averages(averages, observations), _Factored(factors, factored_at, 0)
         self.raised_dampings = raised
 
+    def require_fit(self, state: Mapping[str, Any], parameters: FloatArray) -> None:
+        """Raises ``ValueError`` unless the velocity of a state has the shape and dtype of the parameters."""
+        self._descent.require_fit(state["descent"], parameters)
+
     state_dict = state
     load_state_dict = load_state

@@ -237,6 +237,18 @@ class Policy:
             core.policy_backward(network, family, self._parameters, inputs, mask, parts, *rows, gradient)
         return gradient
 
+    def output_gradients(
+        self, at: Array | Tape, actions: Any, rows: RowGradients, *, mask: BoolArray | None = None
+    ) -> FloatArray:
+        """Returns the gradient of each row's term of :meth:`gradient` in the network's outputs, ``[B, output_size]``.
+
+        With a weight of 1 for ``rows.log_prob`` and standard normal numbers for ``rows.values``, these are the
+        gradients that :meth:`pgfast.optim.KFAC.measure` takes. Arguments and errors are those of :meth:`gradient`.
+        """
+        network, family = self.network.native, self.family.native
+        inputs, parts = at.native if isinstance(at, Tape) else at, split_actions(actions)
+        return core.policy_output_gradients(network, family, self._parameters, inputs, mask, parts, *rows)
+
     def fisher_operator(
         self, obs: Array, damping: float = 0.0, *, count: int | None = None, mask: BoolArray | None = None
     ) -> LinearOperator:

@@ -13,7 +13,7 @@ from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.learner import Learner
 from pgfast.learning.settings import Settings
 from pgfast.metrics import Metrics
-from pgfast.optim import Optimizer
+from pgfast.optim import KFAC, Optimizer
 from pgfast.policies import Policy
 from pgfast.profiling import START
 from pgfast.reduce import ALONE, Reduce, WorkersChanged
@@ -115,7 +115,7 @@ class Trainer(ABC):
         return self.learner.value_function
 
     @property
-    def optimizer(self) -> Optimizer | None:
+    def optimizer(self) -> Optimizer | KFAC | None:
         """The optimizer of the policy; None if the algorithm has none."""
         return self.learner.optimizer
 

@@ -172,10 +172,11 @@ class _Cluster:
     def join(self, ray: Any, address: str | None) -> bool:
         """Returns whether Ray was started here for its workers alone: they need no reservation then."""
         if not ray.is_initialized():
-            is_local = address is None or address == "local"
-            if is_local:  # with one processor, it starts no workers in advance
+            is_local = True
+            if address is None or address == "local":  # with one processor, it starts no workers in advance
                 ray.init(address="local", include_dashboard=False, num_cpus=1, logging_level=logging.ERROR)
             else:
+                is_local = False
                 _require_listener(address)
                 ray.init(address=address, logging_level=logging.WARNING)
             self._users, self._is_ours, self._is_local = 0, True, is_local
