@@ -16,10 +16,21 @@ from test_training import without_times
 NORMALIZED = ["--normalize-observations", "--normalize-rewards"]
 LINEAR = ["--learning-rate-schedule", "linear", "--schedule-timesteps", "2000"]
 MINIBATCHES = ["--num-epochs", "3", "--minibatch-size", "12", "--clip-range-schedule", "cosine", "--target-kl", "0.001"]
+FACTORS = ["--inverse-every", "3", "--position-stride", "16", "--factor-steps", "3"]
 ALGORITHMS = {
     "a2c": LINEAR,
     "ppo": [*LINEAR, *MINIBATCHES],
-    "acktr": [*LINEAR, "--inverse-every", "3", "--target-kl", "0.001", "--position-stride", "16"],
+    "acktr": [
+        *LINEAR,
+        "--inverse-every",
+        "3",
+        "--target-kl",
+        "0.001",
+        "--position-stride",
+        "16",
+        "--factor-steps",
+        "3",
+    ],
     "vpg": LINEAR,
     "npg": ["--solver", "cg"],
     "trpo": ["--fisher-subsample", "2"],

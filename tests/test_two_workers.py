@@ -37,7 +37,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("a2c", {}),
     ("a2c", {"optimizer": "adam", "learning_rate_schedule": "linear", "schedule_timesteps": 1000}),
     ("acktr", {"inverse_every": 2, "target_kl": 1e-3}),
-    ("acktr", {"separate_value_network": True, "momentum": 0.0}),
+    ("acktr", {"separate_value_network": True, "momentum": 0.0, "factor_steps": 2}),
     ("vpg", {"value_epochs": 3}),
     ("vpg", {"baseline": "zero", "max_grad_norm": 0.1, "entropy_coef": 0.01}),
     ("vpg", {"baseline": "time", "normalize_gradient": True}),

@@ -154,5 +154,6 @@ class ACKTRArguments(ActorCriticArguments, total=False):
     momentum: float
     factor_decay: float
     inverse_every: int
+    factor_steps: int | None
     position_stride: int
     target_kl: float | None

@@ -63,6 +63,35 @@ void update_trailing(Index n, Scalar* a, Index begin, Index width, const Scalar*
   });
 }
 
+/// X [n, width] <- (LL')^-1 X, with leading dimension kStride, from L and L' in the two triangles of `l`.
+template <typename Scalar>
+void solve_chunk(Index n, const Scalar* l, Index width, Scalar* x) {
+  using View = Eigen::Map<Matrix<Scalar>, 0, Eigen::OuterStride<>>;
+  const auto solve_block = [=](Index k, Index height, auto triangle) {
+    const Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>> corner(l + k * n + k, height, height,
+                                                                           Eigen::OuterStride<>(n));
+    View block(x + k * kStride<Scalar>, height, width, Eigen::OuterStride<>(kStride<Scalar>));
+    corner.template triangularView<decltype(triangle)::value>().solveInPlace(block);
+    block = -block;  // an operand of the products below
+  };
+  for (Index k = 0; k < n; k += kChunk) {  // L Y = X
+    const Index height = std::min(kChunk, n - k);
+    multiply_add<Scalar>(
+        height, width, k, [=](Index i) { return l + (k + i) * n; }, Contiguous{}, x, kStride<Scalar>,
+        [=](Index i) { return x + (k + i) * kStride<Scalar>; });
+    solve_block(k, height, std::integral_constant<unsigned, Eigen::Lower>{});
+  }
+  // L'Z = Y, of which -Y is there, plus L'Z of the blocks below.
+  for (Index k = (n - 1) / kChunk * kChunk; k >= 0; k -= kChunk) {
+    const Index height = std::min(kChunk, n - k);
+    const Index end = k + height;
+    multiply_add<Scalar>(
+        height, width, n - end, [=](Index i) { return l + (k + i) * n + end; }, Contiguous{}, x + end * kStride<Scalar>,
+        kStride<Scalar>, [=](Index i) { return x + (k + i) * kStride<Scalar>; });
+    solve_block(k, height, std::integral_constant<unsigned, Eigen::Upper>{});
+  }
+}
+
 /// r = b - (A + damping I) x, from the lower triangle of A.
 template <typename Scalar>
 void damped_residual(Index n, const Scalar* a, const Scalar* b, double damping, const double* x, double* r) {
@@ -159,41 +188,45 @@ void cholesky_solve(Index n, const Scalar* l, double* x) {
 }
 
 template <typename Scalar>
+void mirror_lower(Index n, Scalar* a) {
+  const Index blocks = ceil_divide(n, kCheckBlock);
+  parallel_for(blocks, [&](Index block) {
+    const Index first = block * kCheckBlock;
+    const Index rows = std::min(kCheckBlock, n - first);
+    for (Index i0 = 0; i0 < first; i0 += kCheckBlock)
+      for (Index i = i0; i < i0 + kCheckBlock; ++i)
+        for (Index j = 0; j < rows; ++j) a[i * n + first + j] = a[(first + j) * n + i];
+    for (Index i = first; i < first + rows; ++i)
+      for (Index j = first; j < i; ++j) a[j * n + i] = a[i * n + j];
+  });
+}
+
+template <typename Scalar>
 void cholesky_solve_columns(Index n, const Scalar* l, Index columns, Scalar* x) {
   parallel_for(ceil_divide(columns, kChunk), [&](Index number) {
     thread_local Buffer<Scalar> storage;
     const Index first = number * kChunk;
     const Index width = std::min(kChunk, columns - first);
-    // A copy whose rows do not compete for the cache, negated while it is an operand of the products.
+    // A copy whose rows do not compete for the cache.
     Scalar* const rows = storage.reserve(n * kStride<Scalar>);
     for (Index i = 0; i < n; ++i) std::copy_n(x + i * columns + first, width, rows + i * kStride<Scalar>);
-    using View = Eigen::Map<Matrix<Scalar>, 0, Eigen::OuterStride<>>;
-    const auto block_of = [&](Index k, Index height) {
-      return View(rows + k * kStride<Scalar>, height, width, Eigen::OuterStride<>(kStride<Scalar>));
-    };
-    const auto triangle = [&](Index k, Index height) {
-      return Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>>(l + k * n + k, height, height,
-                                                                       Eigen::OuterStride<>(n));
-    };
-    for (Index k = 0; k < n; k += kChunk) {  // L Y = X
-      const Index height = std::min(kChunk, n - k);
-      multiply_add<Scalar>(
-          height, width, k, [=](Index i) { return l + (k + i) * n; }, Contiguous{}, rows, kStride<Scalar>,
-          [=](Index i) { return rows + (k + i) * kStride<Scalar>; });
-      View block = block_of(k, height);
-      triangle(k, height).template triangularView<Eigen::Lower>().solveInPlace(block);
-      block = -block;
-    }
-    for (Index k = (n - 1) / kChunk * kChunk; k >= 0; k -= kChunk) {  // L'Z = Y, of which -Y is there
-      const Index height = std::min(kChunk, n - k);
-      View block = block_of(k, height);
-      triangle(k, height).transpose().template triangularView<Eigen::Upper>().solveInPlace(block);
-      block = -block;
-      multiply_add<Scalar>(
-          k, width, height, [=](Index i) { return l + k * n + i; }, Stride{n}, rows + k * kStride<Scalar>,
-          kStride<Scalar>, [=](Index i) { return rows + i * kStride<Scalar>; });
-    }
+    solve_chunk(n, l, width, rows);
     for (Index i = 0; i < n; ++i) std::copy_n(rows + i * kStride<Scalar>, width, x + i * columns + first);
+  });
+}
+
+template <typename Scalar>
+void cholesky_solve_rows(Index n, const Scalar* l, Index rows, Scalar* x) {
+  parallel_for(ceil_divide(rows, kChunk), [&](Index number) {
+    thread_local Buffer<Scalar> storage;
+    Scalar* const from = x + number * kChunk * n;
+    const Index width = std::min(kChunk, rows - number * kChunk);
+    Scalar* const transposed = storage.reserve(n * kStride<Scalar>);
+    for (Index i = 0; i < width; ++i)
+      for (Index j = 0; j < n; ++j) transposed[j * kStride<Scalar> + i] = from[i * n + j];
+    solve_chunk(n, l, width, transposed);
+    for (Index i = 0; i < width; ++i)
+      for (Index j = 0; j < n; ++j) from[i * n + j] = transposed[j * kStride<Scalar> + i];
   });
 }
 
@@ -249,6 +282,10 @@ template bool cholesky_factor(Index, float*);
 template bool cholesky_factor(Index, double*);
 template void cholesky_solve(Index, const float*, double*);
 template void cholesky_solve(Index, const double*, double*);
+template void mirror_lower(Index, float*);
+template void mirror_lower(Index, double*);
+template void cholesky_solve_rows(Index, const float*, Index, float*);
+template void cholesky_solve_rows(Index, const double*, Index, double*);
 template void cholesky_solve_columns(Index, const float*, Index, float*);
 template void cholesky_solve_columns(Index, const double*, Index, double*);
 template SolveStatus solve_damped(Index, const float*, const float*, double, float*);

@@ -22,9 +22,19 @@ bool cholesky_factor(Index n, Scalar* a);
 template <typename Scalar>
 void cholesky_solve(Index n, const Scalar* l, double* x);
 
-/// X [n, columns] <- (LL')^-1 X, on all threads, in blocks of columns that depend only on the sizes.
+/// Copies the lower triangle of a [n, n] to the upper one, transposed.
+template <typename Scalar>
+void mirror_lower(Index n, Scalar* a);
+
+// The following take L and L' in the two triangles of `l` [n, n]. They run on all threads, in blocks that depend only
+// on the sizes.
+
+/// X [n, columns] <- (LL')^-1 X.
 template <typename Scalar>
 void cholesky_solve_columns(Index n, const Scalar* l, Index columns, Scalar* x);
+/// X [rows, n] <- X (LL')^-1.
+template <typename Scalar>
+void cholesky_solve_rows(Index n, const Scalar* l, Index rows, Scalar* x);
 
 enum class SolveStatus { solved, not_positive_definite, overflow };
 

@@ -88,7 +88,7 @@ class Chain {
 
   // The following require a forward pass of rows [0, rows) with the same memory, source and parameters.
 
-  /// gradient [parameter_count] = sum over rows of dy[row] . d output[row] / d parameters; sets `dx` [rows, input_size]
+  /// gradient [parameter_count] = sum over rows of dy[row] . d output[row] / d parameters, and `dx` [rows, input_size],
   /// unless null. Overwrites `dy`. Each layer is shown to the visitor, unless it is null.
   void vjp(const Scalar* parameters, const Source<Scalar>& source, Index rows, ChainMemory<Scalar>& memory, Scalar* dy,
            Scalar* gradient, Scalar* dx, const LayerVisitor<Scalar>* visitor) const;

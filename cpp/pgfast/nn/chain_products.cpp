@@ -53,8 +53,8 @@ void Chain<Scalar>::transpose_weights(Index first, Index last, const Scalar* par
 }
 
 /// The backward pass of layers [first, last) for rows [row, row + rows) of the memory. Overwrites `delta` = dL/dy of
-/// layer last - 1 for these rows, adds to `gradient`, which begins with layer `first`, and sets `dx` unless null. `x`
-/// is the input of layer `first`.
+/// layer last - 1 for these rows, adds to `gradient`, which begins with layer `first`, and sets `dx`, both unless null.
+/// `x` is the input of layer `first`.
 template <typename Scalar>
 void Chain<Scalar>::backward_block(Index first, Index last, const Scalar* x, Index row, Index rows,
                                    ChainMemory<Scalar>& memory, Scalar* delta, Scalar* gradient, Scalar* dx,
@@ -65,7 +65,7 @@ void Chain<Scalar>::backward_block(Index first, Index last, const Scalar* x, Ind
     const Scalar* from = i == first ? x : memory.outputs[i - 1].data() + row * layer.input_size();
     Scalar* below = i == first ? dx : scratch[i % 2].reserve(rows * layer.input_size());
     layer.backward(memory.transposed.data() + offsets_[i], from, memory.outputs[i].data() + row * layer.output_size(),
-                   rows, delta, gradient + offsets_[i] - offsets_[first], below);
+                   rows, delta, gradient == nullptr ? nullptr : gradient + offsets_[i] - offsets_[first], below);
     if (visitor != nullptr) visitor->visit(first_layer_ + i, row, rows, from, delta);
     delta = below;
   }
@@ -77,16 +77,21 @@ void Chain<Scalar>::backward_rows(const Segment& segment, const Source<Scalar>& 
                                   const LayerVisitor<Scalar>* visitor) const {
   const Index inputs = layers_[segment.first]->input_size();
   const Index outputs = layers_[segment.last - 1]->output_size();
+  const auto go_back = [&](Index begin, Index end, Scalar* partial) {
+    for (Index row = begin; row < end; row += segment.block_rows) {
+      const Index count = std::min(segment.block_rows, end - row);
+      backward_block(segment.first, segment.last, segment_input(segment, source, row, count, memory), row, count,
+                     memory, delta + row * outputs, partial, dx == nullptr ? nullptr : dx + row * inputs, visitor);
+    }
+  };
+  if (gradient == nullptr) {
+    parallel_for(ceil_divide(rows, segment.chunk_rows), [&](Index chunk) {
+      go_back(chunk * segment.chunk_rows, std::min(rows, (chunk + 1) * segment.chunk_rows), nullptr);
+    });
+    return;
+  }
   const Index size = offsets_[segment.last] - offsets_[segment.first];
-  add_up_rows(rows, segment.chunk_rows, size, memory.partials, gradient + offsets_[segment.first],
-              [&](Index begin, Index end, Scalar* partial) {
-                for (Index row = begin; row < end; row += segment.block_rows) {
-                  const Index count = std::min(segment.block_rows, end - row);
-                  backward_block(segment.first, segment.last, segment_input(segment, source, row, count, memory), row,
-                                 count, memory, delta + row * outputs, partial,
-                                 dx == nullptr ? nullptr : dx + row * inputs, visitor);
-                }
-              });
+  add_up_rows(rows, segment.chunk_rows, size, memory.partials, gradient + offsets_[segment.first], go_back);
 }
 
 template <typename Scalar>
@@ -95,13 +100,15 @@ void Chain<Scalar>::backward_columns(const Segment& segment, const Scalar* param
                                      Scalar* dx, const LayerVisitor<Scalar>* visitor) const {
   const auto& layer = static_cast<const Dense<Scalar>&>(*layers_[segment.first]);
   const Scalar* weight = parameters + offsets_[segment.first];
-  Scalar* target = gradient + offsets_[segment.first];
+  Scalar* target = gradient == nullptr ? nullptr : gradient + offsets_[segment.first];
   const Index outputs = layer.output_size();
   const Scalar* from = all_inputs(segment, source, 0, rows, memory, memory.scaled_inputs);
   multiply_by_derivative(layer.activation(), memory.outputs[segment.first].data(), delta, rows * outputs);
-  ArrayView<Scalar> bias_gradient(target + layer.weight_size(), outputs);
-  bias_gradient.setZero();
-  for (Index row = 0; row < rows; ++row) bias_gradient += ConstArrayView<Scalar>(delta + row * outputs, outputs);
+  if (target != nullptr) {
+    ArrayView<Scalar> bias_gradient(target + layer.weight_size(), outputs);
+    bias_gradient.setZero();
+    for (Index row = 0; row < rows; ++row) bias_gradient += ConstArrayView<Scalar>(delta + row * outputs, outputs);
+  }
   parallel_for(ceil_divide(layer.input_size(), kBackwardInputs), [&](Index task) {
     const Index begin = task * kBackwardInputs;
     layer.backward_inputs(weight, from, delta, rows, begin, std::min(layer.input_size(), begin + kBackwardInputs),

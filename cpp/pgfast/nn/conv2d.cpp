@@ -71,16 +71,18 @@ void Conv2d<Scalar>::backward(const Scalar* wt, const Scalar* x, const Scalar* y
   const Index filters = shape_.filters;
   const std::int32_t* position = position_offsets_.data();
   const std::int32_t* tap = tap_offsets_.data();
-  Scalar* bias_gradient = gradient + weight_size();
   for (Index row = 0; row < rows; ++row) {
     const Scalar* image = x + row * input_size();
     Scalar* output = delta + row * output_size();
     multiply_by_derivative(this->activation_, y + row * output_size(), output, output_size());
-    multiply_add<Scalar>(
-        taps(), filters, positions(), [=](Index k) { return image + tap[k]; }, Table{position}, output, filters,
-        [=](Index k) { return gradient + k * filters; });
-    for (Index p = 0; p < positions(); ++p)
-      for (Index f = 0; f < filters; ++f) bias_gradient[f] += output[p * filters + f];
+    if (gradient != nullptr) {
+      multiply_add<Scalar>(
+          taps(), filters, positions(), [=](Index k) { return image + tap[k]; }, Table{position}, output, filters,
+          [=](Index k) { return gradient + k * filters; });
+      Scalar* bias_gradient = gradient + weight_size();
+      for (Index p = 0; p < positions(); ++p)
+        for (Index f = 0; f < filters; ++f) bias_gradient[f] += output[p * filters + f];
+    }
     if (dx == nullptr) continue;
     // In a channels_last image the taps of one kernel row are adjacent in memory, so each row of the transposed
     // weight is scattered in `kernel` contiguous pieces.

@@ -104,12 +104,14 @@ template <typename Scalar>
 void Dense<Scalar>::backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta,
                              Scalar* gradient, Scalar* dx) const {
   multiply_by_derivative(this->activation_, y, delta, rows * outputs_);
-  multiply_add<Scalar>(
-      inputs_, outputs_, rows, [=](Index k) { return x + k; }, Stride{inputs_}, delta, outputs_,
-      [=, this](Index k) { return gradient + k * outputs_; });
-  Scalar* bias_gradient = gradient + weight_size();
-  for (Index row = 0; row < rows; ++row)
-    for (Index j = 0; j < outputs_; ++j) bias_gradient[j] += delta[row * outputs_ + j];
+  if (gradient != nullptr) {
+    multiply_add<Scalar>(
+        inputs_, outputs_, rows, [=](Index k) { return x + k; }, Stride{inputs_}, delta, outputs_,
+        [=, this](Index k) { return gradient + k * outputs_; });
+    Scalar* bias_gradient = gradient + weight_size();
+    for (Index row = 0; row < rows; ++row)
+      for (Index j = 0; j < outputs_; ++j) bias_gradient[j] += delta[row * outputs_ + j];
+  }
   if (dx == nullptr) return;
   std::fill_n(dx, rows * inputs_, Scalar(0));
   multiply_add<Scalar>(
@@ -122,15 +124,19 @@ void Dense<Scalar>::backward_inputs(const Scalar* w, const Scalar* x, const Scal
                                     Index end, Scalar* gradient, Scalar* dx) const {
   const Index width = end - begin;
   thread_local Buffer<Scalar> packed;
-  // Copies columns [begin, end) of x to adjacent memory: at a stride of all inputs, every row would be on another page.
-  Scalar* inputs = packed.reserve(std::max(rows, outputs_) * width);
-  for (Index row = 0; row < rows; ++row) std::copy_n(x + row * inputs_ + begin, width, inputs + row * width);
-  std::fill_n(gradient + begin * outputs_, width * outputs_, Scalar(0));
-  multiply_add<Scalar>(
-      width, outputs_, rows, [=](Index k) { return inputs + k; }, Stride{width}, delta, outputs_,
-      [=, this](Index k) { return gradient + (begin + k) * outputs_; });
+  Scalar* storage = packed.reserve(std::max(rows, outputs_) * width);
+  if (gradient != nullptr) {
+    // Copies columns [begin, end) of x to adjacent memory: at a stride of all inputs, every row would be on another
+    // page.
+    Scalar* inputs = storage;
+    for (Index row = 0; row < rows; ++row) std::copy_n(x + row * inputs_ + begin, width, inputs + row * width);
+    std::fill_n(gradient + begin * outputs_, width * outputs_, Scalar(0));
+    multiply_add<Scalar>(
+        width, outputs_, rows, [=](Index k) { return inputs + k; }, Stride{width}, delta, outputs_,
+        [=, this](Index k) { return gradient + (begin + k) * outputs_; });
+  }
   if (dx == nullptr) return;
-  Scalar* weights = inputs;
+  Scalar* weights = storage;
   transpose(w + begin * outputs_, width, outputs_, outputs_, weights);
   for (Index row = 0; row < rows; ++row) std::fill_n(dx + row * inputs_ + begin, width, Scalar(0));
   multiply_add<Scalar>(

@@ -62,7 +62,8 @@ class Layer {
                    Scalar* dy) const = 0;
 
   /// `delta` [rows, output_size] holds dL/dy and is overwritten with dL/d(linear). Adds to `gradient`
-  /// [parameter_count]; sets `dx` [rows, input_size] unless null. `wt` is what `transpose_weight` has written.
+  /// [parameter_count] unless null; sets `dx` [rows, input_size] unless null. `wt` is what `transpose_weight` has
+  /// written.
   virtual void backward(const Scalar* wt, const Scalar* x, const Scalar* y, Index rows, Scalar* delta, Scalar* gradient,
                         Scalar* dx) const = 0;
 

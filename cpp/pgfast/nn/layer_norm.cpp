@@ -79,14 +79,14 @@ void LayerNorm<Scalar>::backward(const Scalar* wt, const Scalar* x, const Scalar
                                  Scalar* gradient, Scalar* dx) const {
   multiply_by_derivative(this->activation_, y, delta, rows * size_);
   ConstArrayView<Scalar> gain(wt, size_);
-  ArrayView<Scalar> gain_gradient(gradient, size_);
-  ArrayView<Scalar> bias_gradient(gradient + size_, size_);
   for (Index row = 0; row < rows; ++row) {
     const Moments<Scalar> moments(x + row * size_, size_);
     const auto normalized = (ConstArrayView<Scalar>(x + row * size_, size_) - moments.mean) * moments.inverse_std;
     ConstArrayView<Scalar> output_gradient(delta + row * size_, size_);
-    gain_gradient += output_gradient * normalized;
-    bias_gradient += output_gradient;
+    if (gradient != nullptr) {
+      ArrayView<Scalar>(gradient, size_) += output_gradient * normalized;
+      ArrayView<Scalar>(gradient + size_, size_) += output_gradient;
+    }
     if (dx == nullptr) continue;
     const auto scaled = output_gradient * gain;
     const Scalar mean = mean_of(scaled, size_);

@@ -62,7 +62,7 @@ class Network {
 
   /// gradient [parameter_count] = sum over rows of dy[row] . d output[row] / d parameters. If the network has a state,
   /// the rows are whole steps, and the gradient with respect to the initial state is left on the tape.
-  /// Each layer is shown to the visitor, unless it is null.
+  /// Each layer is shown to the visitor, unless it is null. Without a state, `gradient` may be null.
   void vjp(const Scalar* parameters, Index rows, Tape<Scalar>& tape, const Scalar* dy, Scalar* gradient,
            const LayerVisitor<Scalar>* visitor = nullptr) const;
   /// gradients [rows, parameter_count], leading dimension `ld`: the terms of this sum. Requires a network without a

@@ -54,12 +54,12 @@ void Network<Scalar>::vjp(const Scalar* parameters, Index rows, Tape<Scalar>& ta
     const Node& node = nodes_[n];
     auto& memory = tape.nodes_[n];
     if (!has_delta[n]) {  // no head reads it
-      std::fill_n(gradient + node.offset, node.parameter_count(), Scalar(0));
+      if (gradient != nullptr) std::fill_n(gradient + node.offset, node.parameter_count(), Scalar(0));
       continue;
     }
     Scalar* dx = node.differentiates_inputs ? memory.input_delta.reserve(rows * node.input_size()) : nullptr;
     const Source<Scalar> inputs = source(n, tape);
-    Scalar* to = gradient + node.offset;
+    Scalar* to = gradient == nullptr ? nullptr : gradient + node.offset;
     if (node.recurrence() != nullptr)
       node.recurrence()->vjp(parameters + node.offset, inputs, sequences(node, tape), rows, memory.recurrence,
                              memory.delta.data(), to, dx, tape.state_gradient_.data() + node.state_column);

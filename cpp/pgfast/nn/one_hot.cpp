@@ -44,6 +44,7 @@ template <typename Scalar>
 void OneHot<Scalar>::backward(const Scalar* /*wt*/, const Scalar* x, const Scalar* y, Index rows, Scalar* delta,
                               Scalar* gradient, Scalar* /*dx*/) const {
   multiply_by_derivative(this->activation_, y, delta, rows * outputs_);
+  if (gradient == nullptr) return;
   ArrayView<Scalar> bias_gradient(gradient + weight_size(), outputs_);
   for (Index row = 0; row < rows; ++row) {
     ConstArrayView<Scalar> output_gradient(delta + row * outputs_, outputs_);

@@ -21,14 +21,16 @@ double mean_of_diagonal(Index n, const Scalar* matrix) {
   return sum_of(n, [=](Index i) { return static_cast<double>(matrix[i * (n + 1)]); }) / static_cast<double>(n);
 }
 
-/// Writes L of matrix + damping I = LL' to the lower triangle of `factor`. Returns false if there is none.
+/// Writes L and L' of matrix + damping I = LL' to the triangles of `factor`. Returns false if there are none.
 template <typename Scalar>
 bool factor_damped(Index n, const Scalar* matrix, double damping, Scalar* factor) {
   for (Index i = 0; i < n; ++i) {
     std::copy_n(matrix + i * n, i + 1, factor + i * n);
     factor[i * (n + 1)] = static_cast<Scalar>(static_cast<double>(factor[i * (n + 1)]) + damping);
   }
-  return cholesky_factor(n, factor);
+  if (!cholesky_factor(n, factor)) return false;
+  mirror_lower(n, factor);
+  return true;
 }
 
 /// Copies the inputs and gradients of each layer at the positions that the statistics use, row by row. Those of rows
@@ -135,7 +137,7 @@ void Kfac<Scalar>::measure(const Scalar* parameters, Index rows, Tape<Scalar>& t
                        deltas_[i].reserve(rows * block.positions * block.outputs)});
   }
   const CopiedRows<Scalar> visitor(std::move(targets), valid);
-  network_.vjp(parameters, rows, tape, dy, gradient_.reserve(network_.parameter_count()), &visitor);
+  network_.vjp(parameters, rows, tape, dy, nullptr, &visitor);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const KroneckerBlock& block = blocks_[i];
     if (!visitor.has_seen(i)) {
@@ -195,7 +197,6 @@ int Kfac<Scalar>::factor(const Scalar* statistics, double damping, Scalar* facto
 
 template <typename Scalar>
 void Kfac<Scalar>::solve(const Scalar* factors, const Scalar* gradient, Scalar* x) const {
-  Buffer<Scalar> storage;
   for (const KroneckerBlock& block : blocks_) {
     const Scalar* from = gradient + block.parameter;
     Scalar* to = x + block.parameter;
@@ -203,10 +204,8 @@ void Kfac<Scalar>::solve(const Scalar* factors, const Scalar* gradient, Scalar* 
       for (Index j = 0; j < 2 * block.outputs; ++j) to[j] = from[j] / factors[block.a + j];
       continue;
     }
-    Scalar* transposed = storage.reserve(block.inputs * block.outputs);
-    transpose(from, block.inputs, block.outputs, block.outputs, transposed);
-    cholesky_solve_columns(block.outputs, factors + block.s, block.inputs, transposed);
-    transpose(transposed, block.outputs, block.inputs, block.inputs, to);
+    std::copy_n(from, block.inputs * block.outputs, to);
+    cholesky_solve_rows(block.outputs, factors + block.s, block.inputs, to);
     cholesky_solve_columns(block.inputs, factors + block.a, block.outputs, to);
   }
 }

@@ -67,7 +67,6 @@ class Kfac {
   Index size_ = 0;
   std::vector<Buffer<Scalar>> inputs_;  // of each block [rows positions, inputs]
   std::vector<Buffer<Scalar>> deltas_;  // [rows positions, outputs]
-  Buffer<Scalar> gradient_;
   std::mutex mutex_;
 };
 

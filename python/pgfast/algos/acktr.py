@@ -51,6 +51,8 @@ class ACKTRSettings(ActorCriticSettings):
     """Weight of the earlier updates in the averages of the Kronecker factors."""
     inverse_every: Count = 10
     """Updates between two factorizations of these averages."""
+    factor_steps: Count | None = None
+    """Steps of each rollout, from its first on, that the Kronecker factors are measured on; None for all."""
     position_stride: Count = 1
     """Convolutions use every so many positions of an image for their Kronecker factors."""
     target_kl: Positive | None = None
@@ -116,9 +118,14 @@ class ACKTRLearner(Learner):
         policy_loss, value_loss, _ = terms
 
         # Section 3.1: the Fisher matrix of p(a, v | s) = pi(a | s) N(v; V(s), 1). The actions taken are samples of pi.
-        sampled = RowGradients(np.ones_like(log_prob), None, critic_samples(batch, s.seed, rollout.update, reduce))
-        gradients = policy.output_gradients(tape, batch.actions, sampled, mask=batch.mask)
-        factors = self.optimizer.measure(tape, gradients, valid=batch.valid, count=count, reduce=reduce)
+        measured, number = batch, count
+        if s.factor_steps is not None:
+            first = batch.first_steps(s.factor_steps)
+            if (first_number := reduce.sum(len(first))) > 0:
+                measured, number = first, first_number
+        sampled = RowGradients(np.ones_like(measured.values), None, critic_samples(measured, s, rollout.update, reduce))
+        gradients = policy.output_gradients(tape, measured.actions, sampled, mask=measured.mask)
+        factors = self.optimizer.measure(tape, gradients, valid=measured.valid, count=number, reduce=reduce)
 
         learning_rate = learning_rate_at(s, rollout.timesteps) * self.rate_factor
         metrics: Metrics = {
@@ -168,10 +175,10 @@ def make_optimizer(settings: ACKTRSettings, network: Network) -> optim.KFAC:
     )
 
 
-def critic_samples(batch: Batch, seed: int, update: int, reduce: Reduce) -> FloatArray:
+def critic_samples(batch: Batch, settings: ACKTRSettings, update: int, reduce: Reduce) -> FloatArray:
     """Returns v - V(s) ``[B]``, a number of a standard normal distribution for each valid row by (seed, update)."""
     numbers, count = batch.numbering(reduce)
-    rng = Rng.internal(seed, CRITIC_SAMPLES)
+    rng = Rng.internal(settings.seed, CRITIC_SAMPLES)
     rng.position = update
     zeros = np.zeros((count, 1), batch.values.dtype)
     drawn = DiagGaussian(zeros, zeros[0]).sample(rng)[:, 0]

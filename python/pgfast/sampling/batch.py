@@ -71,6 +71,23 @@ class Batch:
             rollout.initial_state if rollout.has_memory else None,
         )
 
+    def first_steps(self, steps: int) -> Batch:
+        """Makes views of the rows of the first ``steps`` steps of the rollout."""
+        rows = int(np.searchsorted(self.step, steps))
+        return Batch(
+            self.observations[:rows],
+            self.step[:rows],
+            self.time[:rows],
+            self.actions[:rows],
+            self.log_prob[:rows],
+            self.advantages[:rows],
+            self.returns[:rows],
+            self.values[:rows],
+            None if self.valid is None else self.valid[:rows],
+            None if self.mask is None else self.mask[:rows],
+            self.state,
+        )
+
     def take(self, index: IntArray, observations: Array, valid: BoolArray | None, state: FloatArray | None) -> Batch:
         """Copies the rows of ``index``, except for their ``observations``, which are given."""
         return Batch(
