@@ -355,6 +355,16 @@ CALLS = {
         },
         "policy_backward",
     ),
+    "Policy.output_gradients": Call(
+        lambda obs, actions, log_prob, entropy: gaussian_policy(obs).output_gradients(
+            obs, actions, losses.RowGradients(log_prob, entropy)
+        ),
+        lambda d: {
+            **{"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A)},
+            **{"log_prob": rows(d, B), "entropy": rows(d, B)},
+        },
+        "policy_output_gradients",
+    ),
     "Policy.act": Call(
         act,
         lambda d: {"obs": rows(d, B, 2, 6, 5), "actions": rows(d, B, A), "log_prob": rows(d, B)},

@@ -56,6 +56,19 @@ def row_gradients(policy: Policy, rows: int, dtype: Any, rng: np.random.Generato
 
 
 @every_policy
+def test_output_gradients_lead_to_the_gradient(name: str, rng: np.random.Generator, dtype: Any) -> None:
+    policy, obs = make_policy(name, dtype), observations(name, 40, dtype)
+    actions, rows = some_actions(policy, obs), row_gradients(policy, 40, dtype, rng)
+    expected = policy.gradient(obs, actions, rows)[: policy.network.parameters.size]
+    tape = PolicyTape(policy, 50)
+    tape.record(obs)
+    for at in (obs, tape):
+        found = policy.output_gradients(at, actions, rows)
+        assert found.shape == (40, policy.network.output_size)
+        np.testing.assert_array_equal(policy.network.vjp(obs, found), expected)
+
+
+@every_policy
 @pytest.mark.parametrize("parts", ["log_prob", "entropy", "all"])
 def test_gradient_matches_finite_differences(name: str, parts: str, rng: np.random.Generator) -> None:
     policy, obs = make_policy(name), observations(name, 4)

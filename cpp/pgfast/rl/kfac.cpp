@@ -14,7 +14,7 @@ namespace pgfast {
 namespace {
 
 constexpr int kMostAttempts = 8;  // the last one has 10^7 times the damping
-constexpr Index kRows = 64;       // of a product that one task computes
+constexpr Index kRows = 64;       // of a matrix that one task computes
 
 template <typename Scalar>
 double mean_of_diagonal(Index n, const Scalar* matrix) {
@@ -24,10 +24,12 @@ double mean_of_diagonal(Index n, const Scalar* matrix) {
 /// Writes L and L' of matrix + damping I = LL' to the triangles of `factor`. Returns false if there are none.
 template <typename Scalar>
 bool factor_damped(Index n, const Scalar* matrix, double damping, Scalar* factor) {
-  for (Index i = 0; i < n; ++i) {
-    std::copy_n(matrix + i * n, i + 1, factor + i * n);
-    factor[i * (n + 1)] = static_cast<Scalar>(static_cast<double>(factor[i * (n + 1)]) + damping);
-  }
+  parallel_for(ceil_divide(n, kRows), [=](Index task) {
+    for (Index i = task * kRows; i < std::min(n, (task + 1) * kRows); ++i) {
+      std::copy_n(matrix + i * n, i + 1, factor + i * n);
+      factor[i * (n + 1)] = static_cast<Scalar>(static_cast<double>(factor[i * (n + 1)]) + damping);
+    }
+  });
   if (!cholesky_factor(n, factor)) return false;
   mirror_lower(n, factor);
   return true;

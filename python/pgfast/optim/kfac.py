@@ -229,7 +229,7 @@ class KFAC:
             raise ValueError("KFAC.natural_gradient: observe comes first")
         if latest.observations and averages.observations - latest.observations < self._inverse_every:
             return latest
-        factors = np.zeros_like(averages.values)
+        factors = np.empty_like(averages.values)
         raised = self._native.factor(averages.values, self._damping, factors)
         if raised < 0:
             raise FloatingPointError("KFAC: the averages are not positive definite; nothing was changed")
