@@ -27,7 +27,7 @@ GAMES = {
 }
 
 # Algorithms whose curves are drawn beside A2C's, each with its first seed of these games.
-COMPARED = ("ppo",)
+COMPARED = ("ppo", "acktr")
 COMPARED_GAMES = ("Breakout", "Qbert", "SpaceInvaders", "BeamRider")
 COMPARED_TIMESTEPS = 2_000_000
 COMPARED_MARKS = (500_000, 1_000_000, 1_500_000, 2_000_000)

@@ -296,6 +296,25 @@ ppo = pgfast.PPO(
     value_learning_rate=1e-3,
 )
 clipped: pgfast.PPO = ppo.learn(128)
+acktr = pgfast.ACKTR(
+    "CartPole-v1",
+    preset=None,
+    num_envs=2,
+    n_steps=32,
+    learning_rate_schedule="cosine",
+    schedule_timesteps=128,
+    max_kl=0.01,
+    damping=0.1,
+    momentum=0,
+    factor_decay=0.95,
+    inverse_every=2,
+    factor_steps=16,
+    position_stride=4,
+    target_kl=0.002,
+    value_coef=0.5,
+    separate_value_network=True,
+)
+factored: pgfast.ACKTR = acktr.learn(128)
 warm = pgfast.A2C("CartPole-v1", init_from=model, hidden_sizes=(16,), activation="tanh", optimizer="adam")
 assert np.array_equal(warm.policy.parameters, agent.policy.parameters)
 assert trained.settings.solver == "cholesky"
