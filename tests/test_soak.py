@@ -15,6 +15,7 @@ import pytest
 
 import pgfast
 from pgfast.agent import Agent
+from pgfast.algorithms import ALGORITHMS
 from ray_processes import ray_pids, worker_pids
 
 PAGE = 4096
@@ -73,8 +74,8 @@ def soak(agent: Agent, timesteps: int, run: Path, measure_more: Callable[[], tup
     return summary
 
 
-def cartpole(updates: int, run: Path) -> str:
-    agent = pgfast.A2C("CartPole-v1", num_envs=16, n_steps=5, report_every=updates, sync_every=4 * updates)
+def cartpole(updates: int, run: Path, name: str = "a2c") -> str:
+    agent = ALGORITHMS[name]("CartPole-v1", num_envs=16, n_steps=5, report_every=updates, sync_every=4 * updates)
     return soak(agent, updates * 80, run)
 
 
@@ -119,8 +120,11 @@ def workers(updates: int, run: Path) -> str:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
 class TestSoak:
     @pytest.mark.slow
-    def test_memory_does_not_grow_over_10_000_updates_of_cartpole(self, tmp_path: Path, record_property: Any) -> None:
-        alone(cartpole, 10_000, tmp_path / "run", record_property)
+    @pytest.mark.parametrize("name", ["a2c", "acktr"])
+    def test_memory_does_not_grow_over_10_000_updates_of_cartpole(
+        self, name: str, tmp_path: Path, record_property: Any
+    ) -> None:
+        alone(cartpole, 10_000, tmp_path / "run", record_property, name=name)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("memory", ["none", "lstm"])
