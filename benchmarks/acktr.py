@@ -22,8 +22,8 @@ NETWORK = "origin_cnn"
 ROWS = 320
 POSITION_STRIDE = 16
 LOOP: dict[str, Any] = {"network": NETWORK, "num_envs": 16, "n_steps": 20, "preset": None, **CONTINUE}
-FACTORS: dict[str, Any] = {"position_stride": POSITION_STRIDE, "factor_steps": 5, "inverse_every": 10}
-UPDATES = 10  # of a sample of the loop: one has a factorization
+FACTORS: dict[str, Any] = {"position_stride": POSITION_STRIDE, "factor_steps": 5, "inverse_every": 20}
+UPDATES = 20  # of a sample of the loop: one has a factorization
 
 
 def measure_parts(bench: Bench) -> None:
