@@ -57,8 +57,8 @@ class ACKTRSettings(ActorCriticSettings):
     """Convolutions use every so many positions of an image for their Kronecker factors."""
     target_kl: Positive | None = None
     """Mean KL divergence of the old policy from the new, in nats, that the learning rate adapts to: it is divided by
-    1.5 after an update of more than twice this, and multiplied by 1.5 after one of less than half. None for no
-    adaptation."""
+    1.5 after an update of more than twice this, and multiplied by 1.5 after one of less than half, by 1,000 in all at
+    most. None for no adaptation."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,7 +127,8 @@ class ACKTRLearner(Learner):
         gradients = policy.output_gradients(tape, measured.actions, sampled, mask=measured.mask)
         factors = self.optimizer.measure(tape, gradients, valid=measured.valid, count=number, reduce=reduce)
 
-        learning_rate = learning_rate_at(s, rollout.timesteps) * self.rate_factor
+        rate_factor = self.rate_factor
+        learning_rate = learning_rate_at(s, rollout.timesteps) * rate_factor
         metrics: Metrics = {
             "policy_loss": policy_loss,
             "value_loss": value_loss,
@@ -144,10 +145,8 @@ class ACKTRLearner(Learner):
             )
             if s.target_kl is not None:
                 metrics["kl"] = kl = natural.evaluate(policy, old, batch, count, reduce).kl
-                adaptation = rate_adaptation(kl, s.target_kl)
-            else:
-                adaptation = 1.0
-        self.rate_factor *= adaptation
+                rate_factor = adapted(rate_factor, kl, s.target_kl)
+        self.rate_factor = rate_factor
         self.normalizers.statistics = statistics  # last: an update that raises leaves no trace
         return {**metrics, "raised_dampings": self.optimizer.raised_dampings}
 
@@ -189,8 +188,8 @@ def critic_samples(batch: Batch, settings: ACKTRSettings, update: int, reduce: R
     return samples
 
 
-def rate_adaptation(kl: float, target: float) -> float:
-    """Returns the factor of the learning rate after an update with this KL divergence."""
+def adapted(factor: float, kl: float, target: float) -> float:
+    """Returns the factor of the learning rate after an update with this KL divergence, from 1/1,000 to 1,000."""
     if kl < target / 2.0:
-        return 1.5
-    return 1.0 if kl <= 2.0 * target else 1.0 / 1.5
+        return min(1.5 * factor, 1e3)
+    return factor if kl <= 2.0 * target else max(factor / 1.5, 1e-3)
