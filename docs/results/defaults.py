@@ -115,7 +115,7 @@ def main() -> None:
                 result = train(task, entry.algorithm, seed) if is_ours else train_peer(task, entry, seed)
                 print(f"{entry.title} on {task.name}, seed {seed}: {result:.4g}", flush=True)
                 kept.add(Run(task.name, entry, seed, task.timesteps_of(entry.algorithm), result))
-    table = kept.table([(task.name, task.title) for task in TASKS], ENTRIES)
+    table = kept.table([(task.name, task.title) for task in TASKS], ENTRIES, seeds=5)
     (args.out / "defaults.md").write_text(table + "\n")
     print(table)
 

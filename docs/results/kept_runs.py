@@ -82,23 +82,26 @@ class KeptRuns:
                 )
             )
 
-    def table(self, rows: Iterable[tuple[str, str]], entries: Sequence[Entry]) -> str:
+    def table(self, rows: Iterable[tuple[str, str]], entries: Sequence[Entry], seeds: int) -> str:
         """Markdown with the medians over the seeds and their range.
 
         Args:
             rows: the task of each row, and its title.
             entries: of the columns; those without any run are left out.
+            seeds: a cell with fewer says how many it has.
         """
         runs = self.all()
         shown = [entry for entry in entries if any(run.entry == entry for run in runs)]
         lines = [f"| task | {' | '.join(entry.title for entry in shown)} |", f"|---{'|---' * len(shown)}|"]
         for task, title in rows:
-            cells = [_cell([run.result for run in runs if (run.task, run.entry) == (task, entry)]) for entry in shown]
+            found = [[run.result for run in runs if (run.task, run.entry) == (task, entry)] for entry in shown]
+            cells = [_cell(results, seeds) for results in found]
             lines.append(f"| {title} | {' | '.join(cells)} |")
         return "\n".join(lines)
 
 
-def _cell(results: list[float]) -> str:
+def _cell(results: list[float], seeds: int) -> str:
     if not results:
         return "-"
-    return f"{statistics.median(results):.4g} ({min(results):.4g} to {max(results):.4g})"
+    number = "" if len(results) >= seeds else f", {len(results)} seed{'s' * (len(results) > 1)}"
+    return f"{statistics.median(results):.4g} ({min(results):.4g} to {max(results):.4g}{number})"
