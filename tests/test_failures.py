@@ -157,7 +157,7 @@ def test_replaced_workers_start_different_episodes() -> None:
 @pytest.mark.parametrize(
     ("env", "settings", "text"),
     [
-        ("CartPole-v1", {"max_env_restarts": 1}, 'needs the worker processes of vectorization "async"'),
+        ("CartPole-v1", {"max_env_restarts": 1}, 'needs the processes of vectorization "async"'),
         ("CartPole-v1", {"max_env_restarts": -1}, "must be an int of at least 0, got -1"),
         ("CartPole-v1", {"env_timeout": 0.0}, "env_timeout must be a float greater than 0 or None, got 0.0"),
         ("BreakoutNoFrameskip-v4", {"max_env_restarts": 1, "vectorization": "async"}, "native vector environment"),

@@ -51,7 +51,7 @@ class EnvironmentSettings(Bounded):
     env_kwargs: dict[str, Any] | None = None
     """Arguments of an environment that is made from an id, beside those that it is registered with."""
     vectorization: Literal["auto", "sync", "async"] = "auto"
-    """How single environments become a vector environment: "sync" steps them in this process, "async" in one worker
+    """How single environments become a vector environment: "sync" steps them in this process, "async" in a
     process each, and "auto" takes a native vector environment if the id has one."""
     normalize_observations: bool = False
     """Shift and scale observations to mean 0 and standard deviation 1 by running statistics: the numbers among them, or
@@ -68,16 +68,16 @@ class EnvironmentSettings(Bounded):
     normalize_rewards: bool = False
     """Divide rewards by the running standard deviation of the discounted return."""
     max_env_restarts: Annotated[int, Meta(ge=0)] = 0
-    """Worker processes that a run may replace because their environment raised, died or hung; needs vectorization
-    "async"."""
+    """Environments that a run may replace, each with its process, because they raised, died or hung; needs
+    vectorization "async"."""
     env_timeout: Positive | None = None
-    """Seconds that a step of an environment may take. A slower worker counts as failed; without workers the process
-    ends and prints the stacks of all threads."""
+    """Seconds that a step of an environment may take. A slower one counts as failed; if it has no process of its own,
+    the training's prints the stacks of all threads and ends."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.max_env_restarts and self.vectorization != "async":
-            raise ValueError('max_env_restarts needs the worker processes of vectorization "async"')
+            raise ValueError('max_env_restarts needs the processes of vectorization "async"')
 
 
 @dataclass(frozen=True, kw_only=True)
