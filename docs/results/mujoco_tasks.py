@@ -1,6 +1,6 @@
-"""Trains PPO and TRPO on MuJoCo's tasks with their presets, and other libraries with rl-baselines3-zoo's settings.
+"""Trains agents on MuJoCo's tasks with their presets, and other libraries with rl-baselines3-zoo's settings.
 
-python docs/results/mujoco_tasks.py [--only TASK ...] [--libraries pgfast sb3] [--algorithms ppo trpo] [--seeds N]
+python docs/results/mujoco_tasks.py [--only TASK ...] [--libraries pgfast sb3] [--algorithms ppo trpo acktr] [--seeds N]
                                     [--timesteps N] [--out docs/results]
 
 A result is the mean return of 30 episodes with sampled actions after a million steps. A run that mujoco.csv holds
@@ -19,7 +19,11 @@ from pgfast.algorithms import ALGORITHMS
 TASKS = ["HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Swimmer-v5"]
 TIMESTEPS = 1_000_000
 EPISODES = 30
-ENTRIES = [Entry("pgfast", "ppo"), Entry("sb3", "ppo"), Entry("pgfast", "trpo"), Entry("sb3-contrib", "trpo")]
+COMPARED = ("ppo", "trpo", "acktr")
+ENTRIES = [
+    *(Entry("pgfast", "ppo"), Entry("sb3", "ppo"), Entry("pgfast", "trpo"), Entry("sb3-contrib", "trpo")),
+    Entry("pgfast", "acktr"),
+]
 
 # rl-baselines3-zoo's settings for the versions of the tasks that it was tuned on, v3 and v4. All normalize observations
 # and rewards. PPO has one environment, TRPO two.
@@ -94,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=TASKS, default=TASKS, help="only these tasks")
     parser.add_argument("--libraries", nargs="+", choices=["pgfast", "sb3"], default=["pgfast"])
-    parser.add_argument("--algorithms", nargs="+", choices=list(ZOO), default=list(ZOO))
+    parser.add_argument("--algorithms", nargs="+", choices=COMPARED, default=COMPARED)
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds of every task")
     parser.add_argument("--timesteps", type=int, default=TIMESTEPS, help="length of every run")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="directory of the files written")
