@@ -7,19 +7,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from pgfast import losses
 from pgfast._typing import FloatArray
-from pgfast.algos import advantages
+from pgfast.algos import actor_critic, advantages
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.bounds import NotNegative, Positive
-from pgfast.learning.construction import (
-    entropy_coef_at,
-    learning_rate_at,
-    make_optimizer,
-    make_policy,
-    value_part_at,
-)
-from pgfast.learning.learner import Learner, require_finite_loss
+from pgfast.learning.construction import learning_rate_at, make_optimizer, make_policy, value_part_at
+from pgfast.learning.learner import Learner
 from pgfast.learning.settings import FirstOrderActorCriticSettings
 from pgfast.metrics import Metrics
 from pgfast.optim import Optimizer
@@ -59,7 +52,7 @@ class A2CLearner(Learner):
         self._gradient: FloatArray = np.zeros_like(self.policy.parameters)  # reused by every update
 
     def update(self, rollout: Rollout, reduce: Reduce) -> Metrics:
-        s, policy, tape = self.settings, self.policy, rollout.tape
+        s, policy = self.settings, self.policy
         statistics = self.normalizers.after(rollout, reduce)
         batch = advantages.estimate(
             rollout,
@@ -76,32 +69,8 @@ class A2CLearner(Learner):
 
         # Section 4: minimize -mean(A log pi + entropy_coef H) + value_coef mean((R - V)^2). The rollout's tape already
         # holds the forward pass, as the parameters have not changed since.
-        distribution = tape.distribution(rollout.rows, batch.mask)
-        log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
-        terms, rows = losses.a2c_gradient(
-            log_prob,
-            batch.advantages,
-            entropy,
-            batch.returns,
-            batch.values,
-            entropy_coef_at(s, rollout.timesteps),
-            s.value_coef,
-            batch.valid,
-            count=count,
-        )
-        require_finite_loss(terms[-1], rollout)
-        gradient = policy.gradient(tape, batch.actions, rows, mask=batch.mask, out=self._gradient)
-        terms, mean_entropy, gradient = reduce.sum((terms, batch.sum(entropy) / count, gradient))
-        policy_loss, value_loss, _ = terms
-
+        metrics, gradient = actor_critic.differentiate(policy, batch, rollout, s, count, reduce, out=self._gradient)
         learning_rate = learning_rate_at(s, rollout.timesteps)
-        metrics: Metrics = {
-            "policy_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy": mean_entropy,
-            "explained_variance": advantages.explained_variance(batch, count, reduce),
-            "learning_rate": learning_rate,
-        }
         grad_norm = self.optimizer.step(
             policy.parameters,
             gradient,
@@ -110,4 +79,4 @@ class A2CLearner(Learner):
             part=value_part_at(s, policy, rollout.timesteps),
         )
         self.normalizers.statistics = statistics  # last: an update that raises leaves no trace
-        return {**metrics, "grad_norm": grad_norm}
+        return {**metrics, "grad_norm": grad_norm, "learning_rate": learning_rate}

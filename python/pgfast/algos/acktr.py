@@ -9,15 +9,15 @@ from typing import Annotated, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from pgfast import losses, optim
+from pgfast import optim
 from pgfast._streams import CRITIC_SAMPLES
 from pgfast._typing import FloatArray
-from pgfast.algos import advantages, natural
+from pgfast.algos import actor_critic, advantages, natural
 from pgfast.distributions import DiagGaussian
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.learning.bounds import Count, NotNegative, Positive
-from pgfast.learning.construction import entropy_coef_at, learning_rate_at, make_policy
-from pgfast.learning.learner import Learner, require_finite_loss
+from pgfast.learning.construction import learning_rate_at, make_policy
+from pgfast.learning.learner import Learner
 from pgfast.learning.settings import ActorCriticSettings, require_no_memory
 from pgfast.losses import RowGradients
 from pgfast.metrics import Metrics
@@ -99,23 +99,7 @@ class ACKTRLearner(Learner):
             return {}
 
         # Section 3.2: minimize A2C's loss, -mean(A log pi + entropy_coef H) + value_coef mean((R - V)^2)
-        old = tape.distribution(rollout.rows, batch.mask)
-        log_prob, entropy = old.log_prob(batch.actions), old.entropy()
-        terms, rows = losses.a2c_gradient(
-            log_prob,
-            batch.advantages,
-            entropy,
-            batch.returns,
-            batch.values,
-            entropy_coef_at(s, rollout.timesteps),
-            s.value_coef,
-            batch.valid,
-            count=count,
-        )
-        require_finite_loss(terms[-1], rollout)
-        gradient = policy.gradient(tape, batch.actions, rows, mask=batch.mask, out=self._gradient)
-        terms, mean_entropy, gradient = reduce.sum((terms, batch.sum(entropy) / count, gradient))
-        policy_loss, value_loss, _ = terms
+        metrics, gradient = actor_critic.differentiate(policy, batch, rollout, s, count, reduce, out=self._gradient)
 
         # Section 3.1: the Fisher matrix of p(a, v | s) = pi(a | s) N(v; V(s), 1). The actions taken are samples of pi.
         measured, number = batch, count
@@ -129,15 +113,9 @@ class ACKTRLearner(Learner):
 
         rate_factor = self.rate_factor
         learning_rate = learning_rate_at(s, rollout.timesteps) * rate_factor
-        metrics: Metrics = {
-            "policy_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy": mean_entropy,
-            "explained_variance": advantages.explained_variance(batch, count, reduce),
-            "grad_norm": math.sqrt(natural.dot(gradient, gradient)),
-            "learning_rate": learning_rate,
-        }
+        metrics |= {"grad_norm": math.sqrt(natural.dot(gradient, gradient)), "learning_rate": learning_rate}
         # Section 3.2: a step along the natural gradient, scaled down to the trust region
+        old = tape.distribution(rollout.rows, batch.mask)
         changed = () if s.target_kl is None else (policy, self.optimizer)  # the step alone changes all or nothing
         with restored_if_raised(*changed):
             metrics["step_scale"] = self.optimizer.step(
