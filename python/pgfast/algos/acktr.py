@@ -37,12 +37,11 @@ class ACKTRSettings(ActorCriticSettings):
     """Settings of ACKTR. The batch of one update is num_envs x n_steps."""
 
     learning_rate: NotNegative = 0.25
-    """Length of a step, in multiples of the natural gradient that max_kl bounds."""
+    """Length of a step, in multiples of the natural gradient; max_kl may shorten it."""
     entropy_coef: NotNegative = 0.01
     """Weight of the entropy bonus."""
     max_kl: Positive = 1e-3
-    """Largest KL divergence of a step by the Kronecker factors, in nats, before learning_rate: a longer one is scaled
-    down."""
+    """Largest KL divergence of a step, in nats, by the Kronecker factors: a longer step is scaled down."""
     damping: Positive = 0.01
     """Added to the Fisher matrix of each layer: its root to both factors."""
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.9

@@ -194,7 +194,10 @@ _cluster = _Cluster()
 
 
 def _require_listener(address: str) -> None:
-    """Raises ``ConnectionError`` if nothing accepts connections at ``address``: Ray would wait for it for minutes."""
+    """Raises ``ConnectionError`` if nothing accepts connections at ``address``, for which Ray would wait for minutes.
+
+    Raises ``ValueError`` if it is no address.
+    """
     if address == "auto" or "://" in address:
         return
     host, separator, port = address.rpartition(":")
