@@ -53,7 +53,7 @@ def test_native_info_describes_the_module() -> None:
     info = pgfast.native_info()
     assert set(info) == {"isa", "supported", "vector_bytes", "compiler", "eigen", "num_threads"}
     assert info["isa"] in info["supported"]
-    assert info["vector_bytes"] in (16, 32)
+    assert info["vector_bytes"] == {"v3": 32, "v4": 64}.get(info["isa"], 16)
     assert info["eigen"].count(".") == 2
     assert info["num_threads"] >= 1
 
@@ -98,24 +98,52 @@ def test_a_native_module_that_cannot_be_imported_is_named(monkeypatch: pytest.Mo
 
 
 class FakeCpu:
-    def __init__(self, level: int) -> None:
-        self.level = level
+    """Stands for a CPU that this machine does not have."""
 
-    def x86_64_level(self) -> int:
-        return self.level
+    def __init__(self, level: int, vendor: str = "GenuineIntel", model: int = 0x8F, fp512: bool = False) -> None:
+        self.description = {"level": level, "vendor": vendor, "family": 6, "model": model, "fp512": fp512}
+
+    def describe(self) -> dict[str, object]:
+        return self.description
 
 
-@pytest.mark.parametrize(("level", "variants"), [(3, ["v3", "v2"]), (2, ["v2"])])
+ZEN_4 = FakeCpu(4, "AuthenticAMD", 0x11)  # splits 512 bits in two
+ZEN_5 = FakeCpu(4, "AuthenticAMD", 0x02, fp512=True)
+TIGER_LAKE = FakeCpu(4, model=0x8C)  # one multiplier of 512 bits, or two of 256
+SAPPHIRE_RAPIDS = FakeCpu(4)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "variants"),
+    [
+        *((cpu, ["v4", "v3", "v2"]) for cpu in (ZEN_5, SAPPHIRE_RAPIDS)),
+        *((cpu, ["v3", "v4", "v2"]) for cpu in (ZEN_4, TIGER_LAKE)),
+        *((FakeCpu(3), ["v3", "v2"]), (FakeCpu(2), ["v2"])),
+    ],
+)
 def test_a_cpu_gets_the_variants_that_it_supports(
-    level: int, variants: list[str], monkeypatch: pytest.MonkeyPatch
+    cpu: FakeCpu, variants: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "AMD64")
-    monkeypatch.setattr(importlib, "import_module", lambda name: FakeCpu(level))
+    monkeypatch.setattr(importlib, "import_module", lambda name: cpu)
     monkeypatch.delenv("PGFAST_ISA", raising=False)
     assert _native._supported_variants() == variants
     assert _native._choose_variant() == variants[0]
     monkeypatch.setenv("PGFAST_ISA", "v2")
     assert _native._choose_variant() == "v2"
+
+
+def test_this_cpu_is_described() -> None:
+    if pgfast.native_info()["isa"] == "generic":
+        pytest.skip("the module for other CPUs than x86-64 needs no choice")
+    cpu = importlib.import_module("pgfast._cpu").describe()
+    assert 2 <= cpu["level"] <= 4
+    for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines():
+        name, value = (part.strip() for part in line.split(":", 1))
+        if name in ("cpu family", "model"):
+            assert cpu[name.removeprefix("cpu ")] == int(value)
+        if name == "vendor_id":
+            assert cpu["vendor"] == value
 
 
 def test_a_cpu_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,24 @@ if TYPE_CHECKING:
 __all__ = ["core", "native_info", "set_num_threads"]
 
 
+# Intel's cores with AVX-512 and a single 512-bit multiplier, by model: clients from Cannon Lake to Rocket Lake.
+_SINGLE_MULTIPLIER = (0x66, 0x7D, 0x7E, 0x8C, 0x8D, 0xA7)
+
+
+def _multiplies_512_bits(cpu: dict[str, Any]) -> bool:
+    """Returns whether the CPU has a higher peak with AVX-512 than with AVX2. Some split each instruction in two."""
+    if cpu["vendor"] == "GenuineIntel":
+        return bool(cpu["family"] == 6 and cpu["model"] not in _SINGLE_MULTIPLIER)
+    return bool(cpu["fp512"])
+
+
 def _supported_variants() -> list[str]:
     """The variants that run on this machine, the fastest first."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return ["generic"]
-    level: int = importlib.import_module("pgfast._cpu").x86_64_level()
-    variants = [name for name, needed in (("v3", 3), ("v2", 2)) if level >= needed]
+    cpu: dict[str, Any] = importlib.import_module("pgfast._cpu").describe()
+    order = [("v4", 4), ("v3", 3), ("v2", 2)] if _multiplies_512_bits(cpu) else [("v3", 3), ("v4", 4), ("v2", 2)]
+    variants = [name for name, needed in order if cpu["level"] >= needed]
     if not variants:
         raise ImportError("pgfast: this CPU lacks SSE4.2; pgfast requires at least x86-64-v2")
     return variants
@@ -60,7 +72,8 @@ def native_info() -> dict[str, Any]:
     """Describes the compiled module and how it runs.
 
     Returns:
-        A dict of ``isa`` (the variant in use), ``supported`` (the variants that this CPU can use), ``vector_bytes``,
+        A dict of ``isa`` (the variant in use), ``supported`` (the variants that this CPU can use, the
+        fastest first), ``vector_bytes``,
         ``compiler`` and ``eigen`` (their versions) and ``num_threads``.
     """
     return {**core.build_info(), "supported": _supported_variants(), "num_threads": core.num_threads()}

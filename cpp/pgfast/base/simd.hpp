@@ -1,19 +1,28 @@
 // The widest vector of the instruction set this file is compiled for, through the GCC/Clang vector extension: one
-// source for SSE, AVX2 and NEON without intrinsics.
+// source for SSE, AVX2, AVX-512 and NEON, nearly without intrinsics.
 #pragma once
 
 #include <bit>
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #include "pgfast/base/types.hpp"
 
 namespace pgfast {
 
-#if defined(__AVX__)
+#if defined(__AVX512F__)
+inline constexpr int kVectorBytes = 64;
+inline constexpr int kVectorRegisters = 32;
+#elif defined(__AVX__)
 inline constexpr int kVectorBytes = 32;
+inline constexpr int kVectorRegisters = 16;
 #else
 inline constexpr int kVectorBytes = 16;
+inline constexpr int kVectorRegisters = 16;
 #endif
 
 template <typename Scalar>
@@ -64,11 +73,20 @@ inline void store_some(Scalar* to, Vector<Scalar> value, Index count) {
   std::memcpy(to, &value, static_cast<std::size_t>(count) * sizeof(Scalar));
 }
 
-/// The mask of the first `count` flags. Each lane tests one byte of a word that four lanes share, because compilers
-/// split a conversion of bytes into one instruction per byte.
+/// The mask of the first `count` flags.
 template <typename Scalar>
 inline Mask<Scalar> load_flags(const bool* from, Index count = kLanes<Scalar>) {
   constexpr int lanes = kLanes<Scalar>;
+#if defined(__AVX512F__)
+  __m128i bytes = {};
+  std::memcpy(&bytes, from, static_cast<std::size_t>(count));
+  if constexpr (lanes == 16)
+    return std::bit_cast<Mask<Scalar>>(_mm512_cvtepu8_epi32(bytes)) != 0;
+  else
+    return std::bit_cast<Mask<Scalar>>(_mm512_cvtepu8_epi64(bytes)) != 0;
+#else
+  // Each lane tests one byte of a word that four lanes share, because compilers split a conversion of bytes into one
+  // instruction per byte.
   std::uint64_t bytes = 0;
   std::memcpy(&bytes, from, static_cast<std::size_t>(count));
   Mask<Scalar> words;
@@ -79,6 +97,7 @@ inline Mask<Scalar> load_flags(const bool* from, Index count = kLanes<Scalar>) {
     byte_of_lane[i] = static_cast<std::int32_t>(0xFFu << (8 * (i % 4)));
   }
   return (words & byte_of_lane) != 0;
+#endif
 }
 
 /// `value` with the lanes of the mask set to 0.

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 
 #include "pgfast/base/simd.hpp"
 #include "pgfast/base/types.hpp"
@@ -39,39 +40,77 @@ inline constexpr Index kDepthBlock = 256;  // a panel of 256 x 2 vectors of B st
 namespace gemm_detail {
 
 inline constexpr Index kPrefetchRows = 24;  // far enough ahead to hide the latency of the last-level cache
-inline constexpr int kMaxRows = 6;          // 6 x 2 accumulators + 2 of B + 1 of A fit 16 vector registers
+
+/// Most rows of a tile of `Vectors` vectors: at least twelve chains of multiply-adds, which hide their latency.
+template <int Vectors>
+inline constexpr int kRows = Vectors == 4 && kVectorRegisters == 32 ? 6 : 12 / Vectors;
+inline constexpr int kMaxRows = kRows<1>;
+
+/// Rows of A, each by its own pointer.
+template <typename Scalar, int Rows>
+struct Separate {
+  const Scalar* row[Rows];
+  explicit Separate(const Scalar* const* a) {
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) row[i] = a[i];
+  }
+  struct At {
+    Index first;
+  };
+  At at(Index offset) const { return {offset}; }
+  Scalar operator()(int i, At at) const { return row[i][at.first]; }
+};
+
+/// Rows of A in pairs of the same distance, which need half as many general registers: with one pointer each, twelve
+/// rows do not fit the sixteen of x86, and a tile of one vector would spend its time on reloading pointers.
+template <typename Scalar, int Rows>
+struct Paired {
+  const Scalar* row[Rows / 2];
+  Index distance;
+  explicit Paired(const Scalar* const* a) : distance(a[1] - a[0]) {
+    for (int i = 0; i < Rows / 2; ++i) row[i] = a[2 * i];
+  }
+  struct At {
+    Index first;
+    Index second;
+  };
+  At at(Index offset) const { return {offset, offset + distance}; }
+  Scalar operator()(int i, At at) const { return row[i / 2][i % 2 == 0 ? at.first : at.second]; }
+
+  static bool fits(const Scalar* const* a) {
+    bool equal = true;
+    for (int i = 2; i < Rows; i += 2) equal &= a[i + 1] - a[i] == a[1] - a[0];
+    return equal;
+  }
+};
 
 /// One register tile: Rows rows of C by Vectors vectors, added to C row by row (rows of C may overlap).
 /// Only the first `columns` lanes of the last vector are stored; the others are padding.
-template <typename Scalar, int Rows, int Vectors, typename Offsets>
-inline void tile(const Scalar* const* a, Offsets offset, Index begin, Index end, const Scalar* b, Index ldb,
-                 Scalar* const* c, int columns) {
+template <typename Scalar, int Rows, int Vectors, typename RowsOfA, typename Offsets>
+inline void tile(RowsOfA a, Offsets offset, Index begin, Index end, const Scalar* b, Index ldb, Scalar* const* c,
+                 int columns) {
   using Pack = Vector<Scalar>;
   constexpr int lanes = kLanes<Scalar>;
   Pack accumulator[Rows][Vectors] = {};
-  const Scalar* row[Rows];
-  for (int i = 0; i < Rows; ++i) {
-    row[i] = a[i];
-    __builtin_prefetch(c[i], 1);
-  }
+  for (int i = 0; i < Rows; ++i) __builtin_prefetch(c[i], 1);
   for (Index r = begin; r < end; ++r, b += ldb) {
-    const Index at = offset[r];
+    const auto at = a.at(offset[r]);
     // Each row of a column panel of a large matrix is on another cache line, often on another page, where the hardware
     // prefetcher does not follow.
     __builtin_prefetch(b + kPrefetchRows * ldb);
     Pack weights[Vectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < Vectors; ++v) weights[v] = load(b + v * lanes);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
-      const Scalar x = row[i][at];
-#pragma GCC unroll 8
+      const Scalar x = a(i, at);
+#pragma GCC unroll 16
       for (int v = 0; v < Vectors; ++v) accumulator[i][v] += x * weights[v];
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < Vectors; ++v) {
       Scalar* to = c[i] + v * lanes;
       if (v + 1 < Vectors || columns == lanes) {
@@ -85,34 +124,48 @@ inline void tile(const Scalar* const* a, Offsets offset, Index begin, Index end,
   }
 }
 
-template <typename Scalar, int Vectors, typename Offsets>
+/// Calls the tile of the given number of rows.
+template <typename Scalar, int Vectors, int Rows = kRows<Vectors>, typename Offsets>
 void tile_rows(int rows, const Scalar* const* a, Offsets offset, Index begin, Index end, const Scalar* b, Index ldb,
                Scalar* const* c, int columns) {
-  switch (rows) {
-    case 1: return tile<Scalar, 1, Vectors>(a, offset, begin, end, b, ldb, c, columns);
-    case 2: return tile<Scalar, 2, Vectors>(a, offset, begin, end, b, ldb, c, columns);
-    case 3: return tile<Scalar, 3, Vectors>(a, offset, begin, end, b, ldb, c, columns);
-    default: break;
-  }
-  if constexpr (Vectors <= 2) {
-    switch (rows) {
-      case 4: return tile<Scalar, 4, Vectors>(a, offset, begin, end, b, ldb, c, columns);
-      case 5: return tile<Scalar, 5, Vectors>(a, offset, begin, end, b, ldb, c, columns);
-      default: return tile<Scalar, 6, Vectors>(a, offset, begin, end, b, ldb, c, columns);
+  if constexpr (Rows > 1)
+    if (rows < Rows) return tile_rows<Scalar, Vectors, Rows - 1>(rows, a, offset, begin, end, b, ldb, c, columns);
+  if constexpr (Vectors == 1 && Rows > 6) {
+    if (Rows % 2 == 0 && Paired<Scalar, Rows>::fits(a)) {
+      tile<Scalar, Rows, 1>(Paired<Scalar, Rows>(a), offset, begin, end, b, ldb, c, columns);
+    } else {
+      tile<Scalar, 6, 1>(Separate<Scalar, 6>(a), offset, begin, end, b, ldb, c, columns);
+      tile<Scalar, Rows - 6, 1>(Separate<Scalar, Rows - 6>(a + 6), offset, begin, end, b, ldb, c + 6, columns);
     }
+  } else {
+    tile<Scalar, Rows, Vectors>(Separate<Scalar, Rows>(a), offset, begin, end, b, ldb, c, columns);
   }
 }
 
-/// Multiplies all rows by one panel of `Vectors` vectors of B, in tiles of nearly equal height.
+/// to [depth, kLanes] = the first `columns` of b [depth, ldb], padded with zeros.
+template <typename Scalar, int Columns = kLanes<Scalar> - 1>
+void pad(Index columns, Index depth, const Scalar* b, Index ldb, Scalar* to) {
+  if constexpr (Columns > 1)
+    if (columns < Columns) return pad<Scalar, Columns - 1>(columns, depth, b, ldb, to);
+  for (Index r = 0; r < depth; ++r, to += kLanes<Scalar>) {
+    store(to, Vector<Scalar>{});
+    std::memcpy(to, b + r * ldb, Columns * sizeof(Scalar));
+  }
+}
+
+/// Multiplies all rows by one panel of `Vectors` vectors of B, in tiles of nearly equal height: pairs of rows if
+/// `Vectors` is 1.
 template <typename Scalar, int Vectors, typename RowOfA, typename Offsets, typename RowOfC>
 void panel(Index m, RowOfA row_of_a, Offsets offset, Index begin, Index end, const Scalar* b, Index ldb,
            RowOfC row_of_c, Index column, int columns) {
-  const Index tiles = ceil_divide(m, Vectors <= 2 ? kMaxRows : 3);
+  constexpr Index unit = Vectors == 1 ? 2 : 1;
+  const Index units = ceil_divide(m, unit);
+  const Index tiles = ceil_divide(units, kRows<Vectors> / unit);
   const Scalar* a[kMaxRows];
   Scalar* c[kMaxRows];
   Index i = 0;
   for (Index t = 0; t < tiles; ++t) {
-    const Index stop = (t + 1) * m / tiles;
+    const Index stop = std::min(m, (t + 1) * units / tiles * unit);
     const int rows = static_cast<int>(stop - i);
     for (int k = 0; k < rows; ++k) {
       a[k] = row_of_a(i + k);
@@ -150,7 +203,7 @@ void multiply_add(Index m, Index n, Index depth, RowOfA row_of_a, Offsets offset
     const Index end = std::min(depth, begin + kDepthBlock);
     const Scalar* block = b + begin * ldb;
     Index column = 0;
-    if (m <= 3) {
+    if (m <= kRows<4>) {
       // Few rows leave registers free: wider panels keep enough independent chains in flight.
       for (; column + 4 * lanes <= n; column += 4 * lanes)
         panel<Scalar, 4>(m, row_of_a, offset, begin, end, block + column, ldb, row_of_c, column, lanes);
@@ -161,8 +214,8 @@ void multiply_add(Index m, Index n, Index depth, RowOfA row_of_a, Offsets offset
       panel<Scalar, 1>(m, row_of_a, offset, begin, end, block + column, ldb, row_of_c, column, lanes);
     if (column < n) {
       // The last columns go through a zero-padded copy, so that they use the same vector instructions.
-      alignas(kVectorBytes) Scalar padded[kDepthBlock * lanes] = {};
-      for (Index r = begin; r < end; ++r) std::copy_n(b + r * ldb + column, n - column, padded + (r - begin) * lanes);
+      alignas(kVectorBytes) Scalar padded[kDepthBlock * lanes];
+      pad(n - column, end - begin, block + column, ldb, padded);
       panel<Scalar, 1>(m, row_of_a, offset, begin, end, padded, lanes, row_of_c, column, static_cast<int>(n - column));
     }
   }

@@ -9,53 +9,52 @@
 namespace pgfast {
 namespace {
 
-// Vectors per row of a register tile: 4 x 3 accumulators, 3 vectors of one operand and 1 of the other fill the 16
-// registers.
-constexpr int kTileVectors = 3;
-constexpr Index kDepth = 128;         // terms added at a time: two panels of them stay in the first-level cache
-constexpr Index kStrip = 4 * kDepth;  // terms packed at a time
+// Terms added at a time: two panels of them stay in the first-level cache.
+constexpr Index kDepth = kVectorBytes > 32 ? 64 : 128;
+constexpr Index kStrip = 512;  // terms packed at a time
+static_assert(kStrip % kDepth == 0);
 
-/// Columns of a packed panel, a multiple of a register tile's rows, so that one packing serves both operands.
-template <typename Scalar>
-constexpr Index kWidth = kTileVectors * kLanes<Scalar>;
+/// The sizes that follow from the number of vectors in a row of a register tile: 3, or fewer if the whole result is
+/// not wider.
+template <typename Scalar, int Vectors>
+struct Tiling {
+  /// Columns of a packed panel, a multiple of a register tile's rows, so that one packing serves both operands.
+  static constexpr Index width = Vectors * kLanes<Scalar>;
+  /// Rows of a register tile. 4 x 3 accumulators, 3 vectors of one operand and 1 of the other fill 16 registers.
+  static constexpr int height = Vectors == 1 ? std::min<int>(8, width) : Vectors == 2 ? 4 : width % 4 == 0 ? 4 : 3;
+  /// Panels along one side of the block of the result that one task computes: 120 columns with AVX, 144 with AVX-512.
+  static constexpr Index panels =
+      Vectors < 3 ? 1 : (kVectorBytes > 32 ? 3 : 5) * static_cast<Index>(sizeof(Scalar) / sizeof(float));
+  static constexpr Index side = panels * width;
+  static_assert(width % height == 0);
+};
 
-/// Rows of a register tile: 3 if a vector has two lanes, otherwise 4.
-template <typename Scalar>
-constexpr int kTileRows = kWidth<Scalar> % 4 == 0 ? 4 : 3;
-
-/// Panels along one side of the block of the result that one task computes: 120 columns with AVX.
-template <typename Scalar>
-constexpr Index kPanels = static_cast<Index>(5 * sizeof(Scalar) / sizeof(float));
-
-template <typename Scalar>
-constexpr Index kSide = kPanels<Scalar> * kWidth<Scalar>;
-
-/// sums[i, j] += the sum over `depth` terms of a[i] b[j], for i < kTileRows and j < kWidth. Terms are kWidth apart.
-template <typename Scalar>
+/// sums[i, j] += the sum over `depth` terms of a[i] b[j], for i < height and j < width. Terms are `width` apart.
+template <typename Scalar, int Vectors>
 void add_products(const Scalar* a, const Scalar* b, Index depth, Scalar* sums) {
+  using Tile = Tiling<Scalar, Vectors>;
   constexpr int lanes = kLanes<Scalar>;
-  constexpr int height = kTileRows<Scalar>;
-  static_assert(kWidth<Scalar> % height == 0);
-  Vector<Scalar> tile[height][kTileVectors];
-#pragma GCC unroll 8
+  constexpr int height = Tile::height;
+  Vector<Scalar> tile[height][Vectors];
+#pragma GCC unroll 16
   for (int i = 0; i < height; ++i)
-#pragma GCC unroll 8
-    for (int v = 0; v < kTileVectors; ++v) tile[i][v] = load(sums + i * kSide<Scalar> + v * lanes);
-  for (Index r = 0; r < depth; ++r, a += kWidth<Scalar>, b += kWidth<Scalar>) {
-    Vector<Scalar> row[kTileVectors];
-#pragma GCC unroll 8
-    for (int v = 0; v < kTileVectors; ++v) row[v] = load(b + v * lanes);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) tile[i][v] = load(sums + i * Tile::side + v * lanes);
+  for (Index r = 0; r < depth; ++r, a += Tile::width, b += Tile::width) {
+    Vector<Scalar> row[Vectors];
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) row[v] = load(b + v * lanes);
+#pragma GCC unroll 16
     for (int i = 0; i < height; ++i) {
       const Scalar x = a[i];
-#pragma GCC unroll 8
-      for (int v = 0; v < kTileVectors; ++v) tile[i][v] += x * row[v];
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) tile[i][v] += x * row[v];
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int i = 0; i < height; ++i)
-#pragma GCC unroll 8
-    for (int v = 0; v < kTileVectors; ++v) store(sums + i * kSide<Scalar> + v * lanes, tile[i][v]);
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) store(sums + i * Tile::side + v * lanes, tile[i][v]);
 }
 
 /// The indices of a block on or below the diagonal of the result.
@@ -72,20 +71,20 @@ Block block_of(Index number, Index blocks) {
   return {number + distance, number};
 }
 
-/// gram [n, n] = X'X / divisor for an operand X [depth, n] that `pack(first, count, begin, terms, to)` writes in
-/// panels: columns [first, first + count) of rows [begin, begin + terms) to `to` [terms, kWidth], padded with zeros.
-template <typename Scalar, typename Pack>
-void gram_in_blocks(Index n, Index depth, double divisor, Scalar* gram, Pack&& pack) {
-  constexpr Index width = kWidth<Scalar>;
-  constexpr Index side = kSide<Scalar>;
+template <int Vectors, typename Scalar, typename Pack>
+void gram_in_blocks(Index n, Index depth, double divisor, Scalar* gram, const Pack& pack) {
+  using Tile = Tiling<Scalar, Vectors>;
+  constexpr Index width = Tile::width;
+  constexpr Index side = Tile::side;
   const Index panels = ceil_divide(n, width);
-  const Index blocks = ceil_divide(panels, kPanels<Scalar>);
+  const Index blocks = ceil_divide(panels, Tile::panels);
   thread_local Buffer<Scalar> storage;
   Scalar* const packed = storage.reserve(panels * width * kStrip);
   for (Index strip = 0; strip < depth; strip += kStrip) {
     const Index terms = std::min(kStrip, depth - strip);
     parallel_for(panels, [&](Index p) {
-      pack(p * width, std::min(width, n - p * width), strip, terms, packed + p * width * kStrip);
+      pack.template operator()<width>(p * width, std::min(width, n - p * width), strip, terms,
+                                      packed + p * width * kStrip);
     });
     const bool is_last = strip + terms == depth;
     parallel_for(blocks * (blocks + 1) / 2, [&](Index number) {
@@ -106,7 +105,8 @@ void gram_in_blocks(Index n, Index depth, double divisor, Scalar* gram, Pack&& p
             const Scalar* a = packed + p * kStrip + begin * width;
             const Scalar* b = packed + q * kStrip + begin * width;
             Scalar* to = &sums[static_cast<std::size_t>((p - rows) * side + q - columns)];
-            for (Index i = 0; i < width; i += kTileRows<Scalar>) add_products(a + i, b, some, to + i * side);
+            for (Index i = 0; i < width; i += Tile::height)
+              add_products<Scalar, Vectors>(a + i, b, some, to + i * side);
           }
         }
       }
@@ -125,12 +125,23 @@ void gram_in_blocks(Index n, Index depth, double divisor, Scalar* gram, Pack&& p
   }
 }
 
+/// gram [n, n] = X'X / divisor for an operand X [depth, n] that `pack<width>(first, count, begin, terms, to)` writes in
+/// panels: columns [first, first + count) of rows [begin, begin + terms) to `to` [terms, width], padded with zeros.
+template <typename Scalar, typename Pack>
+void gram_in_tiles(Index n, Index depth, double divisor, Scalar* gram, const Pack& pack) {
+  if (n <= kLanes<Scalar>)
+    gram_in_blocks<1>(n, depth, divisor, gram, pack);
+  else if (n <= 2 * kLanes<Scalar>)
+    gram_in_blocks<2>(n, depth, divisor, gram, pack);
+  else
+    gram_in_blocks<3>(n, depth, divisor, gram, pack);
+}
+
 }  // namespace
 
 template <typename Scalar>
 void gram_of_columns(Index rows, Index columns, const Scalar* x, double divisor, Scalar* gram) {
-  constexpr Index width = kWidth<Scalar>;
-  gram_in_blocks(columns, rows, divisor, gram, [=](Index first, Index count, Index begin, Index terms, Scalar* to) {
+  const auto pack = [=]<Index width>(Index first, Index count, Index begin, Index terms, Scalar* to) {
     const Scalar* from = x + begin * columns + first;
     if (count < width) std::fill_n(to, terms * width, Scalar(0));
     for (Index r = 0; r < terms; ++r, from += columns, to += width) {
@@ -139,19 +150,20 @@ void gram_of_columns(Index rows, Index columns, const Scalar* x, double divisor,
       else
         std::copy_n(from, count, to);
     }
-  });
+  };
+  gram_in_tiles(columns, rows, divisor, gram, pack);
 }
 
 template <typename Scalar>
 void gram_of_rows(Index rows, Index columns, const Scalar* x, double* gram) {
-  constexpr Index width = kWidth<double>;
-  gram_in_blocks(rows, columns, 1.0, gram, [=](Index first, Index count, Index begin, Index terms, double* to) {
+  const auto pack = [=]<Index width>(Index first, Index count, Index begin, Index terms, double* to) {
     if (count < width) std::fill_n(to, terms * width, 0.0);
     for (Index i = 0; i < count; ++i) {
       const Scalar* from = x + (first + i) * columns + begin;
       for (Index r = 0; r < terms; ++r) to[r * width + i] = static_cast<double>(from[r]);
     }
-  });
+  };
+  gram_in_tiles(rows, columns, 1.0, gram, pack);
 }
 
 template void gram_of_columns(Index, Index, const float*, double, float*);

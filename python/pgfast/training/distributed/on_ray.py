@@ -30,7 +30,7 @@ __all__ = ["RayWorkers"]
 _PATIENCE = 10.0  # seconds for a connection to the head of a cluster
 _POLL = 0.5  # seconds after which the end of the listening is noticed
 _MOST_FAILED_STARTS = 10  # per worker
-_INSTRUCTION_SETS = ("v2", "v3")  # of x86-64, from the narrowest to the widest
+_INSTRUCTION_SETS = ("v2", "v3", "v4")  # of x86-64, from the narrowest to the widest
 
 Accepted = queue.SimpleQueue[tuple[int, str, Connection]]  # slot, instruction set, connection
 
