@@ -36,7 +36,7 @@ PYTHON_FLOORS = {
     15: [{"cli", "commands", "flags", "parsing", "__main__", "__init__"}],
 }
 GROUPS = {name: (floor, group) for floor, groups in PYTHON_FLOORS.items() for group in groups for name in group}
-OPTIONAL = ["ale_py", "matplotlib", "imageio_ffmpeg", "pygame", "ray", "tensorboardX"]
+OPTIONAL = ["ale_py", "envpool", "matplotlib", "imageio_ffmpeg", "pygame", "ray", "tensorboardX"]
 CODE_FROM_DATA = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
 CPP_FILES = sorted(path for path in CPP.rglob("*") if path.suffix in (".hpp", ".cpp"))

@@ -10,7 +10,7 @@ import pytest
 
 import pgfast
 
-OPTIONAL = ("ray", "ale_py", "mujoco", "matplotlib", "pygame", "imageio_ffmpeg", "tensorboardX", "torch")
+OPTIONAL = ("ray", "ale_py", "envpool", "mujoco", "matplotlib", "pygame", "imageio_ffmpeg", "tensorboardX", "torch")
 
 
 def test_importing_pgfast_imports_no_optional_package() -> None:

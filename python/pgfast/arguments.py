@@ -19,7 +19,7 @@ __all__ = ["A2CArguments", "ACKTRArguments", "NPGArguments", "PPOArguments", "TR
 class EnvironmentArguments(TypedDict, total=False):
     num_envs: int
     env_kwargs: Mapping[str, Any] | None
-    vectorization: Literal["auto", "sync", "async"]
+    vectorization: Literal["auto", "sync", "async", "envpool"]
     normalize_observations: bool
     one_hot_observations: bool
     image_channels: Literal["auto", "first", "last"]

@@ -14,6 +14,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from pgfast._native import core
 from pgfast.envs.atari import AtariVecEnv, atari_game, is_atari
 from pgfast.envs.closing import close_at_end
+from pgfast.envs.envpool import EnvPoolVectorEnv, require_envpool_task
 from pgfast.envs.failures import EnvironmentFailure, describe
 from pgfast.envs.interface import CheckedEnv, InterfaceError, make_checked
 from pgfast.envs.options import EnvironmentOptions, Vectorization
@@ -34,13 +35,17 @@ __all__ = [
 AnyVectorEnv: TypeAlias = VectorEnv[Any, Any, Any]
 # Arguments that gymnasium.make_vec takes itself and does not pass on to the environment.
 _RESERVED = {"id", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers"}
+_TAKES_SEEDS = (AtariVecEnv, EnvPoolVectorEnv, PointVectorEnv, SyncVectorEnv, AsyncVectorEnv, WorkerVectorEnv)
 Wrapper: TypeAlias = Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]
 
 
-def require_vectorization(env_id: str, vectorization: Vectorization) -> None:
+def require_vectorization(env_id: str, vectorization: Vectorization, env_kwargs: Mapping[str, Any]) -> None:
     """Raises ``ValueError`` if an id does not support this vectorization."""
-    if vectorization != "auto" and is_atari(env_spec(env_id)):
+    spec = env_spec(env_id)
+    if vectorization != "auto" and is_atari(spec):
         raise ValueError(f'{env_id} runs on its native vector environment; vectorization must be "auto"')
+    if vectorization == "envpool":
+        require_envpool_task(spec, env_kwargs)
 
 
 def make_vec(
@@ -60,14 +65,16 @@ def make_vec(
 
     For an Atari id this is an :class:`AtariVecEnv`; for an id with a native vector environment, that one; for any other
     id, Gymnasium's ``SyncVectorEnv``. With ``vectorization="async"`` it is a
-    :class:`~pgfast.envs.workers.WorkerVectorEnv`, one process per environment.
+    :class:`~pgfast.envs.workers.WorkerVectorEnv`, one process per environment; with "envpool" an
+    :class:`~pgfast.envs.envpool.EnvPoolVectorEnv`, for Gymnasium's classic-control and MuJoCo tasks; with "sync"
+    Gymnasium's, even if the id has a native vector environment.
 
     Args:
         env_id: a registered id, such as "CartPole-v1" or "BreakoutNoFrameskip-v4"; or "module:id", which first imports
             the module that registers it.
         num_envs: at least 1.
         seed: one seed per environment is hashed from it; the first ``reset()`` uses these unless it is given others.
-        num_threads: threads of an Atari emulator; None for as many as the kernels use.
+        num_threads: threads of an Atari emulator or of EnvPool; None for as many as the kernels use.
         env_timeout, max_env_restarts: for "async", the seconds that a step or a reset may take, and how many workers
             may be replaced.
         env_kwargs: arguments of the environment beside those that it is registered with.
@@ -113,7 +120,11 @@ def make_from_id(
     if reserved:
         raise ValueError(f"env_kwargs are for the environment itself, which takes no {', '.join(reserved)}")
     spec = env_spec(env_id)
-    require_vectorization(env_id, options.vectorization)
+    require_vectorization(env_id, options.vectorization, env_kwargs)
+    if options.vectorization == "envpool":
+        if wrappers:
+            raise ValueError('vectorization="envpool" takes no wrappers')
+        return EnvPoolVectorEnv(spec, env_kwargs, num_envs, num_threads=num_threads or core.num_threads())
     if is_atari(spec):
         if wrappers:
             raise ValueError(f"{env_id} runs on its native vector environment, which takes no wrappers")
@@ -135,6 +146,8 @@ def make_from_factory(
 
     Raises :class:`EnvironmentFailure` if that fails, and closes the environments that were made before.
     """
+    if options.vectorization == "envpool":
+        raise ValueError('vectorization="envpool" is for environment ids')
     if options.vectorization == "async":
         return WorkerVectorEnv(factory, num_envs, timeout=options.env_timeout, max_restarts=options.max_env_restarts)
     made: list[CheckedEnv] = []
@@ -156,7 +169,7 @@ def make_from_factory(
 
 def reset_with_seeds(env: AnyVectorEnv, seeds: list[int], **options: Any) -> tuple[Any, dict[str, Any]]:
     """Resets with one seed per environment, or with the first seed if the class is not known to take a list."""
-    if isinstance(env.unwrapped, (AtariVecEnv, PointVectorEnv, SyncVectorEnv, AsyncVectorEnv, WorkerVectorEnv)):
+    if isinstance(env.unwrapped, _TAKES_SEEDS):
         return env.reset(seed=seeds, **options)  # type: ignore[arg-type]
     try:
         return env.reset(seed=seeds[0], **options)

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 __all__ = ["EnvironmentOptions", "Vectorization"]
 
-Vectorization: TypeAlias = Literal["auto", "sync", "async"]
+Vectorization: TypeAlias = Literal["auto", "sync", "async", "envpool"]
 
 
 @dataclass(frozen=True, kw_only=True)

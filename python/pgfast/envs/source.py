@@ -110,7 +110,9 @@ class EnvironmentSource:
     def require(self, vectorization: Vectorization, max_env_restarts: int) -> None:
         """Raises ``ValueError`` for options that :meth:`make` would refuse."""
         if self.env_id is not None:
-            require_vectorization(self.env_id, vectorization)
+            require_vectorization(self.env_id, vectorization, self.env_kwargs)
+        elif vectorization == "envpool":
+            raise ValueError('vectorization="envpool" is for environment ids')
         if self._vector is not None and max_env_restarts:
             raise ValueError(
                 "max_env_restarts is for worker processes that pgfast makes; a vector environment was given"

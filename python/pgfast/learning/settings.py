@@ -50,9 +50,10 @@ class EnvironmentSettings(Bounded):
     """Environments that are stepped together."""
     env_kwargs: dict[str, Any] | None = None
     """Arguments of an environment that is made from an id, beside those that it is registered with."""
-    vectorization: Literal["auto", "sync", "async"] = "auto"
+    vectorization: Literal["auto", "sync", "async", "envpool"] = "auto"
     """How single environments become a vector environment: "sync" steps them in this process, "async" in a
-    process each, and "auto" takes a native vector environment if the id has one."""
+    process each, "envpool" in EnvPool's threads (Gymnasium's classic-control and MuJoCo tasks), and "auto" takes a
+    native vector environment if the id has one."""
     normalize_observations: bool = False
     """Shift and scale observations to mean 0 and standard deviation 1 by running statistics: the numbers among them, or
     the bytes if there are no numbers."""
