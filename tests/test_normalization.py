@@ -17,7 +17,7 @@ from two_workers import run_workers
 
 
 def including(moments: Moments, rows: np.ndarray) -> Moments:
-    return moments.including(rows, ALONE)
+    return moments.including(rows, np.ones(len(rows), np.bool_), ALONE)
 
 
 def rollout(rng: np.random.Generator, steps: int = 20, num_envs: int = 4) -> Any:

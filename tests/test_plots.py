@@ -49,7 +49,10 @@ def line_labels(axes: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("deep/a.svg", b"<?xml"), ("a.pdf", b"%PDF")])
-def test_the_extension_sets_the_format(tmp_path: Path, name: str, start: bytes) -> None:
+def test_the_extension_sets_the_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, start: bytes
+) -> None:
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)  # another package may have imported it
     out = tmp_path / name
     plot_runs([str(make_run(tmp_path / "run"))], str(out))  # paths may be strings
     assert out.read_bytes().startswith(start)

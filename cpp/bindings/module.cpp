@@ -12,6 +12,7 @@ void register_nn(pybind11::module_& module);
 void register_optim(pybind11::module_& module);
 void register_policy(pybind11::module_& module);
 void register_rl(pybind11::module_& module);
+void register_steps(pybind11::module_& module);
 void register_tape(pybind11::module_& module);
 }  // namespace pgfast::bindings
 
@@ -26,6 +27,7 @@ PYBIND11_MODULE(PGFAST_MODULE, module) {
   pgfast::bindings::register_tape(module);
   pgfast::bindings::register_optim(module);
   pgfast::bindings::register_rl(module);
+  pgfast::bindings::register_steps(module);
   pgfast::bindings::register_policy(module);
   pgfast::bindings::register_kfac(module);
 }

@@ -23,6 +23,7 @@ __all__ = [
     "Tape",
     "a2c",
     "a2c_gradient",
+    "are_choices",
     "build_info",
     "categorical_entropy",
     "categorical_gradient",
@@ -33,6 +34,7 @@ __all__ = [
     "categorical_probabilities",
     "categorical_sample",
     "clip_by_global_norm",
+    "column_sums",
     "conjugate_gradient",
     "count_signals_anew",
     "diag_gaussian_entropy",
@@ -62,7 +64,11 @@ __all__ = [
     "ppo",
     "ppo_gradient",
     "random_uniform",
+    "read_flags",
     "set_num_threads",
+    "standardize",
+    "store_row",
+    "to_bounds",
     "trpo_surrogate",
     "trpo_surrogate_gradient",
 ]
@@ -278,6 +284,7 @@ def a2c_gradient(
     valid: typing.Any,
     count: typing.Any,
 ) -> tuple[tuple[float, float, float], typing.Any, typing.Any, typing.Any]: ...
+def are_choices(choices: typing.Any, sizes: typing.Any) -> bool: ...
 def build_info() -> dict[str, typing.Any]: ...
 def categorical_entropy(
     logits: typing.Any, sizes: collections.abc.Sequence[int] | None, mask: typing.Any
@@ -323,6 +330,7 @@ def categorical_sample(
     draw: int,
 ) -> tuple[typing.Any, ...]: ...
 def clip_by_global_norm(gradient: typing.Any, max_norm: float) -> float: ...
+def column_sums(x: typing.Any, valid: typing.Any, mean: typing.Any = None) -> numpy.typing.NDArray[typing.Any]: ...
 def conjugate_gradient(
     matvec: typing.Any, b: typing.Any, max_iterations: int, tolerance: float, damping: float
 ) -> tuple[typing.Any, ...]: ...
@@ -472,7 +480,27 @@ def ppo_gradient(
 def random_uniform(
     seed: int, stream: int, environment: int, step: int, count: int
 ) -> numpy.typing.NDArray[numpy.float64]: ...
+def read_flags(
+    terminated: typing.Any, truncated: typing.Any, reset: typing.Any, restarted: typing.Any
+) -> tuple[typing.Any, ...]: ...
 def set_num_threads(n: int) -> None: ...
+def standardize(
+    x: typing.Any, mean: typing.Any, variance: typing.Any, epsilon: float, limit: float
+) -> numpy.typing.NDArray[typing.Any]: ...
+def store_row(
+    t: int,
+    rewards: typing.Any,
+    terminated: typing.Any,
+    truncated: typing.Any,
+    valid: typing.Any,
+    stepped: typing.Any,
+    rewards_to: typing.Any,
+    terminated_to: typing.Any,
+    truncated_to: typing.Any,
+    valid_to: typing.Any,
+    time_to: typing.Any,
+) -> None: ...
+def to_bounds(actions: typing.Any, low: typing.Any, high: typing.Any, scaled: typing.Any, out: typing.Any) -> int: ...
 def trpo_surrogate(
     ratio: typing.Any, advantages: typing.Any, valid: typing.Any, count: typing.Any
 ) -> tuple[float, typing.Any]: ...

@@ -34,7 +34,7 @@ class Part(NamedTuple):
             _active.leave()
 
 
-START = Part("start", "starting workers, making the environments and starting their episodes")
+START = Part("start", "opening the files of the run, starting workers, environments and their episodes")
 ENVIRONMENTS = Part("environments", "steps of the environments, for Atari games the emulation")
 FORWARD = Part("forward", "forward passes of the networks and sampling of actions")
 BACKWARD = Part("backward", "gradients of the networks' parameters")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -287,12 +288,15 @@ class MLPValues(ValueFunction):
             numbers, count = batch.numbering(reduce)
             local_index = np.full(count, -1)  # of each row of all workers; -1 if another worker holds the row
             local_index[numbers] = np.arange(len(numbers))
+            bounds = [*range(0, count, self._batch_size), count]  # of minibatches of the rows of all workers
             for _ in range(self._epochs):
                 order = local_index[np.argsort(self._rng.uniform(count), kind="stable")]
-                for first in range(0, count, self._batch_size):
-                    minibatch = order[first : first + self._batch_size]
-                    local = minibatch[minibatch >= 0]
-                    self._differentiate(observations[local], returns[local], len(minibatch))
+                is_local = order >= 0
+                local = order[is_local]
+                inputs, targets = observations[local], returns[local]
+                local_bounds = np.append(0, np.cumsum(is_local))[bounds].tolist()
+                for (first, end), (begin, stop) in zip(pairwise(local_bounds), pairwise(bounds), strict=True):
+                    self._differentiate(inputs[first:end], targets[first:end], stop - begin)
                     self._optimizer.step(self.network.parameters, reduce.sum(self._gradient))
 
     def _differentiate(self, observations: Array, returns: FloatArray, count: int) -> None:

@@ -10,9 +10,10 @@
 
 namespace pgfast {
 
-// Long enough to be worth waking another thread, short enough for a few arrays of this length to fit the second-level
-// cache.
+// Short enough for a few arrays of this length to fit the second-level cache.
 inline constexpr Index kSumBlock = 1 << 13;
+// So many blocks take a few microseconds, no longer than to wake another thread.
+inline constexpr Index kFewBlocks = 4;
 
 /// The sum of term(i) over i < size, in eight interleaved sums that the compiler keeps in vector registers.
 template <typename Term>
@@ -55,11 +56,17 @@ double dot(const A* a, const B* b, Index size) {
 /// working memory, which callers keep between calls.
 template <typename Part>
 double sum_over_blocks(Index size, std::vector<double>& parts, Part&& part) {
-  parts.resize(static_cast<std::size_t>(ceil_divide(size, kSumBlock)));
-  parallel_for(static_cast<Index>(parts.size()), [&](Index block) {
+  const Index blocks = ceil_divide(size, kSumBlock);
+  parts.resize(static_cast<std::size_t>(blocks));
+  const auto add_up = [&](Index block) {
     const Index begin = block * kSumBlock;
     parts[static_cast<std::size_t>(block)] = part(begin, std::min(kSumBlock, size - begin));
-  });
+  };
+  if (blocks > kFewBlocks) {
+    parallel_for(blocks, add_up);
+  } else {
+    for (Index block = 0; block < blocks; ++block) add_up(block);
+  }
   double sum = 0;
   for (const double value : parts) sum += value;
   return sum;

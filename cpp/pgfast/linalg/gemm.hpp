@@ -221,14 +221,45 @@ void multiply_add(Index m, Index n, Index depth, RowOfA row_of_a, Offsets offset
   }
 }
 
+namespace gemm_detail {
+
+/// to[c, r] = from[r, c] for a square of four. Compilers move the numbers of such a square one by one.
+inline void transpose_square(const float* from, Index ld, float* to, Index to_ld) {
+  using Four = float __attribute__((vector_size(16)));
+  Four row[4];
+  for (int r = 0; r < 4; ++r) std::memcpy(&row[r], from + r * ld, sizeof(Four));
+  const Four low_even = __builtin_shufflevector(row[0], row[1], 0, 4, 1, 5);
+  const Four low_odd = __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5);
+  const Four high_even = __builtin_shufflevector(row[0], row[1], 2, 6, 3, 7);
+  const Four high_odd = __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7);
+  const Four column[4] = {__builtin_shufflevector(low_even, low_odd, 0, 1, 4, 5),
+                          __builtin_shufflevector(low_even, low_odd, 2, 3, 6, 7),
+                          __builtin_shufflevector(high_even, high_odd, 0, 1, 4, 5),
+                          __builtin_shufflevector(high_even, high_odd, 2, 3, 6, 7)};
+  for (int c = 0; c < 4; ++c) std::memcpy(to + c * to_ld, &column[c], sizeof(Four));
+}
+
+inline void transpose_square(const double* from, Index ld, double* to, Index to_ld) {
+  for (Index c = 0; c < 4; ++c)
+    for (Index r = 0; r < 4; ++r) to[c * to_ld + r] = from[r * ld + c];
+}
+
+}  // namespace gemm_detail
+
 /// to[c, r] = from[r, c] for a [rows, columns] matrix with leading dimension `ld`.
 template <typename Scalar>
 void transpose(const Scalar* from, Index rows, Index columns, Index ld, Scalar* to) {
-  constexpr Index block = 16;
-  for (Index r0 = 0; r0 < rows; r0 += block)
-    for (Index c0 = 0; c0 < columns; c0 += block)
-      for (Index c = c0; c < std::min(columns, c0 + block); ++c)
-        for (Index r = r0; r < std::min(rows, r0 + block); ++r) to[c * rows + r] = from[r * ld + c];
+  constexpr Index block = 16;  // a square of this many lines of both stays in the first-level cache
+  constexpr Index square = 4;
+  const Index whole_rows = rows / square * square;
+  const Index whole_columns = columns / square * square;
+  for (Index r0 = 0; r0 < whole_rows; r0 += block)
+    for (Index c0 = 0; c0 < whole_columns; c0 += block)
+      for (Index c = c0; c < std::min(whole_columns, c0 + block); c += square)
+        for (Index r = r0; r < std::min(whole_rows, r0 + block); r += square)
+          gemm_detail::transpose_square(from + r * ld + c, ld, to + c * rows + r, rows);
+  for (Index r = 0; r < rows; ++r)
+    for (Index c = r < whole_rows ? whole_columns : 0; c < columns; ++c) to[c * rows + r] = from[r * ld + c];
 }
 
 }  // namespace pgfast

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pgfast._typing import BoolArray, FloatArray
+from pgfast._typing import Array, BoolArray, FloatArray
 from pgfast.envs.normalization import Statistics
 from pgfast.kernels import gae
 from pgfast.learning.settings import Settings
@@ -88,22 +88,35 @@ def normalize_parts(advantages: FloatArray, parts: Sequence[Any], reduce: Reduce
     Raises:
         FloatingPointError: if an advantage of a part is not finite.
     """
-    used = [advantages[part] for part in parts]
-    extremes = np.zeros((2, reduce.workers, len(used)))  # smallest and largest of each worker and part
-    extremes[:, reduce.rank] = [[a.min(initial=np.inf) for a in used], [a.max(initial=-np.inf) for a in used]]
+    flat = advantages.reshape(-1)
+    rows = [np.arange(flat.size)[part.reshape(-1) if isinstance(part, np.ndarray) else part] for part in parts]
+    used, sizes = np.concatenate(rows), np.array([len(part) for part in rows])
+    numbers = flat[used].astype(np.float64)
+    filled = sizes > 0  # on this worker
+    starts = (np.cumsum(sizes) - sizes)[filled]
+
+    def of_parts(function: np.ufunc, values: Array, of_nothing: float) -> Array:
+        """Adds up the values of each part, or finds an extreme of them."""
+        results = np.full(len(parts), of_nothing)
+        if starts.size:
+            results[filled] = function.reduceat(values, starts)
+        return results
+
+    extremes = np.zeros((2, reduce.workers, len(parts)))  # smallest and largest of each worker and part
+    extremes[:, reduce.rank] = of_parts(np.minimum, numbers, np.inf), of_parts(np.maximum, numbers, -np.inf)
     with np.errstate(invalid="ignore"):  # infinities of both signs, refused below
-        sums = np.array([[a.sum(dtype=np.float64) for a in used], [a.size for a in used]])
+        sums = np.array([of_parts(np.add, numbers, 0.0), sizes])
     extremes, (sums, counts) = reduce.sum((extremes, sums))
     minima, maxima = extremes[0].min(axis=0), extremes[1].max(axis=0)
     if not (np.isfinite(minima) & np.isfinite(maxima))[counts > 0].all():
         raise FloatingPointError("the advantages are not finite: rewards or values are too large for float32")
     counts = np.maximum(counts, 1.0)
-    centered = [a - mean for a, mean in zip(used, sums / counts, strict=True)]
-    stds = np.sqrt(reduce.sum(np.array([np.square(a).sum() for a in centered])) / counts)
+    centered = numbers - np.repeat(sums / counts, sizes)
+    stds = np.sqrt(reduce.sum(of_parts(np.add, np.square(centered), 0.0)) / counts)
+    # The rounding of a constant part's mean would leave a tiny std to divide by.
+    stds[minima >= maxima] = np.inf
     normalized: FloatArray = np.zeros_like(advantages)
-    for part, a, std, is_constant in zip(parts, centered, stds, minima >= maxima, strict=True):
-        if not is_constant:  # the rounding of a constant part's mean would leave a tiny std to divide by
-            normalized[part] = a / std
+    normalized.reshape(-1)[used] = centered / np.repeat(stds, sizes)
     return normalized
 
 

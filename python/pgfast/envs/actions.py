@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from gymnasium import spaces
 
+from pgfast._native import core
 from pgfast._typing import Array
 from pgfast.distributions.joint import split_actions
 
@@ -126,18 +127,16 @@ class ActionComponent:
             ValueError: for a choice out of range or a number that is not finite.
         """
         if self.kind == "box":
-            if not np.isfinite(actions).all():
-                row = int(np.flatnonzero(~np.isfinite(actions).all(axis=1))[0])
-                raise ValueError(f"the action{self._label} of environment {row} is not finite: {actions[row]}")
             low, high = self._bounds
-            if action_scaling and self.is_scalable:
-                share = (np.clip(actions.astype(np.float64), -1.0, 1.0) + 1.0) / 2.0
-                # Exactly low and high at the ends, without an overflow between them.
-                actions = np.where(self._scaled, (1.0 - share) * low + share * high, actions)
-            return np.minimum(np.maximum(actions, low), high).astype(self.dtype).reshape(-1, *self.shape)
-        choices = actions.reshape(-1, self.size)
+            numbers = np.empty(actions.shape, np.float64 if self.dtype == "float16" else self.dtype)
+            scaled = self._scaled if action_scaling and self.is_scalable else None
+            row = core.to_bounds(np.ascontiguousarray(actions), low, high, scaled, numbers)
+            if row >= 0:
+                raise ValueError(f"the action{self._label} of environment {row} is not finite: {actions[row]}")
+            return numbers.astype(self.dtype, copy=False).reshape(-1, *self.shape)
+        choices = np.ascontiguousarray(actions).reshape(-1, self.size)
         first, end = self._bounds
-        if np.count_nonzero(choices.astype(np.uint64) >= end):  # a negative number becomes a large one
+        if not core.are_choices(choices, end):
             raise ValueError(f"actions{self._label} must be at least 0 and below {self.sizes}, got {actions.tolist()}")
         if self._is_shifted:
             choices = choices + first
@@ -161,7 +160,7 @@ class ActionComponent:
     def _bounds(self) -> tuple[Array, Array]:
         """(low, high) of a box, (first number, count) of choices; ``[K]`` each"""
         if self.kind != "box":
-            return np.array(self.first, np.int64), np.array(self.sizes, np.uint64)
+            return np.array(self.first, np.int64), np.array(self.sizes, np.int64)
         most = float(np.finfo(self.dtype).max)
         low = np.array([-most if bound is None else bound for bound in self.low])
         return low, np.array([most if bound is None else bound for bound in self.high])

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pgfast._native import core
 from pgfast._typing import Array, BoolArray, FloatArray
 from pgfast.envs.observations import ObservationRows
 from pgfast.kernels import discounted_returns
@@ -48,17 +49,18 @@ class Moments:
         """The moments of no rows."""
         return cls(0, np.zeros(shape), np.ones(shape))
 
-    def including(self, rows: Array, reduce: Reduce) -> Moments:
-        """Returns the moments that also include ``rows`` ``[B, *shape]`` of every worker; B may be 0.
+    def including(self, rows: Array, valid: BoolArray, reduce: Reduce) -> Moments:
+        """Returns the moments that also include the ``valid`` ``[B]`` of every worker's ``rows`` ``[B, *shape]``.
 
         Source: Chan, Golub and LeVeque (1983), equation 1.5b.
         """
-        added = reduce.sum(len(rows))
+        added = reduce.sum(int(np.count_nonzero(valid)))
         if added == 0:
             return self
-        rows = np.asarray(rows, np.float64)
-        mean = reduce.sum(rows.sum(axis=0)) / added
-        variance = reduce.sum(np.square(rows - mean).sum(axis=0)) / added
+        numbers = _matrix(rows, self.mean)
+        sums = reduce.sum(core.column_sums(numbers, valid))
+        squares = reduce.sum(core.column_sums(numbers, valid, sums / added))
+        mean, variance = (part.reshape(self.mean.shape) / added for part in (sums, squares))
         total = self.count + added
         change = mean - self.mean
         squares = variance * added + change**2 * (self.count * added / total)
@@ -68,7 +70,10 @@ class Moments:
 
     def scale(self, numbers: Array) -> Array:
         """(x - mean) / sqrt(variance + 1e-8), clipped to +-10, for ``numbers`` ``[B, *shape]``, in their dtype."""
-        return _clipped((numbers - self.mean) / np.sqrt(self.variance + _EPSILON), numbers)
+        scaled = core.standardize(
+            _matrix(numbers, self.mean), self.mean.reshape(-1), self.variance.reshape(-1), _EPSILON, _CLIP
+        )
+        return scaled.reshape(numbers.shape)
 
     def state(self) -> Tree:
         """``count`` ``[1]``, ``mean`` and ``variance``."""
@@ -103,8 +108,7 @@ class Statistics:
         """
         if self.rewards is None:
             return rewards
-        scaled = rewards / np.sqrt(self.rewards.variance + _EPSILON)
-        return _clipped(scaled, rewards)
+        return replace(self.rewards, mean=np.zeros(1)).scale(rewards.reshape(-1, 1)).reshape(rewards.shape)
 
 
 class Normalizers:
@@ -155,10 +159,11 @@ class Normalizers:
         """
         now = self.statistics
         observations, rewards, running = now.observations, now.rewards, now.running
+        valid = rollout.valid.reshape(-1)
         if observations:
             fields = self._rows.fields(rollout.raw_observations[:-1])
             observations = {
-                name: moments.including(fields[name][rollout.valid], reduce) for name, moments in observations.items()
+                name: moments.including(fields[name], valid, reduce) for name, moments in observations.items()
             }
         if rewards is not None:
             ends = rollout.terminated | rollout.truncated
@@ -166,7 +171,7 @@ class Normalizers:
             backwards = np.ascontiguousarray(rollout.rewards[::-1], np.float64)
             ended_before = np.concatenate([ends[:-1][::-1], np.zeros_like(ends[:1])])
             returns = discounted_returns(backwards, ended_before, running, self._discount)[::-1]
-            rewards = rewards.including(returns[rollout.valid][:, np.newaxis], reduce)
+            rewards = rewards.including(returns, valid, reduce)
             running = np.where(ends[-1], 0.0, returns[-1])
         return Statistics(observations, rewards, running)
 
@@ -201,6 +206,6 @@ class Normalizers:
         )
 
 
-def _clipped(scaled: Array, like: FloatArray) -> FloatArray:
-    clipped: FloatArray = np.clip(scaled, -_CLIP, _CLIP).astype(like.dtype)
-    return clipped
+def _matrix(rows: Array, of_row: Array) -> FloatArray:
+    """Rows ``[..., *of_row.shape]`` as a matrix with a column for each of their numbers."""
+    return np.ascontiguousarray(rows).reshape(-1, of_row.size)

@@ -136,15 +136,11 @@ class Stepper:
             raise
         except Exception as error:
             raise explain(error, self.env, self.steps) from error
-        # Copies: an environment may reuse its arrays.
-        rewards = np.array(rewards, np.float64)
-        terminated = np.array(terminated, np.bool_)
-        truncated = np.array(truncated, np.bool_)
+        rewards = np.array(rewards, np.float64)  # copies: an environment may reuse its arrays
         raw_rewards = np.array(reported["raw_reward"], np.float64) if "raw_reward" in reported else rewards
         restarted = np.array(reported["restarted"], np.bool_) if "restarted" in reported else self._never
-        reset = np.asarray(reported["reset"], np.bool_) if "reset" in reported else self._over
-        stepped = ~(reset | restarted)
-        ended = (terminated | truncated) & stepped
+        reset = _flags(reported["reset"]) if "reset" in reported else self._over
+        stepped, terminated, truncated, ended = core.read_flags(_flags(terminated), _flags(truncated), reset, restarted)
         final: dict[int, Array] = {}
         if self._masks is not None:
             self._read_masks(returned, infos, self._never if self._mode is AutoresetMode.SAME_STEP else ended)
@@ -162,8 +158,8 @@ class Stepper:
             observations,
             rewards,
             raw_rewards,
-            terminated & stepped,
-            truncated & stepped | restarted,  # nothing bootstraps from a restart: the rows before it are not valid
+            terminated,
+            truncated,
             np.asarray(reported["valid"], np.bool_) & stepped if "valid" in reported else stepped,
             stepped,
             np.asarray(reported["game_over"], np.bool_) & stepped if "game_over" in reported else ended,
@@ -242,3 +238,7 @@ class Stepper:
             f"{f'{key} {leaf}'.rstrip()} of environment {number} at step {self.steps} is not finite in float32: "
             f"{values[row]}"
         )
+
+
+def _flags(values: Any) -> BoolArray:
+    return np.ascontiguousarray(values, np.bool_)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pgfast.metrics import METRICS, Metric
+from pgfast.profiling import START
 from pgfast.runs.session import RunConfig
 
 __all__ = ["TensorBoardLog", "open_events", "write_video"]
@@ -36,7 +37,8 @@ def open_events(
     if find_spec("tensorboardX") is None:
         yield None
         return
-    log = TensorBoardLog(directory, metrics, purge_step=None if resumed_at is None else resumed_at + 1)
+    with START:  # tensorboardX imports PyTorch where that is installed, for more than a second
+        log = TensorBoardLog(directory, metrics, purge_step=None if resumed_at is None else resumed_at + 1)
     try:
         if resumed_at is None:
             with suppress(OSError):

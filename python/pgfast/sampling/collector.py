@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pgfast._native import core
 from pgfast._streams import ACTIONS
 from pgfast._typing import Array
 from pgfast.envs.normalization import Normalizers
@@ -148,11 +149,10 @@ class Collector:
     def _record(self, t: int, transition: Transition) -> None:
         rollout = self.rollout
         self._store(t + 1, transition.observations)
-        rollout.time[t + 1] = np.where(transition.starts, 0, rollout.time[t] + 1)
-        rollout.rewards[t] = transition.rewards
-        rollout.terminated[t] = transition.terminated
-        rollout.truncated[t] = transition.truncated
-        rollout.valid[t] = transition.valid
+        of_step = transition.rewards, transition.terminated, transition.truncated, transition.valid, transition.stepped
+        core.store_row(t, *of_step, rollout.rewards, rollout.terminated, rollout.truncated, rollout.valid, rollout.time)
+        for index in transition.final_observations:  # the observations are already those of the next episode
+            rollout.time[t + 1, index] = 0
         for restarted in transition.restarted.nonzero()[0]:  # the open episode is left out of the losses
             rollout.valid[max(0, t - int(rollout.time[t, restarted])) : t + 1, restarted] = False
         for index, last in transition.final_observations.items():
