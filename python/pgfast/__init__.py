@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from pgfast import distributions, kernels, losses, nn, optim
 from pgfast._native import core, native_info, set_num_threads
-from pgfast.random import Rng
 
 if TYPE_CHECKING:
-    from pgfast import policies, value_functions
+    from pgfast import distributions, kernels, losses, nn, optim, policies, value_functions
     from pgfast.algorithms import A2C, ACKTR, NPG, PPO, TRPO, VPG
     from pgfast.envs import make_vec
     from pgfast.loading import load
     from pgfast.metrics import Metric
+    from pgfast.random import Rng
     from pgfast.resuming import resume
     from pgfast.runs.files import CheckpointError
     from pgfast.training.callbacks import Callback
@@ -59,12 +58,14 @@ gymnasium.register(
     max_episode_steps=40,  # the limit that PointVectorEnv applies
 )
 
-# Imported on first access, so that programs that only call kernels do not load the training code.
+# Imported on first access: a program that only calls kernels loads neither networks nor the training code.
+_MODULES = ("distributions", "kernels", "losses", "nn", "optim", "policies", "value_functions")
 _LAZY = {
     **dict.fromkeys(("A2C", "ACKTR", "NPG", "PPO", "TRPO", "VPG"), "pgfast.algorithms"),
     "Callback": "pgfast.training.callbacks",
     "CheckpointError": "pgfast.runs.files",
     "Metric": "pgfast.metrics",
+    "Rng": "pgfast.random",
     "load": "pgfast.loading",
     "make_vec": "pgfast.envs",
     "resume": "pgfast.resuming",
@@ -76,7 +77,7 @@ if not TYPE_CHECKING:  # for which every name would exist, misspelled ones too
     def __getattr__(name: str) -> Any:
         if name == "__version__":
             value = import_module("importlib.metadata").version("pgfast")
-        elif name in ("policies", "value_functions"):
+        elif name in _MODULES:
             value = import_module(f"pgfast.{name}")
         elif name in _LAZY:
             value = getattr(import_module(_LAZY[name]), name)

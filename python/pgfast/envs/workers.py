@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle, send_handle
 from types import FrameType
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper, batch_space, concatenate, create_empty_array, iterate
@@ -25,6 +27,7 @@ from pgfast.envs.closing import close_at_end
 from pgfast.envs.failures import EnvironmentFailure, describe, with_cure
 from pgfast.envs.interface import make_checked
 from pgfast.envs.seeding import environment_seeds
+from pgfast.envs.shared_batch import SharedBatch, can_share
 
 __all__ = ["START_SECONDS", "WorkerVectorEnv"]
 
@@ -41,6 +44,9 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
     ``max_restarts`` times in total. The row then holds the first observation of a new episode, seeded from the worker's
     seed and the number of the restart; its reward is 0, and ``infos["restarted"]`` ``[N]`` is true. If no restart is
     left, :class:`~pgfast.envs.failures.EnvironmentFailure` is raised.
+
+    Workers write observations that are arrays, or Dicts and Tuples of these, to memory that they share with their
+    parent; others are sent.
 
     Workers close their environments before they end, and end when their parent does, however it ends. A step that hangs
     is interrupted for this, and a close that takes longer than 5 seconds is cut off. Workers ignore the signals that a
@@ -77,6 +83,13 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
                 self._workers.append(_Worker(self._factory, index))
             deadline = None if timeout is None else time.monotonic() + max(timeout, START_SECONDS)
             found = [worker.answer(None, deadline, timeout) for worker in self._workers]
+            self._shared = SharedBatch(found[0][0], num_envs) if can_share(found[0][0]) else None
+            if self._shared is not None:
+                close_at_end(self, self._shared.close)
+                for worker in self._workers:
+                    worker.share(found[0][0], self._shared, num_envs)
+                for worker in self._workers:
+                    worker.answer(None, deadline, timeout)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError) and error.errno is not None:
@@ -116,6 +129,8 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _stacked(self, observations: Sequence[Any]) -> Any:
         """One observation of each environment as a batch; a Dict or a Tuple has arrays at its leaves."""
+        if self._shared is not None:
+            return self._shared.copy()
         space = self.single_observation_space
         if space.shape is not None:
             return np.stack(observations)
@@ -160,6 +175,9 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
                     (seed,) = environment_seeds(seed, 1, generation=self._restarts)
                 deadline = None if self._timeout is None else time.monotonic() + self._timeout
                 worker.answer(None, deadline, self._timeout)
+                if self._shared is not None:
+                    worker.share(self.single_observation_space, self._shared, self.num_envs)
+                    worker.answer(None, deadline, self._timeout)
                 worker.ask(("reset", seed, self.returns_infos, self.returns_masks))
                 return worker.answer(self._steps, deadline, self._timeout)
             except EnvironmentFailure as again:
@@ -190,6 +208,12 @@ class _Worker:
         """Sends a request. A dead worker is noticed by :meth:`answer`."""
         with suppress(OSError):
             self._pipe.send(request)
+
+    def share(self, space: spaces.Space[Any], batch: SharedBatch, num_envs: int) -> None:
+        """Asks the worker to write its observations to its row of a batch from now on."""
+        self.ask(("share", space, num_envs, self._index))
+        with suppress(OSError):
+            send_handle(self._pipe, batch.handle, self._process.pid)
 
     def answer(self, step: int | None, deadline: float | None, timeout: float | None) -> Any:
         """Waits for the worker's answer; None as ``step`` for that after its start. Raises EnvironmentFailure."""
@@ -280,6 +304,8 @@ def _work(factory: CloudpickleWrapper, pipe: Connection) -> None:
         signal.signal(number, lambda number, frame: None)
 
     env: gymnasium.Env[Any, Any] | None = None
+    shared: SharedBatch | None = None
+    row = 0
     try:
         env = make_checked(factory.fn)
         answer: Any = env.observation_space, env.action_space, env.render_mode, _portable(env.spec)
@@ -294,7 +320,16 @@ def _work(factory: CloudpickleWrapper, pipe: Connection) -> None:
             is_busy = True
             if command == "close":
                 break
-            answer = _obey(env, command, *arguments)
+            if command == "share":
+                space, num_envs, row = arguments
+                shared, answer = SharedBatch(space, num_envs, recv_handle(pipe)), None
+                shared.close()  # the memory remains
+                continue
+            observation, *others = _obey(env, command, *arguments)
+            if shared is not None:
+                shared.write(row, observation)
+                observation = None
+            answer = observation, *others
     except Exception as error:  # environments may raise anything
         with suppress(OSError):
             pipe.send((False, (describe(error), traceback.format_exc())))
