@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import sys
 from pathlib import Path
 from typing import Any
@@ -195,6 +197,56 @@ def test_agents_train_evaluate_and_resume_in_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("envpool")
+def test_an_end_at_the_time_limit_is_a_truncation() -> None:
+    """In Gymnasium it is both. EnvPool does not say which of the two it was."""
+    push = np.zeros(1, np.int64)
+    env = pgfast.make_vec("CartPole-v1", 1, seed=0, vectorization="envpool")
+    env.reset(seed=[3])
+    length = next(t for t in range(1, 50) if env.step(push)[2][0])
+    env = pgfast.make_vec("CartPole-v1", 1, seed=0, vectorization="envpool", env_kwargs={"max_episode_steps": length})
+    env.reset(seed=[3])
+    steps = [env.step(push) for _ in range(length)]
+    assert not any(terminated[0] for _, _, terminated, _, _ in steps)
+    assert [bool(truncated[0]) for _, _, _, truncated, _ in steps] == [False] * (length - 1) + [True]
+
+
+@pytest.mark.usefixtures("envpool")
+def test_other_environments_evaluate_an_agent_that_learned_in_it(tmp_path: Path) -> None:
+    agent = PPO("Pendulum-v1", preset=None, num_envs=2, n_steps=64, minibatch_size=None, vectorization="envpool")
+    agent.learn(128).save(tmp_path / "model.safetensors")
+    others: list[Any] = [
+        lambda: gymnasium.make("Pendulum-v1"),
+        gymnasium.make_vec("Pendulum-v1", 2),
+        "Pendulum-v1",
+    ]
+    for other in others:
+        assert agent.evaluate(2, env=other).lengths.tolist() == [200, 200]
+        loaded = pgfast.load(tmp_path / "model.safetensors", env=other)
+        assert loaded.evaluate(2).lengths.tolist() == [200, 200]
+    loaded.learn(128)
+
+
+@pytest.mark.usefixtures("envpool")
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+def test_a_forked_process_leaves_the_pools_to_its_parent() -> None:
+    env: Any = pgfast.make_vec("CartPole-v1", 4, seed=0, vectorization="envpool")
+    env.reset()
+    step = env.step
+    env.cycle = env  # left to the garbage collector
+    process = multiprocessing.get_context("fork").Process(target=forget, args=([env],))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+    assert step(np.zeros(4, np.int64))[0].shape == (4, 4)
+
+
+def forget(kept: list[Any]) -> None:
+    kept[0].__dict__.clear()
+    kept.clear()
+    gc.collect()
+
+
+@pytest.mark.usefixtures("envpool")
 def test_an_agent_that_learned_in_it_learns_in_gymnasium_too(tmp_path: Path) -> None:
     agent = TRPO("HalfCheetah-v5", preset=None, num_envs=2, n_steps=64, vectorization="envpool").learn(128)
     agent.save(tmp_path / "model.safetensors")
@@ -215,6 +267,12 @@ def test_an_agent_that_learned_in_it_learns_in_gymnasium_too(tmp_path: Path) -> 
             "EnvPool's CartPole-v1 takes the env_kwargs ",
         ),
         ("CartPole-v1", {"env_kwargs": {"num_threads": 3}}, "EnvPool's CartPole-v1 takes the env_kwargs "),
+        ("HalfCheetah-v5", {"env_kwargs": {"frame_stack": 2}}, "EnvPool's HalfCheetah-v5 takes the env_kwargs max_ep"),
+        (
+            "HalfCheetah-v5",
+            {"env_kwargs": {"frame_skip": "x"}},
+            "EnvPool's HalfCheetah-v5 does not take ",
+        ),
         ("CartPole-v1", {"wrappers": [lambda env: env]}, 'vectorization="envpool" takes no wrappers'),
     ],
 )
@@ -243,6 +301,8 @@ def test_seeds_of_another_number_are_refused() -> None:
     env = pgfast.make_vec("CartPole-v1", 2, seed=0, vectorization="envpool")
     with pytest.raises(ValueError, match="seed must have 2 numbers, got 3"):
         env.reset(seed=[1, 2, 3])
+    with pytest.raises(RuntimeError, match="call reset first"):
+        env.step(np.zeros(2, np.int64))
     with pytest.raises(ValueError, match="options are not supported"):
         env.reset(seed=[1, 2], options={"low": 1})
 

@@ -19,6 +19,17 @@ def test_importing_pgfast_imports_no_optional_package() -> None:
     assert result.stdout == "[]\n"
 
 
+def test_modules_are_imported_when_they_are_used() -> None:
+    program = """if True:
+        import sys, pgfast
+        print([name for name in sys.modules if name.startswith("pgfast.") and "._" not in name])
+        print(*(getattr(pgfast, name).__name__ for name in pgfast._MODULES))"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    modules, names = result.stdout.splitlines()
+    assert modules == "[]"
+    assert names.split() == [f"pgfast.{name}" for name in pgfast._MODULES]
+
+
 def test_ray_is_installed_with_its_extra_alone() -> None:
     requirements = [each for each in requires("pgfast") or () if each.startswith("ray")]
     assert requirements

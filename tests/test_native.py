@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,23 +101,26 @@ def test_a_native_module_that_cannot_be_imported_is_named(monkeypatch: pytest.Mo
 class FakeCpu:
     """Stands for a CPU that this machine does not have."""
 
-    def __init__(self, level: int, vendor: str = "GenuineIntel", model: int = 0x8F, fp512: bool = False) -> None:
-        self.description = {"level": level, "vendor": vendor, "family": 6, "model": model, "fp512": fp512}
+    def __init__(
+        self, level: int, vendor: str = "GenuineIntel", *, family: int = 6, model: int = 0x8F, fp512: bool = False
+    ) -> None:
+        self.description = {"level": level, "vendor": vendor, "family": family, "model": model, "fp512": fp512}
 
     def describe(self) -> dict[str, object]:
         return self.description
 
 
-ZEN_4 = FakeCpu(4, "AuthenticAMD", 0x11)  # splits 512 bits in two
-ZEN_5 = FakeCpu(4, "AuthenticAMD", 0x02, fp512=True)
+ZEN_4 = FakeCpu(4, "AuthenticAMD", family=25, model=0x11)  # splits 512 bits in two
+ZEN_5 = FakeCpu(4, "AuthenticAMD", family=26, model=0x02, fp512=True)
 TIGER_LAKE = FakeCpu(4, model=0x8C)  # one multiplier of 512 bits, or two of 256
 SAPPHIRE_RAPIDS = FakeCpu(4)
+DIAMOND_RAPIDS = FakeCpu(4, family=19, model=1)
 
 
 @pytest.mark.parametrize(
     ("cpu", "variants"),
     [
-        *((cpu, ["v4", "v3", "v2"]) for cpu in (ZEN_5, SAPPHIRE_RAPIDS)),
+        *((cpu, ["v4", "v3", "v2"]) for cpu in (ZEN_5, SAPPHIRE_RAPIDS, DIAMOND_RAPIDS)),
         *((cpu, ["v3", "v4", "v2"]) for cpu in (ZEN_4, TIGER_LAKE)),
         *((FakeCpu(3), ["v3", "v2"]), (FakeCpu(2), ["v2"])),
     ],
@@ -133,6 +137,7 @@ def test_a_cpu_gets_the_variants_that_it_supports(
     assert _native._choose_variant() == "v2"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_this_cpu_is_described() -> None:
     if pgfast.native_info()["isa"] == "generic":
         pytest.skip("the module for other CPUs than x86-64 needs no choice")

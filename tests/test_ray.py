@@ -63,6 +63,7 @@ def three_machines() -> Iterator[Any]:
 
 def test_the_narrower_instruction_set() -> None:
     assert on_ray._narrower("v2", "v3") == on_ray._narrower("v3", "v2") == "v2"
+    assert on_ray._narrower("v4", "v3") == on_ray._narrower("v3", "v4") == "v3"
     assert on_ray._narrower("generic", "generic") == "generic"
     assert on_ray._narrower("generic", "v3") is None
 

@@ -1,4 +1,4 @@
-"""What a step of environments takes and leaves behind, in the native module, against NumPy."""
+"""The inputs and results of an environment step, in the native module, against NumPy."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -128,7 +129,9 @@ class Arguments {
   auto dispatch(const char* name, const py::object& object, Body&& body) {
     const py::array array = as_array(name, object);
     deciding_name_ = name;
+    deciding_dtype_ = dtype_name<float>();
     if (array.dtype().equal(py::dtype::of<float>())) return body(float{});
+    deciding_dtype_ = dtype_name<double>();
     if (array.dtype().equal(py::dtype::of<double>())) return body(double{});
     throw py::type_error(prefix(name) + "must be float32 or float64, got " + dtype_of(array));
   }
@@ -249,7 +252,7 @@ class Arguments {
   void check_dtype(const char* name, const py::array& array) const {
     if (array.dtype().equal(py::dtype::of<T>())) return;
     std::string wanted = dtype_name<T>();
-    if (std::is_floating_point_v<T> && deciding_name_ != nullptr && std::string(deciding_name_) != name)
+    if (wanted == deciding_dtype_ && std::string(deciding_name_) != name)
       wanted += std::string(" like ") + deciding_name_;
     throw py::type_error(prefix(name) + "must be " + wanted + ", got " + dtype_of(array));
   }
@@ -288,7 +291,8 @@ class Arguments {
   }
 
   const char* function_;
-  const char* deciding_name_ = nullptr;
+  const char* deciding_name_ = "";   // of the argument whose dtype others share
+  std::string_view deciding_dtype_;  // that dtype
   std::vector<std::pair<std::string, Index>> symbols_;
 };
 

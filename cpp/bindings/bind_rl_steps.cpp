@@ -1,4 +1,4 @@
-// Binds the normalization of rows, and what a step of environments takes and leaves behind.
+// Binds the normalization of rows, and the inputs and results of an environment step.
 #include <utility>
 
 #include "arrays.hpp"

@@ -59,7 +59,10 @@ gymnasium.register(
 )
 
 # Imported on first access: a program that only calls kernels loads neither networks nor the training code.
-_MODULES = ("distributions", "kernels", "losses", "nn", "optim", "policies", "value_functions")
+_MODULES = (
+    *("distributions", "envs", "kernels", "losses", "metrics", "nn", "optim", "policies", "profiling", "random"),
+    *("reduce", "state", "value_functions"),
+)
 _LAZY = {
     **dict.fromkeys(("A2C", "ACKTR", "NPG", "PPO", "TRPO", "VPG"), "pgfast.algorithms"),
     "Callback": "pgfast.training.callbacks",

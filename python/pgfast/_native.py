@@ -20,7 +20,7 @@ _SINGLE_MULTIPLIER = (0x66, 0x7D, 0x7E, 0x8C, 0x8D, 0xA7)
 def _multiplies_512_bits(cpu: dict[str, Any]) -> bool:
     """Returns whether the CPU has a higher peak with AVX-512 than with AVX2. Some split each instruction in two."""
     if cpu["vendor"] == "GenuineIntel":
-        return bool(cpu["family"] == 6 and cpu["model"] not in _SINGLE_MULTIPLIER)
+        return not (cpu["family"] == 6 and cpu["model"] in _SINGLE_MULTIPLIER)
     return bool(cpu["fp512"])
 
 
@@ -72,9 +72,8 @@ def native_info() -> dict[str, Any]:
     """Describes the compiled module and how it runs.
 
     Returns:
-        A dict of ``isa`` (the variant in use), ``supported`` (the variants that this CPU can use, the
-        fastest first), ``vector_bytes``,
-        ``compiler`` and ``eigen`` (their versions) and ``num_threads``.
+        A dict of ``isa`` (the variant in use), ``supported`` (the variants that this CPU can use, the fastest first),
+        ``vector_bytes``, ``compiler`` and ``eigen`` (their versions) and ``num_threads``.
     """
     return {**core.build_info(), "supported": _supported_variants(), "num_threads": core.num_threads()}
 

@@ -301,8 +301,8 @@ class Agent(Trainer, metaclass=ListsSettings):
     ) -> EvaluationResult:
         """Runs whole episodes and returns their raw returns and lengths.
 
-        Up to 16 environments run side by side, each a fixed number of episodes, vectorized as in training. The
-        normalizers stay as they are.
+        Up to 16 environments run side by side, each a fixed number of episodes, vectorized as in training; with
+        EnvPool, environments that a function makes are stepped in this process. The normalizers stay as they are.
 
         Args:
             episodes: at least 1.

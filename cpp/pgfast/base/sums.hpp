@@ -12,7 +12,7 @@ namespace pgfast {
 
 // Short enough for a few arrays of this length to fit the second-level cache.
 inline constexpr Index kSumBlock = 1 << 13;
-// So many blocks take a few microseconds, no longer than to wake another thread.
+// Up to this many blocks are summed on the calling thread: waking another takes as long.
 inline constexpr Index kFewBlocks = 4;
 
 /// The sum of term(i) over i < size, in eight interleaved sums that the compiler keeps in vector registers.

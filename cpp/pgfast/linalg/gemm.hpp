@@ -68,7 +68,7 @@ struct Paired {
   const Scalar* row[Rows / 2];
   Index distance;
   explicit Paired(const Scalar* const* a) : distance(a[1] - a[0]) {
-    for (int i = 0; i < Rows / 2; ++i) row[i] = a[2 * i];
+    for (Index i = 0; i < Rows / 2; ++i) row[i] = a[2 * i];
   }
   struct At {
     Index first;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 
 #include "pgfast/base/simd.hpp"
 #include "pgfast/base/thread_pool.hpp"
@@ -24,7 +25,7 @@ struct Tiling {
   static constexpr int height = Vectors == 1 ? std::min<int>(8, width) : Vectors == 2 ? 4 : width % 4 == 0 ? 4 : 3;
   /// Panels along one side of the block of the result that one task computes: 120 columns with AVX, 144 with AVX-512.
   static constexpr Index panels =
-      Vectors < 3 ? 1 : (kVectorBytes > 32 ? 3 : 5) * static_cast<Index>(sizeof(Scalar) / sizeof(float));
+      Vectors < 3 ? 1 : (kVectorBytes > 32 ? 3 : 5) * (std::is_same_v<Scalar, float> ? 1 : 2);
   static constexpr Index side = panels * width;
   static_assert(width % height == 0);
 };

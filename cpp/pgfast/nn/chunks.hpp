@@ -7,7 +7,7 @@
 
 namespace pgfast {
 
-// A chunk of this many multiply-adds takes some ten microseconds, twice as long as to wake a thread for it.
+// A chunk of this many multiply-adds takes about ten microseconds, twice the time to wake a thread.
 inline constexpr Index kChunkMultiplyAdds = 500'000;
 // Rows that pass through the layers of a dense segment at a time.
 inline constexpr Index kDenseBlockRows = 64;

@@ -1,4 +1,4 @@
-// Shifts and scales rows by the mean and variance of each column, and sums what these are made of.
+// Shifts and scales rows by the mean and variance of each column, and computes the sums behind these.
 #pragma once
 
 #include "pgfast/base/types.hpp"

@@ -1,4 +1,4 @@
-// What a step of N environments takes and leaves behind: actions, flags, and a row of a rollout.
+// The inputs and results of a step of N environments: actions, flags, and a row of a rollout.
 #pragma once
 
 #include <cstdint>

@@ -89,7 +89,8 @@ def normalize_parts(advantages: FloatArray, parts: Sequence[Any], reduce: Reduce
         FloatingPointError: if an advantage of a part is not finite.
     """
     flat = advantages.reshape(-1)
-    rows = [np.arange(flat.size)[part.reshape(-1) if isinstance(part, np.ndarray) else part] for part in parts]
+    every = np.arange(flat.size)
+    rows = [every[part.reshape(-1) if isinstance(part, np.ndarray) else part] for part in parts]
     used, sizes = np.concatenate(rows), np.array([len(part) for part in rows])
     numbers = flat[used].astype(np.float64)
     filled = sizes > 0  # on this worker

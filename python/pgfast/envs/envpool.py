@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -18,18 +21,26 @@ from pgfast._typing import Array, BoolArray
 __all__ = ["EnvPoolVectorEnv", "require_envpool_task"]
 
 _TASKS = ("gymnasium.envs.classic_control.", "gymnasium.envs.mujoco.")
-# What EnvPool's configuration says of the pool and not of the task.
-_OF_THE_POOL = {
-    *("num_envs", "batch_size", "num_threads", "max_num_players", "thread_affinity_offset", "base_path", "seed"),
-    *("env_seed", "gym_reset_return_info", "reward_threshold"),
-}
+
+
+_alive: WeakSet[EnvPoolVectorEnv] = WeakSet()
+_held: list[Any] = []
+
+
+def _hold_pools() -> None:
+    """Before a fork. A pool that is collected in the child, where its threads are missing, ends the child."""
+    _held.extend(env._pool for env in _alive)
+
+
+os.register_at_fork(before=_hold_pools, after_in_parent=_held.clear)
 
 
 class EnvPoolVectorEnv(VectorEnv[Array, Array, Array]):
     """``num_envs`` copies of a task in one of EnvPool's pools (autoreset on the next step).
 
     Spaces are those of Gymnasium's environment. Rewards are float32, as EnvPool returns them. The row after an
-    episode's end only resets: its reward is 0, and the action is ignored.
+    episode's end only resets: its reward is 0, and the action is ignored. An episode that terminates at the step of its
+    time limit is reported as truncated alone.
 
     The environments run on ``num_threads`` threads; results do not depend on the number. Every environment has random
     numbers of its own.
@@ -42,8 +53,8 @@ class EnvPoolVectorEnv(VectorEnv[Array, Array, Array]):
         self.spec, self._id = spec, spec.id
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.num_envs = num_envs
-        limit = {} if spec.max_episode_steps is None else {"max_episode_steps": spec.max_episode_steps}
-        self._config = {**limit, **spec.kwargs, **env_kwargs, "num_threads": min(num_threads, num_envs)}
+        self._config = _task_config(spec, env_kwargs)
+        self._num_threads = min(num_threads, num_envs)
         with _unwarned():
             described = _import_envpool().make_spec(spec.id, **self._config)
             self.single_observation_space = described.observation_space
@@ -52,6 +63,7 @@ class EnvPoolVectorEnv(VectorEnv[Array, Array, Array]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._pool: Any = None
+        _alive.add(self)
 
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
@@ -73,7 +85,7 @@ class EnvPoolVectorEnv(VectorEnv[Array, Array, Array]):
             seeds = [each % 2**31 for each in seeds]
             with _unwarned():
                 self._pool = _import_envpool().make_gymnasium(
-                    self._id, num_envs=self.num_envs, seed=seeds, **self._config
+                    self._id, num_envs=self.num_envs, num_threads=self._num_threads, seed=seeds, **self._config
                 )
                 _ = self._pool.observation_space, self._pool.action_space  # made when they are first asked for
         observations, _ = self._pool.reset()
@@ -81,6 +93,8 @@ class EnvPoolVectorEnv(VectorEnv[Array, Array, Array]):
 
     def step(self, actions: Array) -> tuple[Array, Array, BoolArray, BoolArray, dict[str, Any]]:
         """Takes ``actions`` ``[N, ...]`` of the action space."""
+        if self._pool is None:
+            raise RuntimeError("EnvPoolVectorEnv.step: call reset first")
         observations, rewards, terminated, truncated, _ = self._pool.step(np.asarray(actions, self._action_dtype))
         return observations, rewards, terminated, truncated, {}
 
@@ -102,10 +116,25 @@ def require_envpool_task(spec: EnvSpec, env_kwargs: Mapping[str, Any]) -> None:
     envpool = _import_envpool()
     if spec.id not in envpool.list_all_envs():
         raise ValueError(f'EnvPool {envpool.__version__} has no {spec.id}; take vectorization="sync" or "async"')
-    known = [name for name in envpool.make_spec(spec.id).config._fields if name not in _OF_THE_POOL]
+    known = [name for name in envpool.make_spec(spec.id).config._fields if name in _known_to_gymnasium(spec)]
     unknown = sorted({**spec.kwargs, **env_kwargs}.keys() - set(known))
     if unknown:
         raise ValueError(f"EnvPool's {spec.id} takes the env_kwargs {', '.join(known)}, got {', '.join(unknown)}")
+    try:
+        envpool.make_spec(spec.id, **_task_config(spec, env_kwargs))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"EnvPool's {spec.id} does not take the env_kwargs {dict(env_kwargs)!r:.200}") from error
+
+
+def _known_to_gymnasium(spec: EnvSpec) -> set[str]:
+    """The arguments of Gymnasium's environment, by which evaluation elsewhere and videos make it."""
+    creator: Any = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    return {"max_episode_steps", *inspect.signature(creator).parameters}
+
+
+def _task_config(spec: EnvSpec, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    limit = {} if spec.max_episode_steps is None else {"max_episode_steps": spec.max_episode_steps}
+    return {**limit, **spec.kwargs, **env_kwargs}
 
 
 def _in_single_precision(space: spaces.Space[Any]) -> spaces.Space[Any]:

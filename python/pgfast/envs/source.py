@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType, NoneType
 from typing import Any, TypeAlias
 
@@ -122,6 +123,8 @@ class EnvironmentSource:
 
     def make(self, num_envs: int, options: EnvironmentOptions) -> AnyVectorEnv:
         """Returns new environments, to be reset with seeds, or the vector environment that was given."""
+        if self.env_id is None and options.vectorization == "envpool":  # that of training, in environments of an id
+            options = replace(options, vectorization="auto")
         self.require(options.vectorization, options.max_env_restarts)
         if self._vector is not None:
             return self._vector

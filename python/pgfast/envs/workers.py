@@ -77,14 +77,15 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         self._seeds: list[int | None] = [None] * num_envs
         self._over = np.zeros(num_envs, np.bool_)
         self._workers: list[_Worker] = []
+        self._shared: SharedBatch | None = None
         close_at_end(self, partial(_end_all, self._workers))
         try:
             for index in range(num_envs):
                 self._workers.append(_Worker(self._factory, index))
             deadline = None if timeout is None else time.monotonic() + max(timeout, START_SECONDS)
             found = [worker.answer(None, deadline, timeout) for worker in self._workers]
-            self._shared = SharedBatch(found[0][0], num_envs) if can_share(found[0][0]) else None
-            if self._shared is not None:
+            if can_share(found[0][0]):
+                self._shared = SharedBatch(found[0][0], num_envs)
                 close_at_end(self, self._shared.close)
                 for worker in self._workers:
                     worker.share(found[0][0], self._shared, num_envs)
@@ -144,8 +145,11 @@ class WorkerVectorEnv(VectorEnv[Array, Array, Array]):
         return infos
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Closes the environments and ends their workers."""
+        """Closes the environments, ends their workers, and frees the memory that they share."""
         _end_all(self._workers)
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
 
     def _ask(self, requests: list[tuple[str, Any]]) -> tuple[list[Any], BoolArray]:
         """(answers, a mask of those that are first observations of a replaced worker)"""
@@ -211,8 +215,9 @@ class _Worker:
 
     def share(self, space: spaces.Space[Any], batch: SharedBatch, num_envs: int) -> None:
         """Asks the worker to write its observations to its row of a batch from now on."""
+        assert batch.handle is not None
         self.ask(("share", space, num_envs, self._index))
-        with suppress(OSError):
+        with suppress(BrokenPipeError, ConnectionResetError, RuntimeError):  # a dead worker; RuntimeError is of macOS
             send_handle(self._pipe, batch.handle, self._process.pid)
 
     def answer(self, step: int | None, deadline: float | None, timeout: float | None) -> Any:
@@ -317,14 +322,14 @@ def _work(factory: CloudpickleWrapper, pipe: Connection) -> None:
                 command, *arguments = pipe.recv()
             except (EOFError, OSError):
                 break
-            is_busy = True
             if command == "close":
                 break
-            if command == "share":
+            if command == "share":  # not busy yet: the handle comes after the request
                 space, num_envs, row = arguments
                 shared, answer = SharedBatch(space, num_envs, recv_handle(pipe)), None
-                shared.close()  # the memory remains
+                shared.close_handle()
                 continue
+            is_busy = True
             observation, *others = _obey(env, command, *arguments)
             if shared is not None:
                 shared.write(row, observation)
