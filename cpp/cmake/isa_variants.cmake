@@ -8,7 +8,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND NOT CMAKE_OSX_ARCHITECT
   set(PGFAST_FLAGS_v3 -march=x86-64-v3)
   set(PGFAST_FLAGS_v4 -march=x86-64-v4 -mprefer-vector-width=512)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-    list(APPEND PGFAST_FLAGS_v4 -Wno-maybe-uninitialized) # GCC's own AVX-512 header warns (its bug 105593)
+    # GCC's own AVX-512 header warns (its bug 105593).
+    list(APPEND PGFAST_FLAGS_v4 -Wno-uninitialized -Wno-maybe-uninitialized)
   endif()
 else()
   set(PGFAST_VARIANTS generic)
