@@ -62,7 +62,7 @@ def test_make_vec_hashes_a_seed_for_every_environment() -> None:
     def first(seed: int) -> Any:
         env = pgfast.make_vec("Pendulum-v1", 4, seed=seed, vectorization="envpool")
         observations, _ = env.reset()
-        again, _ = env.reset()  # goes on with the random numbers
+        again, _ = env.reset()  # continues the random numbers
         env.close()
         assert not np.array_equal(observations, again)
         return observations

@@ -21,14 +21,15 @@ from pgfast._typing import Array, BoolArray
 __all__ = ["EnvPoolVectorEnv", "require_envpool_task"]
 
 _TASKS = ("gymnasium.envs.classic_control.", "gymnasium.envs.mujoco.")
-
-
 _alive: WeakSet[EnvPoolVectorEnv] = WeakSet()
 _held: list[Any] = []
 
 
 def _hold_pools() -> None:
-    """Before a fork. A pool that is collected in the child, where its threads are missing, ends the child."""
+    """Keeps all pools alive in a process that is about to be forked.
+
+    A pool's destructor crashes in the child, which has none of the pool's threads.
+    """
     _held.extend(env._pool for env in _alive)
 
 

@@ -146,8 +146,6 @@ def make_from_factory(
 
     Raises :class:`EnvironmentFailure` if that fails, and closes the environments that were made before.
     """
-    if options.vectorization == "envpool":
-        raise ValueError('vectorization="envpool" is for environment ids')
     if options.vectorization == "async":
         return WorkerVectorEnv(factory, num_envs, timeout=options.env_timeout, max_restarts=options.max_env_restarts)
     made: list[CheckedEnv] = []

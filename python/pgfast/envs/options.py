@@ -15,7 +15,7 @@ class EnvironmentOptions:
     """Options of all environments of a run."""
 
     num_threads: int | None = None
-    """Threads of an Atari emulator; None for as many as the kernels use."""
+    """Threads of an Atari emulator or of EnvPool; None for as many as the kernels use."""
     vectorization: Vectorization = "auto"
     """See :func:`pgfast.make_vec`."""
     env_timeout: float | None = None

@@ -123,7 +123,7 @@ class EnvironmentSource:
 
     def make(self, num_envs: int, options: EnvironmentOptions) -> AnyVectorEnv:
         """Returns new environments, to be reset with seeds, or the vector environment that was given."""
-        if self.env_id is None and options.vectorization == "envpool":  # that of training, in environments of an id
+        if self.env_id is None and options.vectorization == "envpool":  # chosen for an id; others step in this process
             options = replace(options, vectorization="auto")
         self.require(options.vectorization, options.max_env_restarts)
         if self._vector is not None:
