@@ -16,6 +16,12 @@
 #include "pgfast/base/simd.hpp"
 #include "pgfast/base/types.hpp"
 
+#if defined(__clang__)
+#define PGFAST_ONE_COPY [[gnu::noinline]]
+#else
+#define PGFAST_ONE_COPY [[gnu::noinline, gnu::noclone]]
+#endif
+
 namespace pgfast {
 
 /// Offsets r * stride.
@@ -124,22 +130,29 @@ inline void tile(RowsOfA a, Offsets offset, Index begin, Index end, const Scalar
   }
 }
 
+/// Many rows of one vector: as pairs of equal distance, or as two tiles. One copy of the code serves every translation
+/// unit: GCC would clone it into each, which makes a module a sixth larger.
+template <typename Scalar, int Rows, typename Offsets>
+PGFAST_ONE_COPY void tall_tile(const Scalar* const* a, Offsets offset, Index begin, Index end, const Scalar* b,
+                               Index ldb, Scalar* const* c, int columns) {
+  if (Rows % 2 == 0 && Paired<Scalar, Rows>::fits(a)) {
+    tile<Scalar, Rows, 1>(Paired<Scalar, Rows>(a), offset, begin, end, b, ldb, c, columns);
+  } else {
+    tile<Scalar, 6, 1>(Separate<Scalar, 6>(a), offset, begin, end, b, ldb, c, columns);
+    tile<Scalar, Rows - 6, 1>(Separate<Scalar, Rows - 6>(a + 6), offset, begin, end, b, ldb, c + 6, columns);
+  }
+}
+
 /// Calls the tile of the given number of rows.
 template <typename Scalar, int Vectors, int Rows = kRows<Vectors>, typename Offsets>
 void tile_rows(int rows, const Scalar* const* a, Offsets offset, Index begin, Index end, const Scalar* b, Index ldb,
                Scalar* const* c, int columns) {
   if constexpr (Rows > 1)
     if (rows < Rows) return tile_rows<Scalar, Vectors, Rows - 1>(rows, a, offset, begin, end, b, ldb, c, columns);
-  if constexpr (Vectors == 1 && Rows > 6) {
-    if (Rows % 2 == 0 && Paired<Scalar, Rows>::fits(a)) {
-      tile<Scalar, Rows, 1>(Paired<Scalar, Rows>(a), offset, begin, end, b, ldb, c, columns);
-    } else {
-      tile<Scalar, 6, 1>(Separate<Scalar, 6>(a), offset, begin, end, b, ldb, c, columns);
-      tile<Scalar, Rows - 6, 1>(Separate<Scalar, Rows - 6>(a + 6), offset, begin, end, b, ldb, c + 6, columns);
-    }
-  } else {
+  if constexpr (Vectors == 1 && Rows > 6)
+    tall_tile<Scalar, Rows>(a, offset, begin, end, b, ldb, c, columns);
+  else
     tile<Scalar, Rows, Vectors>(Separate<Scalar, Rows>(a), offset, begin, end, b, ldb, c, columns);
-  }
 }
 
 /// to [depth, kLanes] = the first `columns` of b [depth, ldb], padded with zeros.
