@@ -10,16 +10,14 @@ delete its line to run it again. MiniGrid's task needs `pip install minigrid`, t
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 
-from kept_runs import Entry, KeptRuns, Run
+from kept_runs import Entry, KeptRuns, Run, command_line, selected
 from pgfast.algorithms import ALGORITHMS
 
 
@@ -61,17 +59,19 @@ TASKS = [
 ]
 ENTRIES = [
     *(Entry("pgfast", algorithm) for algorithm in ALGORITHMS),
+    *(Entry("pgfast-bare", algorithm) for algorithm in ("vpg", "npg", "trpo")),  # as pgfast 0.1 had them
     *(Entry("sb3", "a2c", num_envs) for num_envs in (1, 16)),
     *(Entry("sb3", "ppo", num_envs) for num_envs in (1, 8)),
     Entry("sb3-contrib", "trpo", 1),
 ]
 
 
-def train(task: Task, algorithm: str, seed: int) -> float:
-    """Trains with the general preset."""
+def train(task: Task, entry: Entry, seed: int) -> float:
+    """Trains with the general preset, or with none."""
     latest: dict[str, float] = {}
-    agent = ALGORITHMS[algorithm](task.make or task.name, preset="general", seed=seed)
-    agent.learn(task.timesteps_of(algorithm), callback=lambda _, row: latest.update(row))
+    preset = "general" if entry.library == "pgfast" else None
+    agent = ALGORITHMS[entry.algorithm](task.make or task.name, preset=preset, seed=seed)
+    agent.learn(task.timesteps_of(entry.algorithm), callback=lambda _, row: latest.update(row))
     agent.close()
     return latest["return_mean"]
 
@@ -95,26 +95,15 @@ def train_peer(task: Task, entry: Entry, seed: int) -> float:
 
 def main() -> None:
     """Runs what is missing, then writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=[task.name for task in TASKS], help="only these tasks")
-    parser.add_argument("--libraries", nargs="+", choices=["pgfast", "sb3"], default=["pgfast"])
-    parser.add_argument("--algorithms", nargs="+", choices=list(ALGORITHMS), default=list(ALGORITHMS))
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds of every task")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="directory of the files written")
-    args = parser.parse_args()
+    tasks = {task.name: task for task in TASKS}
+    args = command_line(__doc__, list(tasks), list(ALGORITHMS), seeds=5).parse_args()
+
+    def run(name: str, entry: Entry, seed: int) -> Run:
+        make = train if entry.package == "pgfast" else train_peer
+        return Run(name, entry, seed, tasks[name].timesteps_of(entry.algorithm), make(tasks[name], entry, seed))
+
     kept = KeptRuns(args.out / "defaults.csv")
-    entries = [entry for entry in ENTRIES if entry.package in args.libraries and entry.algorithm in args.algorithms]
-    for task in TASKS:
-        if args.only and task.name not in args.only:
-            continue
-        for entry in entries:
-            for seed in range(args.seeds):
-                if (task.name, entry, seed) in kept:
-                    continue
-                is_ours = entry.library == "pgfast"
-                result = train(task, entry.algorithm, seed) if is_ours else train_peer(task, entry, seed)
-                print(f"{entry.title} on {task.name}, seed {seed}: {result:.4g}", flush=True)
-                kept.add(Run(task.name, entry, seed, task.timesteps_of(entry.algorithm), result))
+    kept.complete(args.only, selected(ENTRIES, args), args.seeds, run)
     table = kept.table([(task.name, task.title) for task in TASKS], ENTRIES, seeds=5)
     (args.out / "defaults.md").write_text(table + "\n")
     print(table)

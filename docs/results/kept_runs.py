@@ -1,16 +1,23 @@
-"""Results of runs by task, library, algorithm and seed, kept in a CSV file, and the cells of a table of them."""
+"""Results of runs by task, library, algorithm and seed, kept in a CSV file, and a table of them."""
 
 from __future__ import annotations
 
+import argparse
 import csv
+import itertools
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Entry", "KeptRuns", "Run"]
+__all__ = ["Entry", "KeptRuns", "Run", "command_line", "selected"]
 
-_OWNERS = {"pgfast": "", "sb3": "stable-baselines3's ", "sb3-contrib": "sb3-contrib's "}
+_TITLES = {
+    "pgfast": "{}",
+    "pgfast-bare": "{} without a preset",
+    "sb3": "stable-baselines3's {}",
+    "sb3-contrib": "sb3-contrib's {}",
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Entry:
     @property
     def title(self) -> str:
         envs = "" if self.num_envs is None else f", {self.num_envs} environment" + "s" * (self.num_envs > 1)
-        return f"{_OWNERS[self.library]}{self.algorithm.upper()}{envs}"
+        return _TITLES[self.library].format(self.algorithm.upper()) + envs
 
     @property
     def package(self) -> str:
@@ -82,6 +89,16 @@ class KeptRuns:
                 )
             )
 
+    def complete(
+        self, tasks: Iterable[str], entries: Sequence[Entry], seeds: int, run: Callable[[str, Entry, int], Run]
+    ) -> None:
+        """Makes the runs that are missing, one after the other, and prints each result."""
+        for task, entry, seed in itertools.product(tasks, entries, range(seeds)):
+            if (task, entry, seed) not in self:
+                made = run(task, entry, seed)
+                self.add(made)
+                print(f"{entry.title} on {task}, seed {seed}: {made.result:.4g}", flush=True)
+
     def table(self, rows: Iterable[tuple[str, str]], entries: Sequence[Entry], seeds: int) -> str:
         """Markdown with the medians over the seeds and their range.
 
@@ -105,3 +122,22 @@ def _cell(results: list[float], seeds: int) -> str:
         return "-"
     number = "" if len(results) >= seeds else f", {len(results)} seed{'s' * (len(results) > 1)}"
     return f"{statistics.median(results):.4g} ({min(results):.4g} to {max(results):.4g}{number})"
+
+
+def command_line(
+    description: str | None, tasks: Sequence[str], algorithms: Sequence[str], seeds: int
+) -> argparse.ArgumentParser:
+    """The options that say which runs to make, and where the files are."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=tasks, default=tasks, help="only these tasks")
+    parser.add_argument("--libraries", nargs="+", choices=["pgfast", "sb3"], default=["pgfast"])
+    parser.add_argument("--algorithms", nargs="+", choices=algorithms, default=algorithms)
+    parser.add_argument("--seeds", type=int, default=seeds, help="number of seeds of every task")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="directory of the files written")
+    return parser
+
+
+def selected(entries: Iterable[Entry], arguments: argparse.Namespace) -> list[Entry]:
+    """The entries of the libraries and algorithms on the command line."""
+    libraries, algorithms = arguments.libraries, arguments.algorithms
+    return [entry for entry in entries if entry.package in libraries and entry.algorithm in algorithms]

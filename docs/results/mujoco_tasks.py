@@ -9,15 +9,14 @@ already is not repeated; delete its line to run it again. The other libraries ne
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
-from kept_runs import Entry, KeptRuns, Run
+from kept_runs import Entry, KeptRuns, Run, command_line, selected
 from pgfast.algorithms import ALGORITHMS
 
 TASKS = ["HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Swimmer-v5"]
 TIMESTEPS = 1_000_000
+SEEDS = 3
 EPISODES = 30
 COMPARED = ("ppo", "trpo", "acktr")
 ENTRIES = [
@@ -95,26 +94,17 @@ def train_peer(task: str, algorithm: str, seed: int, timesteps: int) -> float:
 
 def main() -> None:
     """Runs what is missing, then writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=TASKS, default=TASKS, help="only these tasks")
-    parser.add_argument("--libraries", nargs="+", choices=["pgfast", "sb3"], default=["pgfast"])
-    parser.add_argument("--algorithms", nargs="+", choices=COMPARED, default=COMPARED)
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds of every task")
+    parser = command_line(__doc__, TASKS, COMPARED, seeds=SEEDS)
     parser.add_argument("--timesteps", type=int, default=TIMESTEPS, help="length of every run")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="directory of the files written")
     args = parser.parse_args()
+
+    def run(task: str, entry: Entry, seed: int) -> Run:
+        make = train if entry.package == "pgfast" else train_peer
+        return Run(task, entry, seed, args.timesteps, make(task, entry.algorithm, seed, args.timesteps))
+
     kept = KeptRuns(args.out / "mujoco.csv")
-    entries = [entry for entry in ENTRIES if entry.package in args.libraries and entry.algorithm in args.algorithms]
-    for task in args.only:
-        for entry in entries:
-            for seed in range(args.seeds):
-                if (task, entry, seed) in kept:
-                    continue
-                run = train if entry.library == "pgfast" else train_peer
-                result = run(task, entry.algorithm, seed, args.timesteps)
-                print(f"{entry.title} on {task}, seed {seed}: {result:.4g}", flush=True)
-                kept.add(Run(task, entry, seed, args.timesteps, result))
-    table = kept.table([(task, task) for task in TASKS], ENTRIES, seeds=3)
+    kept.complete(args.only, selected(ENTRIES, args), args.seeds, run)
+    table = kept.table([(task, task) for task in TASKS], ENTRIES, seeds=SEEDS)
     (args.out / "mujoco.md").write_text(table + "\n")
     print(table)
 
