@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from pgfast.reference import categorical, diag_gaussian, fisher_operator, losses, network, optim, returns, second_order
 from pgfast.reference.family import Component
+from policy_calls import GAUSSIAN
 from public_call import CLEAN, SIZES, A, B, N, T
-from public_calls import CALLS, GAUSSIAN, NETWORKS, P, leaves
+from public_calls import CALLS, NETWORKS, P, leaves
 
 LAYERS = [("conv2d", 3, 3, 1, "relu"), ("dense", A, 0, 1, "identity")]
 LINEAR = [("", [(True, 0)], [("dense", A, 0, 1, "identity")], True)]  # a graph of one node

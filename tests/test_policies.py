@@ -18,7 +18,7 @@ from pgfast.envs.actions import ActionInfo
 from pgfast.nn import Network
 from pgfast.policies import ActorCritic, CategoricalPolicy, Family, GaussianPolicy, Policy, PolicyTape, family_of
 from pgfast.reference.family import places
-from policy_zoo import ZOO, make_policy, observations
+from policy_zoo import ZOO, make_policy, observations, some_actions, some_mask
 
 every_policy = pytest.mark.parametrize("name", ZOO)
 
@@ -89,6 +89,19 @@ def test_the_tape_acts_as_the_policy_does(name: str, dtype: Any) -> None:
     np.testing.assert_array_equal(tape.outputs[42:], tape.outputs[:2])
 
 
+@every_policy
+def test_the_tape_evaluates_as_its_distributions_do(name: str, dtype: Any) -> None:
+    policy, obs = make_policy(name, dtype), observations(name, 40, dtype)
+    tape = PolicyTape(policy, 40)
+    tape.record(obs)
+    for mask in [None, some_mask(policy, 30)] if policy.family.mask_columns else [None]:
+        actions = some_actions(policy, obs[:30], mask)
+        log_prob, entropy = tape.evaluate(actions, mask)
+        distribution = tape.distribution(30, mask)
+        np.testing.assert_array_equal(log_prob, distribution.log_prob(actions))
+        np.testing.assert_array_equal(entropy, distribution.entropy())
+
+
 def test_the_tape_refuses_arrays_that_do_not_fit() -> None:
     policy = GaussianPolicy(nn.mlp(3, 2, (4,)))
     tape, obs, log_prob = PolicyTape(policy, 4), np.zeros((4, 3), np.float32), np.zeros(4, np.float32)
@@ -101,6 +114,8 @@ def test_the_tape_refuses_arrays_that_do_not_fit() -> None:
         tape.act(obs, 0, np.zeros((4, 2), np.float32), np.zeros(4), key=key)
     with pytest.raises(ValueError, match=r"^Policy.act: x has 4 rows from row 1, but the tape holds 4$"):
         tape.act(obs, 1, np.zeros((4, 2), np.float32), log_prob, key=key)
+    with pytest.raises(ValueError, match=r"^Policy.evaluate: actions has 4 rows, but the tape has recorded 0$"):
+        PolicyTape(policy, 4).evaluate(np.zeros((4, 2), np.float32))
     policy.parameters[-1] = 200.0
     with pytest.raises(ValueError, match=r"^Policy.act: sampled actions must be finite, got -?inf at flat index "):
         tape.act(obs, 0, np.zeros((4, 2), np.float32), log_prob, key=key)

@@ -275,13 +275,13 @@ def test_advantages_are_those_of_the_parameters_before_each_epoch(
     if mode is AutoresetMode.SAME_STEP:
         assert {t for t, _, _ in rollout.final_observations} == {2, 3, 5}  # also after the last step
     parameters = []
-    distribution = PolicyTape.distribution
+    evaluate = PolicyTape.evaluate
 
     def noted(tape: PolicyTape, *args: Any) -> Any:
         parameters.append(agent.policy.parameters.copy())
-        return distribution(tape, *args)
+        return evaluate(tape, *args)
 
-    monkeypatch.setattr(PolicyTape, "distribution", noted)
+    monkeypatch.setattr(PolicyTape, "evaluate", noted)
     metrics = agent.learner.update(rollout, ALONE)
     assert len(calls) == len(parameters) == 3
     returns, values = (calls[0][name].reshape(6, 4)[rollout.valid] for name in ("returns", "old_values"))

@@ -222,6 +222,24 @@ py::tuple policy_sample(const Either<Network>& either, const Family& family, con
   });
 }
 
+/// (log-probabilities of the actions, entropies) of the first rows of a tape.
+py::tuple policy_evaluate(const Either<Tape>& either, const Family& family, const py::object& parameters,
+                          const py::object& actions, const py::object& mask) {
+  return either.visit([&]<typename Scalar>(Tape<Scalar>& tape) -> py::tuple {
+    PolicyArguments<Scalar> call("Policy.evaluate", tape.network(), family, parameters);
+    const auto chosen = call.actions(call.action_arrays(actions));
+    const bool* allowed = call.mask(mask);
+    call.require_recorded("actions", tape);
+    const FamilyRows<Scalar> rows = call.distributions(tape.outputs(), allowed);
+    auto log_prob = call.template result<Scalar>({"B"});
+    auto entropy = call.template result<Scalar>({"B"});
+    Scalar* const log_prob_to = log_prob.mutable_data();
+    Scalar* const entropy_to = entropy.mutable_data();
+    without_gil([&] { family_evaluate<Scalar>(rows, chosen, log_prob_to, entropy_to); });
+    return py::make_tuple(std::move(log_prob), std::move(entropy));
+  });
+}
+
 /// The arguments of a backward pass that is about the first rows of a tape, or about inputs.
 template <typename Scalar>
 struct BackwardArguments {
@@ -357,6 +375,8 @@ void register_policy(py::module_& module) {
              py::arg("step"), py::arg("actions"), py::arg("log_prob"));
   module.def("policy_sample", &policy_sample, py::arg("network"), py::arg("family"), py::arg("parameters"),
              py::arg("x"), py::arg("mask"), py::arg("seed"), py::arg("stream"), py::arg("step"));
+  module.def("policy_evaluate", &policy_evaluate, py::arg("tape"), py::arg("family"), py::arg("parameters"),
+             py::arg("actions"), py::arg("mask"));
   module.def("policy_backward", &policy_backward, py::arg("network"), py::arg("family"), py::arg("parameters"),
              py::arg("at"), py::arg("mask"), py::arg("actions"), py::arg("log_prob"), py::arg("entropy"),
              py::arg("values"), py::arg("out"));

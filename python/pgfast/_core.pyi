@@ -56,6 +56,7 @@ __all__ = [
     "philox",
     "policy_act",
     "policy_backward",
+    "policy_evaluate",
     "policy_gradient",
     "policy_gradient_gradient",
     "policy_output_gradients",
@@ -407,6 +408,9 @@ def policy_backward(
     values: typing.Any,
     out: typing.Any,
 ) -> None: ...
+def policy_evaluate(
+    tape: Tape, family: Family, parameters: typing.Any, actions: typing.Any, mask: typing.Any
+) -> tuple[typing.Any, ...]: ...
 def policy_gradient(
     log_prob: typing.Any,
     advantages: typing.Any,

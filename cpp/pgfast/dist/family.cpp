@@ -54,7 +54,31 @@ void family_sample(const FamilyRows<Scalar>& rows, const RowKey& key, SampledAct
   }
 }
 
+template <typename Scalar>
+void family_evaluate(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actions, Scalar* log_prob, Scalar* entropy) {
+  thread_local Buffer<Scalar> scratch;
+  for (std::size_t c = 0; c < actions.size(); ++c) {
+    const Component& component = rows.family.components()[c];
+    Scalar* const log_prob_to = c == 0 ? log_prob : scratch.reserve(2 * rows.rows);
+    Scalar* const entropy_to = c == 0 ? entropy : log_prob_to + rows.rows;
+    if (component.gaussian()) {
+      diag_gaussian_log_prob(rows.gaussian(component), actions[c].numbers, log_prob_to);
+      diag_gaussian_entropy(rows.gaussian(component), entropy_to);
+    } else {
+      categorical_log_prob(rows.logits(component), actions[c].choices, log_prob_to);
+      categorical_entropy(rows.logits(component), entropy_to);
+    }
+    if (c == 0) continue;
+    for (Index i = 0; i < rows.rows; ++i) {
+      log_prob[i] += log_prob_to[i];
+      entropy[i] += entropy_to[i];
+    }
+  }
+}
+
 template void family_sample(const FamilyRows<float>&, const RowKey&, SampledActions<float>, float*);
 template void family_sample(const FamilyRows<double>&, const RowKey&, SampledActions<double>, double*);
+template void family_evaluate(const FamilyRows<float>&, FamilyActions<float>, float*, float*);
+template void family_evaluate(const FamilyRows<double>&, FamilyActions<double>, double*, double*);
 
 }  // namespace pgfast

@@ -103,4 +103,8 @@ using SampledActions = std::span<const ComponentActions<std::int64_t, Scalar>>;
 template <typename Scalar>
 void family_sample(const FamilyRows<Scalar>& rows, const RowKey& key, SampledActions<Scalar> actions, Scalar* log_prob);
 
+/// log_prob [rows] of the actions and entropy [rows]: sums over the components.
+template <typename Scalar>
+void family_evaluate(const FamilyRows<Scalar>& rows, FamilyActions<Scalar> actions, Scalar* log_prob, Scalar* entropy);
+
 }  // namespace pgfast

@@ -45,8 +45,7 @@ def differentiate(
         FloatingPointError: if the loss is not finite.
     """
     tape = rollout.tape
-    distribution = tape.distribution(rollout.rows, batch.mask)
-    log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
+    log_prob, entropy = tape.evaluate(batch.actions, batch.mask)
     terms, rows = losses.a2c_gradient(
         log_prob,
         batch.advantages,

@@ -162,9 +162,9 @@ class PPOLearner(Learner):
         -mean(min(r A, clip(r, 1 - e, 1 + e) A) + entropy_coef H) + value_coef mean((R - V)^2),
         r = pi(a | s) / pi_old(a | s)
         """
-        s, timesteps, size = self.settings, rollout.timesteps, len(rows.time)
-        distribution, values = tape.distribution(size, rows.mask), np.ascontiguousarray(tape.outputs[:size, -1])
-        log_prob, entropy = distribution.log_prob(rows.actions), distribution.entropy()
+        s, timesteps = self.settings, rollout.timesteps
+        log_prob, entropy = tape.evaluate(rows.actions, rows.mask)
+        values = np.ascontiguousarray(tape.outputs[: len(log_prob), -1])
         terms, row_gradients = losses.ppo_gradient(
             log_prob,
             rows.log_prob,

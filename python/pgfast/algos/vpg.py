@@ -74,11 +74,11 @@ class VPGLearner(Learner):
         at: Array | PolicyTape
         if has_memory:
             at = self._replay.record(batch)
-            distribution = at.distribution(rollout.rows, batch.mask)
+            log_prob, entropy = at.evaluate(batch.actions, batch.mask)
         else:
             at = batch.observations
             distribution = policy.distribution(at, batch.mask)
-        log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
+            log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
         entropy_coef = entropy_coef_at(s, rollout.timesteps)
         loss, rows = losses.policy_gradient_gradient(
             log_prob, batch.advantages, batch.valid, entropy=entropy, entropy_coef=entropy_coef, count=count

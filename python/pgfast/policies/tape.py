@@ -74,6 +74,25 @@ class PolicyTape(Tape):
         with FORWARD:
             super().record(x, first_row)
 
+    def evaluate(self, actions: Any, mask: BoolArray | None = None) -> tuple[FloatArray, FloatArray]:
+        """Computes the log-probabilities of actions, and the entropies of the distributions they belong to.
+
+        Args:
+            actions: of B rows, those of the first B rows of the tape.
+            mask: ``[B, family.mask_columns]``, with which the actions were drawn; None allows all actions.
+
+        Returns:
+            log_prob and entropy, ``[B]`` each: those of :meth:`distribution`.
+
+        Raises:
+            TypeError: if a dtype is wrong.
+            ValueError: if a shape is wrong, an action is out of range, a mask allows no action, or outputs or actions
+                are not finite.
+        """
+        family, parts = self.policy.family.native, split_actions(actions)
+        log_prob, entropy = core.policy_evaluate(self.native, family, self.policy.parameters, parts, mask)
+        return log_prob, entropy
+
     def distribution(self, rows: int, mask: BoolArray | None = None) -> Distribution[Any]:
         """Returns the distributions of the first ``rows`` rows. Later changes of the tape do not affect them.
 
