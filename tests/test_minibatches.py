@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import pgfast
 from action_envs import ActionEnv
 from masked_env import MaskedEnv
+from pgfast._native import core
 from pgfast.agent import Agent
 from pgfast.reduce import ALONE, Reduce
 from pgfast.sampling.batch import Batch
@@ -223,3 +224,33 @@ def test_minibatches_of_any_actions_and_masks(env: Any, place: Any, memory: Any)
         assert (rows.mask is None) == (place == "none")
         if rows.mask is not None and batch.mask is not None:
             np.testing.assert_array_equal(rows.mask, batch.mask[index])
+
+
+@pytest.mark.parametrize(("units", "groups"), [(1, 1), (7, 7), (50, 3), (1000, 16), (4096, 1)])
+def test_units_are_drawn_in_the_order_of_their_keys(units: int, groups: int, rng: np.random.Generator) -> None:
+    """As by a stable sort: equal keys keep their order, keys in few places too."""
+    rows = rng.integers(0, units, 2 * units)
+    largest = np.nextafter(1.0, 0.0)
+    for keys in (rng.random(units), np.zeros(units), rng.integers(0, 5, units) / 5, np.full(units, largest)):
+        group_of = np.empty(units, np.int64)
+        group_of[np.argsort(keys, kind="stable")] = np.arange(units) * groups // units
+        order, ends = core.draw_groups(keys, groups, rows)
+        np.testing.assert_array_equal(order, np.argsort(group_of[rows], kind="stable"))
+        np.testing.assert_array_equal(ends, np.cumsum(np.bincount(group_of[rows], minlength=groups)))
+
+
+def test_keys_and_units_out_of_range_are_refused() -> None:
+    keys, units = np.array([0.5, 0.25]), np.array([0, 1, 1])
+    with pytest.raises(ValueError, match=r"^draw_groups: units must be in \[0, 2\), got 2 at row 1$"):
+        core.draw_groups(keys, 2, np.array([0, 2]))
+    with pytest.raises(ValueError, match=r"^draw_groups: groups must be in \[1, 2\], got 3$"):
+        core.draw_groups(keys, 3, units)
+    for wrong in (1.0, -0.1, np.nan):
+        with pytest.raises(ValueError, match=r"^draw_groups: keys must be in \[0, 1\), got "):
+            core.draw_groups(np.array([0.5, wrong]), 2, units)
+    x, sizes, means = np.zeros(3), np.array([1, 1]), np.zeros(2)
+    with pytest.raises(ValueError, match=r"^part_squares: index must be in \[0, 3\), got 3 at row 1$"):
+        core.part_squares(x, np.array([0, 3]), sizes, means)
+    for wrong_sizes in ([1, 0], [1, 2], [-1, 3]):
+        with pytest.raises(ValueError, match=r"^part_moments: sizes must add up to the number of indices$"):
+            core.part_moments(x, np.array([0, 1]), np.array(wrong_sizes))

@@ -62,6 +62,9 @@ class Arguments {
     return *this;
   }
 
+  /// Whether arrays may be empty.
+  bool takes_empty_arrays = false;
+
   /// The value of a symbol, -1 if it has none.
   Index extent(const std::string& symbol) const {
     const Index* known = find(symbol);
@@ -284,7 +287,8 @@ class Arguments {
     if (!matches)
       fail(name,
            "must have shape (" + symbols + ") = (" + expected + "), got " + std::string(py::str(array.attr("shape"))));
-    if (array.size() == 0) fail(name, "must not be empty, got shape " + std::string(py::str(array.attr("shape"))));
+    if (array.size() == 0 && !takes_empty_arrays)
+      fail(name, "must not be empty, got shape " + std::string(py::str(array.attr("shape"))));
     if ((array.flags() & py::array::c_style) == 0) fail(name, "must be C-contiguous; use np.ascontiguousarray");
     if ((array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0)
       fail(name, "must be aligned in memory; use np.require(..., requirements=\"CA\")");

@@ -8,6 +8,7 @@ void register_diag_gaussian(pybind11::module_& module);
 void register_kfac(pybind11::module_& module);
 void register_linalg(pybind11::module_& module);
 void register_losses(pybind11::module_& module);
+void register_minibatches(pybind11::module_& module);
 void register_nn(pybind11::module_& module);
 void register_optim(pybind11::module_& module);
 void register_policy(pybind11::module_& module);
@@ -28,6 +29,7 @@ PYBIND11_MODULE(PGFAST_MODULE, module) {
   pgfast::bindings::register_optim(module);
   pgfast::bindings::register_rl(module);
   pgfast::bindings::register_steps(module);
+  pgfast::bindings::register_minibatches(module);
   pgfast::bindings::register_policy(module);
   pgfast::bindings::register_kfac(module);
 }

@@ -45,6 +45,7 @@ __all__ = [
     "diag_gaussian_mode",
     "diag_gaussian_sample",
     "discounted_returns",
+    "draw_groups",
     "exit_at_second_signal",
     "first_not_finite",
     "fisher_matrix",
@@ -53,6 +54,8 @@ __all__ = [
     "natural_gradient_from_scores",
     "natural_step_size",
     "num_threads",
+    "part_moments",
+    "part_squares",
     "philox",
     "policy_act",
     "policy_backward",
@@ -68,6 +71,7 @@ __all__ = [
     "read_flags",
     "set_num_threads",
     "standardize",
+    "standardize_parts",
     "store_row",
     "to_bounds",
     "trpo_surrogate",
@@ -360,6 +364,7 @@ def diag_gaussian_sample(
 def discounted_returns(
     rewards: typing.Any, dones: typing.Any, next_values: typing.Any, discount: float
 ) -> numpy.typing.NDArray[typing.Any]: ...
+def draw_groups(keys: typing.Any, groups: int, units: typing.Any) -> tuple[typing.Any, ...]: ...
 def exit_at_second_signal(number: int) -> bool: ...
 def first_not_finite(values: numpy.typing.NDArray[typing.Any]) -> int: ...
 def fisher_matrix(scores: typing.Any, count: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
@@ -379,6 +384,10 @@ def natural_gradient_from_scores(
 ) -> numpy.typing.NDArray[typing.Any]: ...
 def natural_step_size(fisher: typing.Any, natural_gradient: typing.Any, max_kl: float) -> float: ...
 def num_threads() -> int: ...
+def part_moments(x: typing.Any, index: typing.Any, sizes: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def part_squares(
+    x: typing.Any, index: typing.Any, sizes: typing.Any, means: typing.Any
+) -> numpy.typing.NDArray[typing.Any]: ...
 def philox(
     key: int, counter: typing.Annotated[collections.abc.Sequence[int], "FixedSize(4)"]
 ) -> numpy.typing.NDArray[numpy.uint32]: ...
@@ -491,6 +500,9 @@ def set_num_threads(n: int) -> None: ...
 def standardize(
     x: typing.Any, mean: typing.Any, variance: typing.Any, epsilon: float, limit: float
 ) -> numpy.typing.NDArray[typing.Any]: ...
+def standardize_parts(
+    x: typing.Any, index: typing.Any, sizes: typing.Any, means: typing.Any, stds: typing.Any, out: typing.Any
+) -> None: ...
 def store_row(
     t: int,
     rewards: typing.Any,

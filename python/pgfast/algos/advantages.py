@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pgfast._typing import Array, BoolArray, FloatArray
+from pgfast._native import core
+from pgfast._typing import BoolArray, FloatArray, IntArray
 from pgfast.envs.normalization import Statistics
 from pgfast.kernels import gae
 from pgfast.learning.settings import Settings
@@ -89,36 +90,30 @@ def normalize_parts(advantages: FloatArray, parts: Sequence[Any], reduce: Reduce
         FloatingPointError: if an advantage of a part is not finite.
     """
     flat = advantages.reshape(-1)
-    every = np.arange(flat.size)
-    rows = [every[part.reshape(-1) if isinstance(part, np.ndarray) else part] for part in parts]
-    used, sizes = np.concatenate(rows), np.array([len(part) for part in rows])
-    numbers = flat[used].astype(np.float64)
-    filled = sizes > 0  # on this worker
-    starts = (np.cumsum(sizes) - sizes)[filled]
-
-    def of_parts(function: np.ufunc, values: Array, of_nothing: float) -> Array:
-        """Adds up the values of each part, or finds an extreme of them."""
-        results = np.full(len(parts), of_nothing)
-        if starts.size:
-            results[filled] = function.reduceat(values, starts)
-        return results
-
+    rows = [_indices(part, flat.size) for part in parts]
+    index, sizes = np.concatenate(rows), np.array([len(part) for part in rows])
+    sums, *of_worker = core.part_moments(flat, index, sizes)
     extremes = np.zeros((2, reduce.workers, len(parts)))  # smallest and largest of each worker and part
-    extremes[:, reduce.rank] = of_parts(np.minimum, numbers, np.inf), of_parts(np.maximum, numbers, -np.inf)
-    with np.errstate(invalid="ignore"):  # infinities of both signs, refused below
-        sums = np.array([of_parts(np.add, numbers, 0.0), sizes])
-    extremes, (sums, counts) = reduce.sum((extremes, sums))
+    extremes[:, reduce.rank] = of_worker
+    extremes, (sums, counts) = reduce.sum((extremes, np.array([sums, sizes])))
     minima, maxima = extremes[0].min(axis=0), extremes[1].max(axis=0)
     if not (np.isfinite(minima) & np.isfinite(maxima))[counts > 0].all():
         raise FloatingPointError("the advantages are not finite: rewards or values are too large for float32")
     counts = np.maximum(counts, 1.0)
-    centered = numbers - np.repeat(sums / counts, sizes)
-    stds = np.sqrt(reduce.sum(of_parts(np.add, np.square(centered), 0.0)) / counts)
+    means = sums / counts
+    stds = np.sqrt(reduce.sum(core.part_squares(flat, index, sizes, means)) / counts)
     # The rounding of a constant part's mean would leave a tiny std to divide by.
     stds[minima >= maxima] = np.inf
     normalized: FloatArray = np.zeros_like(advantages)
-    normalized.reshape(-1)[used] = centered / np.repeat(stds, sizes)
+    core.standardize_parts(flat, index, sizes, means, stds, normalized.reshape(-1))
     return normalized
+
+
+def _indices(part: Any, size: int) -> IntArray:
+    """Returns the numbers of the rows that an index selects."""
+    if isinstance(part, slice):
+        part = np.arange(size)[part]
+    return np.flatnonzero(part) if part.dtype == np.bool_ else np.asarray(part)
 
 
 def variances(used: Sequence[FloatArray], count: int, reduce: Reduce) -> list[float]:

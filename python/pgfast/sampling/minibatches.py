@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from pgfast._native import core
 from pgfast._streams import MINIBATCHES
 from pgfast._typing import BoolArray, FloatArray, IntArray
 from pgfast.random import Rng
@@ -82,22 +83,17 @@ class Minibatches:
         if number == 1:
             return [Minibatch(None, batch.valid, batch.state, self._count)]
         self._rng.position = epoch
-        # The minibatch of each unit: small integers are sorted fastest.
-        minibatch_of = np.empty(self._unit_count, np.min_scalar_type(number))
-        order = np.argsort(self._rng.uniform(self._unit_count), kind="stable")
-        minibatch_of[order] = np.arange(self._unit_count) * number // self._unit_count
-        drawn = minibatch_of[self._units]  # of each of this worker's rows
-        rows = self._rows[np.argsort(drawn, kind="stable")]  # stable: rows of a minibatch stay in the order of time
-        ends = np.cumsum(np.bincount(drawn, minlength=number)).tolist()
-        indices = [rows[begin:end] for begin, end in pairwise([0, *ends])]
+        order, ends = core.draw_groups(self._rng.uniform(self._unit_count), number, self._units)
+        rows = self._rows[order]  # those of a minibatch stay in the order of time
+        indices = [rows[begin:end] for begin, end in pairwise([0, *ends.tolist()])]
         if batch.state is None:
-            counts = np.bincount(minibatch_of)
+            firsts = [-(-k * self._unit_count // number) for k in range(number + 1)]  # first unit of each minibatch
             return [
-                Minibatch(index, None, None, int(count)) if index.size else _without_rows(batch, int(count))
-                for index, count in zip(indices, counts, strict=True)
+                Minibatch(index, None, None, end - first) if index.size else _without_rows(batch, end - first)
+                for index, (first, end) in zip(indices, pairwise(firsts), strict=True)
             ]
-        counted = drawn if batch.valid is None else drawn[batch.valid[self._rows]]
-        counts = self._reduce.sum(np.bincount(counted, minlength=number))
+        valid = [index.size if batch.valid is None else np.count_nonzero(batch.valid[index]) for index in indices]
+        counts = self._reduce.sum(np.array(valid))
         return [self._of_sequences(index, int(count)) for index, count in zip(indices, counts, strict=True)]
 
     def _of_sequences(self, index: IntArray, count: int) -> Minibatch:
