@@ -23,12 +23,12 @@ py::tuple bind_draw_groups(const py::object& keys, Index groups, const py::objec
   check.takes_empty_arrays = true;  // a worker may have no rows
   const auto* drawn = check.input<double>("keys", keys, {"N"});
   const auto* of_rows = check.input<std::int64_t>("units", units, {"B"});
-  const Index count = check.extent("N");
+  const Index total = check.extent("N");
   const Index rows = check.extent("B");
-  if (groups < 1 || groups > count)
-    check.fail("groups", "must be in [1, " + std::to_string(count) + "], got " + std::to_string(groups));
-  in_range(check, "units", of_rows, rows, count);
-  for (Index i = 0; i < count; ++i)
+  if (groups < 1 || groups > total)
+    check.fail("groups", "must be in [1, " + std::to_string(total) + "], got " + std::to_string(groups));
+  in_range(check, "units", of_rows, rows, total);
+  for (Index i = 0; i < total; ++i)
     if (!(drawn[i] >= 0.0 && drawn[i] < 1.0)) check.fail("keys", "must be in [0, 1), got " + std::to_string(drawn[i]));
   check.extent("G", groups);
   auto order = check.result<std::int64_t>({"B"});
@@ -36,8 +36,8 @@ py::tuple bind_draw_groups(const py::object& keys, Index groups, const py::objec
   std::int64_t* const order_to = order.mutable_data();
   std::int64_t* const ends_to = ends.mutable_data();
   without_gil([&] {
-    std::vector<Index> group_of(static_cast<std::size_t>(count));
-    draw_groups(count, drawn, groups, group_of.data());
+    std::vector<Index> group_of(static_cast<std::size_t>(total));
+    draw_groups(total, drawn, groups, group_of.data());
     sort_by_group(rows, of_rows, group_of.data(), groups, order_to, ends_to);
   });
   return py::make_tuple(std::move(order), std::move(ends));
