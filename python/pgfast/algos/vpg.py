@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 
 from pgfast import losses
-from pgfast._typing import Array
 from pgfast.algos import advantages
 from pgfast.envs.spaces import SpaceInfo
 from pgfast.kernels import clip_by_global_norm
@@ -24,7 +23,6 @@ from pgfast.learning.learner import Learner, require_finite_loss
 from pgfast.learning.settings import BaselineSettings, OptimizerSettings
 from pgfast.metrics import Metrics
 from pgfast.optim import Optimizer
-from pgfast.policies import PolicyTape
 from pgfast.reduce import Reduce
 from pgfast.sampling.replay import Replay
 from pgfast.sampling.rollout import Rollout
@@ -63,28 +61,21 @@ class VPGLearner(Learner):
     def update(self, rollout: Rollout, reduce: Reduce) -> Metrics:
         s, policy = self.settings, self.policy
         statistics = self.normalizers.after(rollout, reduce)
-        has_memory = policy.has_memory
-        batch = advantages.estimate(rollout, statistics, self.value_function, s, reduce, all_rows=has_memory)
+        batch = advantages.estimate(rollout, statistics, self.value_function, s, reduce, all_rows=policy.has_memory)
         count = reduce.sum(len(batch))
         if count == 0:
             return {}
 
         # Minimize -mean(A log pi + entropy_coef H); without the bonus its gradient is minus the policy gradient,
         # -mean(A grad log pi). If the policy has memory, it goes back through time, over all rows in their order.
-        at: Array | PolicyTape
-        if has_memory:
-            at = self._replay.record(batch)
-            log_prob, entropy = at.evaluate(batch.actions, batch.mask)
-        else:
-            at = batch.observations
-            distribution = policy.distribution(at, batch.mask)
-            log_prob, entropy = distribution.log_prob(batch.actions), distribution.entropy()
+        tape = self._replay.record(batch)
+        log_prob, entropy = tape.evaluate(batch.actions, batch.mask)
         entropy_coef = entropy_coef_at(s, rollout.timesteps)
         loss, rows = losses.policy_gradient_gradient(
             log_prob, batch.advantages, batch.valid, entropy=entropy, entropy_coef=entropy_coef, count=count
         )
         require_finite_loss(loss, rollout)
-        loss, gradient = reduce.sum((loss, policy.gradient(at, batch.actions, rows, mask=batch.mask)))
+        loss, gradient = reduce.sum((loss, policy.gradient(tape, batch.actions, rows, mask=batch.mask)))
 
         if s.max_grad_norm is not None:
             grad_norm = clip_by_global_norm(gradient, s.max_grad_norm)
