@@ -131,13 +131,13 @@ POLICY_CALLS = {
         "policy_act",
         written=("choices", "numbers", "log_prob"),
     ),
-    "Policy.evaluate": Call(evaluate, lambda d: {"actions": rows(d, B, A)}, "policy_evaluate"),
-    "Policy.evaluate with a mask": Call(
+    "PolicyTape.evaluate": Call(evaluate, lambda d: {"actions": rows(d, B, A)}, "policy_evaluate"),
+    "PolicyTape.evaluate with a mask": Call(
         evaluate_with_a_mask,
         lambda d: {"actions": CHOICES.copy(), "mask": allowed(*SIZES)},
         "policy_evaluate",
     ),
-    "Policy.evaluate jointly": Call(evaluate_jointly, joint_actions, "policy_evaluate"),
+    "PolicyTape.evaluate jointly": Call(evaluate_jointly, joint_actions, "policy_evaluate"),
     "Policy.gradient jointly": Call(
         lambda obs, choices, numbers, log_prob, entropy: joint_policy(obs).gradient(
             obs, (choices, numbers), losses.RowGradients(log_prob, entropy)

@@ -114,7 +114,7 @@ def test_the_tape_refuses_arrays_that_do_not_fit() -> None:
         tape.act(obs, 0, np.zeros((4, 2), np.float32), np.zeros(4), key=key)
     with pytest.raises(ValueError, match=r"^Policy.act: x has 4 rows from row 1, but the tape holds 4$"):
         tape.act(obs, 1, np.zeros((4, 2), np.float32), log_prob, key=key)
-    with pytest.raises(ValueError, match=r"^Policy.evaluate: actions has 4 rows, but the tape has recorded 0$"):
+    with pytest.raises(ValueError, match=r"^PolicyTape.evaluate: actions has 4 rows, but the tape has recorded 0$"):
         PolicyTape(policy, 4).evaluate(np.zeros((4, 2), np.float32))
     policy.parameters[-1] = 200.0
     with pytest.raises(ValueError, match=r"^Policy.act: sampled actions must be finite, got -?inf at flat index "):

@@ -202,19 +202,19 @@ class Arguments {
     }
   }
 
-  /// Requires column k of actions [rows, sizes.size()] to be in [0, sizes[k]). The error names the first action that is
-  /// not. If not `grouped`, actions are [rows] and there is one size.
-  void actions_in_range(const char* name, const std::int64_t* actions, Index rows, std::span<const Index> sizes,
+  /// Requires column k of indices [rows, sizes.size()] to be in [0, sizes[k]). The error names the first that is not.
+  /// If not `grouped`, they are [rows] and there is one size.
+  void indices_in_range(const char* name, const std::int64_t* indices, Index rows, std::span<const Index> sizes,
                         bool grouped) const {
     const std::size_t groups = sizes.size();
     const std::size_t count = static_cast<std::size_t>(rows) * groups;
-    const auto in_range = [](std::int64_t action, Index size) { return action >= 0 && action < size; };
+    const auto in_range = [](std::int64_t index, Index size) { return index >= 0 && index < size; };
     bool all = true;
     for (std::size_t k = 0; k < groups; ++k)
-      for (std::size_t i = k; i < count; i += groups) all &= in_range(actions[i], sizes[k]);
+      for (std::size_t i = k; i < count; i += groups) all &= in_range(indices[i], sizes[k]);
     for (std::size_t i = 0; !all && i < count; ++i)
-      if (const Index size = sizes[i % groups]; !in_range(actions[i], size))
-        fail(name, "must be in [0, " + std::to_string(size) + "), got " + std::to_string(actions[i]) + " at row " +
+      if (const Index size = sizes[i % groups]; !in_range(indices[i], size))
+        fail(name, "must be in [0, " + std::to_string(size) + "), got " + std::to_string(indices[i]) + " at row " +
                        std::to_string(i / groups) + (grouped ? ", column " + std::to_string(i % groups) : ""));
   }
 

@@ -62,7 +62,7 @@ class CategoricalArguments : public Arguments {
 
   const std::int64_t* actions(const py::object& object) {
     const auto* data = input<std::int64_t>("actions", object, actions_shape());
-    actions_in_range("actions", data, extent("B"), sizes_, grouped_);
+    indices_in_range("actions", data, extent("B"), sizes_, grouped_);
     return data;
   }
 

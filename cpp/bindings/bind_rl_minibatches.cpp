@@ -9,14 +9,6 @@
 namespace pgfast::bindings {
 namespace {
 
-/// Requires every index to be in [0, size).
-void in_range(const Arguments& check, const char* name, const std::int64_t* indices, Index count, Index size) {
-  for (Index i = 0; i < count; ++i)
-    if (indices[i] < 0 || indices[i] >= size)
-      check.fail(name, "must be in [0, " + std::to_string(size) + "), got " + std::to_string(indices[i]) + " at row " +
-                           std::to_string(i));
-}
-
 /// (order of the rows by the groups of their units, end of each group therein)
 py::tuple bind_draw_groups(const py::object& keys, Index groups, const py::object& units) {
   Arguments check("draw_groups");
@@ -27,7 +19,7 @@ py::tuple bind_draw_groups(const py::object& keys, Index groups, const py::objec
   const Index rows = check.extent("B");
   if (groups < 1 || groups > total)
     check.fail("groups", "must be in [1, " + std::to_string(total) + "], got " + std::to_string(groups));
-  in_range(check, "units", of_rows, rows, total);
+  check.indices_in_range("units", of_rows, rows, {&total, 1}, false);
   for (Index i = 0; i < total; ++i)
     if (!(drawn[i] >= 0.0 && drawn[i] < 1.0)) check.fail("keys", "must be in [0, 1), got " + std::to_string(drawn[i]));
   check.extent("G", groups);
@@ -50,7 +42,8 @@ Parts<Scalar> parts_of(Arguments& check, const py::object& x, const py::object& 
   check.takes_empty_arrays = true;  // a worker may have no rows of any part
   const auto* rows = check.input<std::int64_t>("index", index, {"K"});
   const auto* of_parts = check.input<std::int64_t>("sizes", sizes, {"G"});
-  in_range(check, "index", rows, check.extent("K"), check.extent("B"));
+  const Index size = check.extent("B");
+  check.indices_in_range("index", rows, check.extent("K"), {&size, 1}, false);
   Index left = check.extent("K");
   for (Index part = 0; part < check.extent("G"); ++part) {
     if (of_parts[part] < 0 || of_parts[part] > left) check.fail("sizes", "must add up to the number of indices");

@@ -83,7 +83,7 @@ class PolicyArguments : public NetworkArguments<Scalar> {
         all[c].numbers = this->template finite_input<Scalar>(name.c_str(), arrays[c], shape(component));
       } else {
         all[c].choices = this->template input<std::int64_t>(name.c_str(), arrays[c], shape(component));
-        this->actions_in_range(name.c_str(), all[c].choices, this->rows(), component.sizes, component.grouped);
+        this->indices_in_range(name.c_str(), all[c].choices, this->rows(), component.sizes, component.grouped);
       }
     }
     return all;
@@ -226,7 +226,7 @@ py::tuple policy_sample(const Either<Network>& either, const Family& family, con
 py::tuple policy_evaluate(const Either<Tape>& either, const Family& family, const py::object& parameters,
                           const py::object& actions, const py::object& mask) {
   return either.visit([&]<typename Scalar>(Tape<Scalar>& tape) -> py::tuple {
-    PolicyArguments<Scalar> call("Policy.evaluate", tape.network(), family, parameters);
+    PolicyArguments<Scalar> call("PolicyTape.evaluate", tape.network(), family, parameters);
     const auto chosen = call.actions(call.action_arrays(actions));
     const bool* allowed = call.mask(mask);
     call.require_recorded("actions", tape);

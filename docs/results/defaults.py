@@ -1,4 +1,4 @@
-"""Trains tasks with the general presets and with the defaults of other libraries, and writes a table.
+"""Trains tasks with the general presets, without any, and with the defaults of other libraries; writes a table.
 
 python docs/results/defaults.py [--only TASK ...] [--libraries pgfast sb3] [--algorithms NAME ...] [--seeds N]
                                 [--out docs/results]
