@@ -65,10 +65,11 @@ def in_float64(agent: Agent) -> Agent:
     spec, outputs = policy_spec(agent.settings, (leaf,)), (family.num_outputs, int(head))
     network = nn.Network(spec, (leaf,), outputs, dtype=np.float64, seed=3)
     learner.policy = Policy(network, family, value_head=head)
+    if hasattr(learner, "_replay"):
+        learner._replay = Replay(learner.policy)
     if head:
         learner.value_function = SharedValues(learner.policy)
         learner._gradient = np.zeros_like(learner.policy.parameters)
-        learner._replay = Replay(learner.policy)
         if isinstance(learner.optimizer, KFAC):
             learner.optimizer = make_optimizer(agent.settings, network)
     elif isinstance(learner.value_function, MLPValues):
