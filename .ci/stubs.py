@@ -22,6 +22,7 @@ SIMPLER = {
     r"typing\.SupportsFloat \| typing\.SupportsIndex": "float",
     r"numpy\.ndarray(?!\[)": "numpy.typing.NDArray[typing.Any]",
     r"-> dict:": "-> dict[str, typing.Any]:",
+    r"-> list:": "-> list[typing.Any]:",
     r"-> tuple:": "-> tuple[typing.Any, ...]:",
     r"__all__: list\[str\]": "__all__",
 }

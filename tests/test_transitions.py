@@ -81,14 +81,35 @@ def test_are_choices() -> None:
         assert not core.are_choices(np.array(wrong), sizes)
 
 
-def test_read_flags() -> None:
+def test_read_step(rng: np.random.Generator) -> None:
     flags = np.array([[bool(number >> bit & 1) for number in range(16)] for bit in range(4)])
     terminated, truncated, reset, restarted = flags
-    stepped, ends, cuts, ended = core.read_flags(terminated, truncated, reset, restarted)
+    rewards = rng.standard_normal(16)
+    read = core.read_step(16, rewards, terminated, truncated, reset, restarted)
+    assert not any(np.shares_memory(array, given) for array in read for given in (rewards, flags))
+    copied, stepped, ends, cuts, ended = read
+    np.testing.assert_array_equal(copied, rewards, strict=True)
     np.testing.assert_array_equal(stepped, ~(reset | restarted))
     np.testing.assert_array_equal(ends, terminated & stepped)
     np.testing.assert_array_equal(cuts, truncated & stepped | restarted)
     np.testing.assert_array_equal(ended, (terminated | truncated) & stepped)
+    converted = core.read_step(16, list(rewards), terminated.astype(np.int8), list(truncated), reset, restarted)
+    for found, expected in zip(converted, read, strict=True):
+        np.testing.assert_array_equal(found, expected, strict=True)
+    for rows in (rewards[:5], rewards[:, np.newaxis], rewards[0]):
+        assert core.read_step(16, rows, terminated, truncated, reset, restarted) is None
+    assert core.read_step(16, rewards, terminated, truncated[1:], reset, restarted) is None
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        core.read_step(16, ["much"] * 16, terminated, truncated, reset, restarted)
+
+
+def test_add_step(rng: np.random.Generator) -> None:
+    returns, lengths, rewards = rng.standard_normal(4), np.array([3, 0, 7, 1]), rng.standard_normal(4)
+    stepped, over = np.array([True, False, True, True]), np.array([False, True, True, False])
+    expected = returns + rewards
+    assert core.add_step(returns, lengths, rewards, stepped, over) == [(1, expected[1], 0), (2, expected[2], 8)]
+    np.testing.assert_array_equal(returns, np.where(over, 0.0, expected))
+    np.testing.assert_array_equal(lengths, [4, 0, 0, 2])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <initializer_list>
@@ -48,17 +49,21 @@ decltype(auto) without_gil(Body&& body) {
 }
 
 /// Checks the arguments of one call. Symbols stand for extents: the first array that uses a symbol sets its value.
+///
+/// The calls of a step of small environments take less than a microsecond each, so texts are made only for an error.
 class Arguments {
  public:
+  using Symbol = std::string_view;  // of a literal
+  using Shape = std::initializer_list<Symbol>;
+
   explicit Arguments(const char* function) : function_(function) {}
 
   /// Sets the value of a symbol in advance, or changes it.
-  Arguments& extent(const std::string& symbol, Index value) {
-    const auto known = std::ranges::find(symbols_, symbol, &std::pair<std::string, Index>::first);
-    if (known == symbols_.end())
-      symbols_.emplace_back(symbol, value);
+  Arguments& extent(Symbol symbol, Index value) {
+    if (Index* known = find(symbol))
+      *known = value;
     else
-      known->second = value;
+      add(symbol, value);
     return *this;
   }
 
@@ -66,14 +71,14 @@ class Arguments {
   bool takes_empty_arrays = false;
 
   /// The value of a symbol, -1 if it has none.
-  Index extent(const std::string& symbol) const {
+  Index extent(Symbol symbol) const {
     const Index* known = find(symbol);
     return known == nullptr ? -1 : *known;
   }
 
   /// A C-contiguous array of T with the shape that the symbols name.
   template <typename T>
-  const T* input(const char* name, const py::object& object, std::initializer_list<const char*> shape) {
+  const T* input(const char* name, const py::object& object, Shape shape) {
     const py::array array = as_array(name, object);
     check_dtype<T>(name, array);
     check_layout(name, array, shape);
@@ -82,13 +87,13 @@ class Arguments {
 
   /// The same, nullptr for None.
   template <typename T>
-  const T* optional_input(const char* name, const py::object& object, std::initializer_list<const char*> shape) {
+  const T* optional_input(const char* name, const py::object& object, Shape shape) {
     return object.is_none() ? nullptr : input<T>(name, object, shape);
   }
 
   /// An array of numbers that must all be finite.
   template <typename T>
-  const T* finite_input(const char* name, const py::object& object, std::initializer_list<const char*> shape) {
+  const T* finite_input(const char* name, const py::object& object, Shape shape) {
     const T* values = input<T>(name, object, shape);
     finite(name, values, py::reinterpret_borrow<py::array>(object).size());
     return values;
@@ -96,13 +101,13 @@ class Arguments {
 
   /// The same, nullptr for None.
   template <typename T>
-  const T* optional_finite_input(const char* name, const py::object& object, std::initializer_list<const char*> shape) {
+  const T* optional_finite_input(const char* name, const py::object& object, Shape shape) {
     return object.is_none() ? nullptr : finite_input<T>(name, object, shape);
   }
 
   /// An array that the call writes to.
   template <typename T>
-  T* output(const char* name, const py::object& object, std::initializer_list<const char*> shape) {
+  T* output(const char* name, const py::object& object, Shape shape) {
     py::array array = as_array(name, object);
     check_dtype<T>(name, array);
     check_layout(name, array, shape);
@@ -112,15 +117,15 @@ class Arguments {
 
   /// A freshly allocated result.
   template <typename T>
-  py::array_t<T> result(std::initializer_list<const char*> shape) {
+  py::array_t<T> result(Shape shape) {
     std::vector<py::ssize_t> extents;
-    for (const char* symbol : shape) extents.push_back(extent(symbol));
+    for (const Symbol symbol : shape) extents.push_back(extent(symbol));
     return py::array_t<T>(extents);
   }
 
   /// A freshly allocated result that kernel(to) fills with the GIL released.
   template <typename T, typename Kernel>
-  py::array filled(std::initializer_list<const char*> shape, Kernel&& kernel) {
+  py::array filled(Shape shape, Kernel&& kernel) {
     auto values = result<T>(shape);
     T* to = values.mutable_data();
     without_gil([&] { kernel(to); });
@@ -133,10 +138,17 @@ class Arguments {
     const py::array array = as_array(name, object);
     deciding_name_ = name;
     deciding_dtype_ = dtype_name<float>();
-    if (array.dtype().equal(py::dtype::of<float>())) return body(float{});
+    if (has_dtype<float>(array)) return body(float{});
     deciding_dtype_ = dtype_name<double>();
-    if (array.dtype().equal(py::dtype::of<double>())) return body(double{});
+    if (has_dtype<double>(array)) return body(double{});
     throw py::type_error(prefix(name) + "must be float32 or float64, got " + dtype_of(array));
+  }
+
+  template <typename T>
+  static bool has_dtype(const py::array& array) {
+    const py::dtype given = array.dtype();
+    const py::dtype expected = py::dtype::of<T>();
+    return given.is(expected) || given.equal(expected);
   }
 
   py::array as_array(const char* name, const py::object& object) const {
@@ -245,48 +257,35 @@ class Arguments {
 
   static std::string dtype_of(const py::array& array) { return py::str(array.dtype()); }
 
-  const Index* find(const std::string& symbol) const {
-    for (const auto& [known, value] : symbols_)
-      if (known == symbol) return &value;
+  const Index* find(Symbol symbol) const {
+    // Literals of one file are mostly one object, and most differ in their first character.
+    for (const auto& [known, value] : std::span(symbols_).first(count_))
+      if (known.data() == symbol.data() || (known.front() == symbol.front() && known == symbol)) return &value;
     return nullptr;
   }
+  Index* find(Symbol symbol) { return const_cast<Index*>(std::as_const(*this).find(symbol)); }
+
+  void add(Symbol symbol, Index value) { symbols_.at(count_++) = {symbol, value}; }
 
   template <typename T>
   void check_dtype(const char* name, const py::array& array) const {
-    if (array.dtype().equal(py::dtype::of<T>())) return;
+    if (has_dtype<T>(array)) return;
     std::string wanted = dtype_name<T>();
     if (wanted == deciding_dtype_ && std::string(deciding_name_) != name)
       wanted += std::string(" like ") + deciding_name_;
     throw py::type_error(prefix(name) + "must be " + wanted + ", got " + dtype_of(array));
   }
 
-  void check_layout(const char* name, const py::array& array, std::initializer_list<const char*> shape) {
+  void check_layout(const char* name, const py::array& array, Shape shape) {
     bool matches = array.ndim() == static_cast<py::ssize_t>(shape.size());
-    std::string symbols;
-    std::string expected;
-    py::ssize_t axis = 0;
-    for (const char* symbol : shape) {
-      const Index* known = find(symbol);
-      if (known == nullptr && matches) {
-        symbols_.emplace_back(symbol, array.shape(axis));
-        known = find(symbol);
-      }
-      if (matches && array.shape(axis) != *known) matches = false;
-      if (axis > 0) {
-        symbols += ", ";
-        expected += ", ";
-      }
-      symbols += symbol;
-      expected += known == nullptr ? "any" : std::to_string(*known).c_str();
-      ++axis;
+    const py::ssize_t* given = array.shape();
+    for (const auto* symbol = shape.begin(); matches && symbol != shape.end(); ++symbol, ++given) {
+      if (const Index* known = find(*symbol))
+        matches = *given == *known;
+      else
+        add(*symbol, *given);
     }
-    if (shape.size() == 1) {
-      symbols += ',';
-      expected += ',';
-    }
-    if (!matches)
-      fail(name,
-           "must have shape (" + symbols + ") = (" + expected + "), got " + std::string(py::str(array.attr("shape"))));
+    if (!matches) fail_shape(name, array, shape);
     if (array.size() == 0 && !takes_empty_arrays)
       fail(name, "must not be empty, got shape " + std::string(py::str(array.attr("shape"))));
     if ((array.flags() & py::array::c_style) == 0) fail(name, "must be C-contiguous; use np.ascontiguousarray");
@@ -294,10 +293,29 @@ class Arguments {
       fail(name, "must be aligned in memory; use np.require(..., requirements=\"CA\")");
   }
 
+  [[noreturn]] void fail_shape(const char* name, const py::array& array, Shape shape) const {
+    std::string symbols;
+    std::string expected;
+    for (const Symbol symbol : shape) {
+      const Index* known = find(symbol);
+      symbols.append(symbols.empty() ? "" : ", ").append(symbol);
+      expected.append(expected.empty() ? "" : ", ").append(known == nullptr ? "any" : std::to_string(*known));
+    }
+    const char* end = shape.size() == 1 ? ",)" : ")";
+    fail(name, "must have shape (" + symbols + end + " = (" + expected + end + ", got " +
+                   std::string(py::str(array.attr("shape"))));
+  }
+
+  struct Extent {
+    Symbol symbol;
+    Index value;
+  };
+
   const char* function_;
   const char* deciding_name_ = "";   // of the argument whose dtype others share
   std::string_view deciding_dtype_;  // that dtype
-  std::vector<std::pair<std::string, Index>> symbols_;
+  std::array<Extent, 16> symbols_;
+  std::size_t count_ = 0;  // of them
 };
 
 }  // namespace pgfast::bindings

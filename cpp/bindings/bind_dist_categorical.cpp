@@ -27,8 +27,6 @@ struct Logits {
 /// The arguments of a method of Categorical (no sizes) or of MultiCategorical.
 class CategoricalArguments : public Arguments {
  public:
-  using Shape = std::initializer_list<const char*>;
-
   /// `sizes` must outlive this; `function` is "MultiCategorical.method".
   CategoricalArguments(const char* function, const Sizes& sizes)
       : Arguments(sizes.has_value() ? function : function + sizeof("Multi") - 1), grouped_(sizes.has_value()) {
@@ -67,10 +65,10 @@ class CategoricalArguments : public Arguments {
   }
 
  private:
-  static constexpr Shape kLogits = {"B", "A"};
-  static constexpr Shape kGroupedLogits = {"B", "sum(sizes)"};
-  static constexpr Shape kActions = {"B"};
-  static constexpr Shape kGroupedActions = {"B", "K"};
+  static inline const Shape kLogits = {"B", "A"};
+  static inline const Shape kGroupedLogits = {"B", "sum(sizes)"};
+  static inline const Shape kActions = {"B"};
+  static inline const Shape kGroupedActions = {"B", "K"};
 
   bool grouped_;
   Index columns_ = 0;

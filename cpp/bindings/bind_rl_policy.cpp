@@ -51,8 +51,8 @@ using Arrays = std::vector<py::object>;
 template <typename Scalar>
 class PolicyArguments : public NetworkArguments<Scalar> {
  public:
-  using Shape = std::initializer_list<const char*>;
   using Sampled = std::vector<ComponentActions<std::int64_t, Scalar>>;
+  using typename NetworkArguments<Scalar>::Shape;
 
   PolicyArguments(const char* function, const Network<Scalar>& net, const Family& fam, const py::object& vector)
       : NetworkArguments<Scalar>(function, net, vector, fam.log_std_parameters()), family(fam) {
@@ -151,9 +151,9 @@ class PolicyArguments : public NetworkArguments<Scalar> {
   const Family& family;
 
  private:
-  static constexpr Shape kNumbers = {"B", "A"};
-  static constexpr Shape kGroupedChoices = {"B", "K"};
-  static constexpr Shape kChoices = {"B"};
+  static inline const Shape kNumbers = {"B", "A"};
+  static inline const Shape kGroupedChoices = {"B", "K"};
+  static inline const Shape kChoices = {"B"};
 
   /// The shape of a component's actions; its symbols get the values of this component.
   Shape shape(const Component& component) {

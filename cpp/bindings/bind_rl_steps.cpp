@@ -1,4 +1,5 @@
 // Binds the normalization of rows, and the inputs and results of an environment step.
+#include <algorithm>
 #include <utility>
 
 #include "arrays.hpp"
@@ -46,7 +47,7 @@ Index bind_to_bounds(const py::object& actions, const py::object& low, const py:
     const auto* mapped = check.optional_input<bool>("scaled", scaled, {"K"});
     const Index rows = check.extent("B");
     const Index columns = check.extent("K");
-    if (check.as_array("out", out).dtype().equal(py::dtype::of<float>()))
+    if (Arguments::has_dtype<float>(check.as_array("out", out)))
       return to_bounds(rows, columns, numbers, from, to, mapped, check.output<float>("out", out, {"B", "K"}));
     return to_bounds(rows, columns, numbers, from, to, mapped, check.output<double>("out", out, {"B", "K"}));
   });
@@ -60,20 +61,43 @@ bool bind_are_choices(const py::object& choices, const py::object& sizes) {
   return are_choices(check.extent("B"), check.extent("K"), given, counts);
 }
 
-/// (stepped, terminated, truncated, ended)
-py::tuple bind_read_flags(const py::object& terminated, const py::object& truncated, const py::object& reset,
-                          const py::object& restarted) {
-  Arguments check("read_flags");
-  const auto* terminations = check.input<bool>("terminated", terminated, {"N"});
-  const auto* truncations = check.input<bool>("truncated", truncated, {"N"});
+/// What N environments returned, as new arrays (rewards, stepped, terminated, truncated, ended); None unless `rewards`,
+/// `terminated` and `truncated` have shape (N,). They are converted as np.array does it, and raise as it does.
+py::object bind_read_step(Index num_envs, const py::object& rewards, const py::object& terminated,
+                          const py::object& truncated, const py::object& reset, const py::object& restarted) {
+  const py::array_t<double, py::array::c_style | py::array::forcecast> given(rewards);
+  const py::array_t<bool, py::array::c_style | py::array::forcecast> terminations(terminated);
+  const py::array_t<bool, py::array::c_style | py::array::forcecast> truncations(truncated);
+  for (const py::array& array : {py::array(given), py::array(terminations), py::array(truncations)})
+    if (array.ndim() != 1 || array.size() != num_envs) return py::none();
+  Arguments check("read_step");
+  check.extent("N", num_envs);
   const auto* resets = check.input<bool>("reset", reset, {"N"});
   const auto* restarts = check.input<bool>("restarted", restarted, {"N"});
-  py::array_t<bool> results[4] = {check.result<bool>({"N"}), check.result<bool>({"N"}), check.result<bool>({"N"}),
-                                  check.result<bool>({"N"})};
-  read_flags(
-      check.extent("N"), terminations, truncations, resets, restarts,
-      {results[0].mutable_data(), results[1].mutable_data(), results[2].mutable_data(), results[3].mutable_data()});
-  return py::make_tuple(results[0], results[1], results[2], results[3]);
+  py::array_t<double> numbers(num_envs);
+  std::copy_n(given.data(), num_envs, numbers.mutable_data());
+  py::array_t<bool> flags[4] = {py::array_t<bool>(num_envs), py::array_t<bool>(num_envs), py::array_t<bool>(num_envs),
+                                py::array_t<bool>(num_envs)};
+  read_flags(num_envs, terminations.data(), truncations.data(), resets, restarts,
+             {flags[0].mutable_data(), flags[1].mutable_data(), flags[2].mutable_data(), flags[3].mutable_data()});
+  return py::make_tuple(numbers, flags[0], flags[1], flags[2], flags[3]);
+}
+
+/// Returns (environment, return, length) of each episode that is `over`; the next one starts at 0.
+py::list bind_add_step(const py::object& returns, const py::object& lengths, const py::object& rewards,
+                       const py::object& stepped, const py::object& over) {
+  Arguments check("add_step");
+  auto* sums = check.output<double>("returns", returns, {"N"});
+  auto* counts = check.output<std::int64_t>("lengths", lengths, {"N"});
+  const auto* numbers = check.input<double>("rewards", rewards, {"N"});
+  const auto* steps = check.input<bool>("stepped", stepped, {"N"});
+  const auto* ends = check.input<bool>("over", over, {"N"});
+  const Index n = check.extent("N");
+  add_step(n, numbers, steps, sums, counts);
+  py::list ended;
+  for (Index i = 0; i < n; ++i)
+    if (ends[i]) ended.append(py::make_tuple(i, std::exchange(sums[i], 0.0), std::exchange(counts[i], 0)));
+  return ended;
 }
 
 void bind_store_row(Index t, const py::object& rewards, const py::object& terminated, const py::object& truncated,
@@ -109,8 +133,10 @@ void register_steps(py::module_& module) {
   module.def("to_bounds", &bind_to_bounds, py::arg("actions"), py::arg("low"), py::arg("high"), py::arg("scaled"),
              py::arg("out"));
   module.def("are_choices", &bind_are_choices, py::arg("choices"), py::arg("sizes"));
-  module.def("read_flags", &bind_read_flags, py::arg("terminated"), py::arg("truncated"), py::arg("reset"),
-             py::arg("restarted"));
+  module.def("read_step", &bind_read_step, py::arg("num_envs"), py::arg("rewards"), py::arg("terminated"),
+             py::arg("truncated"), py::arg("reset"), py::arg("restarted"));
+  module.def("add_step", &bind_add_step, py::arg("returns"), py::arg("lengths"), py::arg("rewards"), py::arg("stepped"),
+             py::arg("over"));
   module.def("store_row", &bind_store_row, py::arg("t"), py::arg("rewards"), py::arg("terminated"),
              py::arg("truncated"), py::arg("valid"), py::arg("stepped"), py::arg("rewards_to"),
              py::arg("terminated_to"), py::arg("truncated_to"), py::arg("valid_to"), py::arg("time_to"));

@@ -23,6 +23,7 @@ __all__ = [
     "Tape",
     "a2c",
     "a2c_gradient",
+    "add_step",
     "are_choices",
     "build_info",
     "categorical_entropy",
@@ -68,7 +69,7 @@ __all__ = [
     "ppo",
     "ppo_gradient",
     "random_uniform",
-    "read_flags",
+    "read_step",
     "set_num_threads",
     "standardize",
     "standardize_parts",
@@ -289,6 +290,9 @@ def a2c_gradient(
     valid: typing.Any,
     count: typing.Any,
 ) -> tuple[tuple[float, float, float], typing.Any, typing.Any, typing.Any]: ...
+def add_step(
+    returns: typing.Any, lengths: typing.Any, rewards: typing.Any, stepped: typing.Any, over: typing.Any
+) -> list[typing.Any]: ...
 def are_choices(choices: typing.Any, sizes: typing.Any) -> bool: ...
 def build_info() -> dict[str, typing.Any]: ...
 def categorical_entropy(
@@ -493,9 +497,14 @@ def ppo_gradient(
 def random_uniform(
     seed: int, stream: int, environment: int, step: int, count: int
 ) -> numpy.typing.NDArray[numpy.float64]: ...
-def read_flags(
-    terminated: typing.Any, truncated: typing.Any, reset: typing.Any, restarted: typing.Any
-) -> tuple[typing.Any, ...]: ...
+def read_step(
+    num_envs: int,
+    rewards: typing.Any,
+    terminated: typing.Any,
+    truncated: typing.Any,
+    reset: typing.Any,
+    restarted: typing.Any,
+) -> typing.Any: ...
 def set_num_threads(n: int) -> None: ...
 def standardize(
     x: typing.Any, mean: typing.Any, variance: typing.Any, epsilon: float, limit: float

@@ -46,6 +46,13 @@ void read_flags(Index n, const bool* terminated, const bool* truncated, const bo
   }
 }
 
+void add_step(Index n, const double* rewards, const bool* stepped, double* returns, std::int64_t* lengths) {
+  for (Index i = 0; i < n; ++i) {
+    returns[i] += rewards[i];
+    lengths[i] += static_cast<std::int64_t>(stepped[i]);
+  }
+}
+
 template <typename Scalar>
 void store_row(Index t, Index n, const double* rewards, const bool* terminated, const bool* truncated,
                const bool* valid, const bool* stepped, const RolloutRows<Scalar>& rollout) {

@@ -30,6 +30,9 @@ struct StepFlags {
 void read_flags(Index n, const bool* terminated, const bool* truncated, const bool* reset, const bool* restarted,
                 const StepFlags& flags);
 
+/// Adds a step of n environments to the `returns` and `lengths` of their open episodes.
+void add_step(Index n, const double* rewards, const bool* stepped, double* returns, std::int64_t* lengths);
+
 /// The arrays of a rollout: `time` [T + 1, n], the others [T, n].
 template <typename Scalar>
 struct RolloutRows {

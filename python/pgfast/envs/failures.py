@@ -17,7 +17,7 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv
 from pgfast._typing import Array
 from pgfast.envs.interface import InterfaceError
 
-__all__ = ["EnvironmentFailure", "describe", "explain", "require_shapes", "with_cure"]
+__all__ = ["EnvironmentFailure", "describe", "explain", "with_cure"]
 
 _CURES = [
     (r"reset\(\) got an unexpected keyword argument", "define reset(self, *, seed=None, options=None)"),
@@ -75,13 +75,6 @@ def describe(error: BaseException) -> str:
 def explain(error: Exception, env: VectorEnv[Any, Any, Any], step: int) -> EnvironmentFailure:
     """Wraps an error of a vector environment, with the number of the environment that raised it if known."""
     return EnvironmentFailure(_culprit(error, env), step, describe(error))
-
-
-def require_shapes(env: VectorEnv[Any, Any, Any], step: int, **rows: Any) -> None:
-    """Raises :class:`EnvironmentFailure` unless ``rows`` are ``[N]`` each."""
-    for name, values in rows.items():
-        if np.shape(values) != (env.num_envs,):
-            raise EnvironmentFailure(None, step, f"{name} has shape {np.shape(values)}, not ({env.num_envs},)")
 
 
 def with_cure(message: str) -> str:

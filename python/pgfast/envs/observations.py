@@ -196,9 +196,13 @@ class ObservationInfo:
             rows[leaf.name] = array
         return rows, single
 
+    def field(self, rows: Array, leaf: ObservationLeaf) -> Array:
+        """A view ``[B, *shape]`` of a leaf of raw rows."""
+        return rows if len(self.leaves) == 1 else rows[leaf.name]
+
     def fields(self, rows: Array) -> list[Array]:
         """Views ``[B, *shape]`` of the leaves of raw rows."""
-        return [rows] if len(self.leaves) == 1 else [rows[leaf.name] for leaf in self.leaves]
+        return [self.field(rows, leaf) for leaf in self.leaves]
 
     def fits(self, other: ObservationInfo) -> bool:
         """Whether the observations of ``other`` have the same meaning for a network, up to their precision."""

@@ -12,10 +12,10 @@ from pgfast._native import core
 from pgfast._typing import Array, BoolArray
 from pgfast.envs.action_masks import ActionMasks, MaskSource, without_mask
 from pgfast.envs.actions import ActionInfo
-from pgfast.envs.failures import EnvironmentFailure, explain, require_shapes
+from pgfast.envs.failures import EnvironmentFailure, explain
 from pgfast.envs.interface import autoreset_mode, reset_results, step_results
 from pgfast.envs.make import AnyVectorEnv, reset_with_seeds
-from pgfast.envs.observations import ObservationInfo
+from pgfast.envs.observations import ObservationInfo, ObservationLeaf
 from pgfast.profiling import ENVIRONMENTS
 
 __all__ = ["REPORTS", "Stepper", "Transition"]
@@ -92,7 +92,7 @@ class Stepper:
         self._action = ActionInfo.of(env.single_action_space)
         self._over = np.zeros(env.num_envs, np.bool_)
         self._observation = ObservationInfo.of(without_mask(env.single_observation_space, action_mask))
-        self._checked = [leaf.dtype.startswith("float") for leaf in self._observation.leaves]
+        self._checked = [leaf for leaf in self._observation.leaves if leaf.dtype.startswith("float")]
         self._masks = None if action_mask == "none" else ActionMasks(env, action_mask, self._action)
         self.masks: BoolArray | None = None
 
@@ -119,28 +119,20 @@ class Stepper:
         try:
             with ENVIRONMENTS:
                 returned, rewards, terminated, truncated, infos = step_results(self.env.step(actions))
-            reported = {name: infos[name] for name in self._reports if name in infos}
+            reported = self._reported(infos) if self._reports else {}
             observations = self._rows(returned)
-            require_shapes(
-                self.env,
-                self.steps,
-                rewards=rewards,
-                terminated=terminated,
-                truncated=truncated,
-                **reported,
-            )
-            if len(reported) < len(self._reports):
-                missing = [name for name in self._reports if name not in reported]
-                raise EnvironmentFailure(None, self.steps, f"it did not report {', '.join(missing)}")
+            reset = _flags(reported["reset"]) if "reset" in reported else self._over
+            restarted = np.array(reported["restarted"], np.bool_) if "restarted" in reported else self._never
+            read = core.read_step(self.env.num_envs, rewards, terminated, truncated, reset, restarted)
+            if read is None:
+                self._require_shapes(rewards=rewards, terminated=terminated, truncated=truncated)
+            # Copies: an environment may reuse its arrays.
+            rewards, stepped, terminated, truncated, ended = read
         except EnvironmentFailure:
             raise
         except Exception as error:
             raise explain(error, self.env, self.steps) from error
-        rewards = np.array(rewards, np.float64)  # copies: an environment may reuse its arrays
         raw_rewards = np.array(reported["raw_reward"], np.float64) if "raw_reward" in reported else rewards
-        restarted = np.array(reported["restarted"], np.bool_) if "restarted" in reported else self._never
-        reset = _flags(reported["reset"]) if "reset" in reported else self._over
-        stepped, terminated, truncated, ended = core.read_flags(_flags(terminated), _flags(truncated), reset, restarted)
         final: dict[int, Array] = {}
         if self._masks is not None:
             self._read_masks(returned, infos, self._never if self._mode is AutoresetMode.SAME_STEP else ended)
@@ -167,6 +159,22 @@ class Stepper:
             final,
             infos,
         )
+
+    def _reported(self, infos: dict[str, Any]) -> dict[str, Any]:
+        """The reports that the environment has announced."""
+        reported = {name: infos[name] for name in self._reports if name in infos}
+        self._require_shapes(**reported)
+        if len(reported) < len(self._reports):
+            missing = [name for name in self._reports if name not in reported]
+            raise EnvironmentFailure(None, self.steps, f"it did not report {', '.join(missing)}")
+        return reported
+
+    def _require_shapes(self, **rows: Any) -> None:
+        """Raises :class:`EnvironmentFailure` unless ``rows`` are ``[N]`` each."""
+        expected = (self.env.num_envs,)
+        for name, values in rows.items():
+            if np.shape(values) != expected:
+                raise EnvironmentFailure(None, self.steps, f"{name} has shape {np.shape(values)}, not {expected}")
 
     def _next_episodes(
         self, observations: Array, ended: BoolArray, infos: dict[str, Any]
@@ -222,21 +230,18 @@ class Stepper:
         return np.array(rows[0])
 
     def _require_finite_observations(self, key: str, rows: Array, first: int = 0) -> None:
-        for leaf, is_checked, values in zip(
-            self._observation.leaves, self._checked, self._observation.fields(rows), strict=True
-        ):
-            if is_checked:
-                self._require_finite(key, values, first, leaf.name)
+        for leaf in self._checked:
+            self._require_finite(key, self._observation.field(rows, leaf), first, leaf)
 
-    def _require_finite(self, key: str, values: Array, first: int = 0, leaf: str = "") -> None:
+    def _require_finite(self, key: str, values: Array, first: int = 0, leaf: ObservationLeaf | None = None) -> None:
         found = core.first_not_finite(values)
         if found < 0:
             return
         row = found // (values.size // len(values))
         number = self._first_environment + first + row
         raise FloatingPointError(
-            f"{f'{key} {leaf}'.rstrip()} of environment {number} at step {self.steps} is not finite in float32: "
-            f"{values[row]}"
+            f"{key}{f' {leaf.name}' if leaf and leaf.name else ''} of environment {number} at step {self.steps} "
+            f"is not finite in float32: {values[row]}"
         )
 
 

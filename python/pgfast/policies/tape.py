@@ -90,7 +90,8 @@ class PolicyTape(Tape):
                 are not finite.
         """
         family, parts = self.policy.family.native, split_actions(actions)
-        log_prob, entropy = core.policy_evaluate(self.native, family, self.policy.parameters, parts, mask)
+        with FORWARD:
+            log_prob, entropy = core.policy_evaluate(self.native, family, self.policy.parameters, parts, mask)
         return log_prob, entropy
 
     def distribution(self, rows: int, mask: BoolArray | None = None) -> Distribution[Any]:

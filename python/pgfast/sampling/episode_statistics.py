@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from pgfast._native import core
 from pgfast._typing import BoolArray
 from pgfast.envs.stepper import Transition
 from pgfast.metrics import Row
@@ -26,12 +27,8 @@ class OpenEpisodes:
 
     def add(self, transition: Transition) -> list[tuple[int, float, int]]:
         """Adds a step of every environment; returns (environment, return, length) of each episode that ended."""
-        self._returns += transition.raw_rewards
-        self._lengths += transition.stepped
-        (over,) = transition.episode_over.nonzero()
-        ended = [(int(n), float(self._returns[n]), int(self._lengths[n])) for n in over]
-        if ended:
-            self._returns[over] = self._lengths[over] = 0
+        step = transition.raw_rewards, transition.stepped, transition.episode_over
+        ended: list[tuple[int, float, int]] = core.add_step(self._returns, self._lengths, *step)
         return ended
 
     def longer_than(self, steps: int, environments: BoolArray) -> list[tuple[int, float, int]]:
