@@ -1,4 +1,4 @@
-"""Trains tasks with the general presets, without any, and with the defaults of other libraries; writes a table.
+"""Trains tasks with the general presets, without any, and with the defaults of other libraries; writes two tables.
 
 python docs/results/defaults.py [--only TASK ...] [--libraries pgfast sb3] [--algorithms NAME ...] [--seeds N]
                                 [--out docs/results]
@@ -57,8 +57,8 @@ TASKS = [
     Task("MiniGrid-Empty-5x5-v0", 100_000, make=empty_room),
     Task("CarRacing-v3", 300_000),
 ]
-ENTRIES = [
-    *(Entry("pgfast", algorithm) for algorithm in ALGORITHMS),
+PRESETS = [Entry("pgfast", algorithm) for algorithm in ALGORITHMS]
+OTHERS = [
     *(Entry("pgfast-bare", algorithm) for algorithm in ("vpg", "npg", "trpo")),  # as pgfast 0.1 had them
     *(Entry("sb3", "a2c", num_envs) for num_envs in (1, 16)),
     *(Entry("sb3", "ppo", num_envs) for num_envs in (1, 8)),
@@ -94,7 +94,7 @@ def train_peer(task: Task, entry: Entry, seed: int) -> float:
 
 
 def main() -> None:
-    """Runs what is missing, then writes the table."""
+    """Runs what is missing, then writes the tables."""
     tasks = {task.name: task for task in TASKS}
     args = command_line(__doc__, list(tasks), list(ALGORITHMS), seeds=5).parse_args()
 
@@ -103,10 +103,11 @@ def main() -> None:
         return Run(name, entry, seed, tasks[name].timesteps_of(entry.algorithm), make(tasks[name], entry, seed))
 
     kept = KeptRuns(args.out / "defaults.csv")
-    kept.complete(args.only, selected(ENTRIES, args), args.seeds, run)
-    table = kept.table([(task.name, task.title) for task in TASKS], ENTRIES, seeds=5)
-    (args.out / "defaults.md").write_text(table + "\n")
-    print(table)
+    kept.complete(args.only, selected([*PRESETS, *OTHERS], args), args.seeds, run)
+    for name, entries in (("defaults.md", PRESETS), ("defaults_others.md", OTHERS)):
+        table = kept.table([(task.name, task.title) for task in TASKS], entries, seeds=5)
+        (args.out / name).write_text(table + "\n")
+        print(table)
 
 
 if __name__ == "__main__":
