@@ -242,6 +242,20 @@ def test_reports_are_checked(change: dict[str, Any], error: type[Exception], tex
         stepper.step(np.zeros(2, np.int64))
 
 
+@pytest.mark.parametrize(("number", "name"), [(1, "rewards"), (2, "terminated"), (3, "truncated")])
+def test_results_of_another_number_of_environments_are_named(number: int, name: str) -> None:
+    class OneTooMany(TwoLives):
+        def step(self, actions: np.ndarray) -> Any:
+            results = list(super().step(actions))
+            results[number] = np.append(results[number], results[number][:1])
+            return tuple(results)
+
+    stepper = Stepper(OneTooMany())
+    stepper.reset([1, 2])
+    with pytest.raises(EnvironmentFailure, match=rf"at step 1: {name} has shape \(3,\), not \(2,\)"):
+        stepper.step(np.zeros(2, np.int64))
+
+
 def test_a_missing_report_is_named() -> None:
     stepper = Stepper(TwoLives(*REPORTS))
     stepper.reset([1, 2])
