@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,12 +70,10 @@ class Moments:
 
     def scale(self, numbers: Array) -> Array:
         """(x - mean) / sqrt(variance + 1e-8), clipped to +-10, for ``numbers`` ``[B, *shape]``, in their dtype."""
-        scaled = core.standardize(_matrix(numbers, self.mean), *self._of_columns, _EPSILON, _CLIP)
+        scaled = core.standardize(
+            _matrix(numbers, self.mean), self.mean.reshape(-1), self.variance.reshape(-1), _EPSILON, _CLIP
+        )
         return scaled.reshape(numbers.shape)
-
-    @cached_property
-    def _of_columns(self) -> tuple[Array, Array]:
-        return self.mean.reshape(-1), self.variance.reshape(-1)
 
     def state(self) -> Tree:
         """``count`` ``[1]``, ``mean`` and ``variance``."""
@@ -103,11 +100,6 @@ class Statistics:
     observations: Mapping[str, Moments]
     rewards: Moments | None
     running: FloatArray
-
-    @cached_property
-    def known(self) -> Mapping[str, Moments]:
-        """The moments of observations, without those of no rows."""
-        return {name: moments for name, moments in self.observations.items() if moments.count > 0}
 
     def scale_rewards(self, rewards: FloatArray) -> FloatArray:
         """r / sqrt(Var(G) + 1e-8), clipped to +-10, in the dtype of ``rewards``; or ``rewards`` if not normalized.
@@ -149,7 +141,7 @@ class Normalizers:
 
         Returns the dtype of ``observations``, or ``observations`` if there are no statistics yet.
         """
-        known = self.statistics.known
+        known = {name: moments for name, moments in self.statistics.observations.items() if moments.count > 0}
         if not known:
             return observations
         if len(self._rows.leaves) == 1:
