@@ -73,13 +73,13 @@ class ThreadPool {
     size_.store(threads, std::memory_order_relaxed);
   }
 
-  void run(Index chunks, ChunkFunction function, void* context) {
+  void run(Index chunks, Index most_threads, ChunkFunction function, void* context) {
     std::unique_lock one_job_at_a_time(run_mutex_, std::defer_lock);
     Job job;
     job.function = function;
     job.context = context;
     job.chunks = chunks;
-    job.max_workers = static_cast<int>(std::min<Index>(chunks, size())) - 1;
+    job.max_workers = static_cast<int>(std::min<Index>({chunks, most_threads, size()})) - 1;
     if (job.max_workers > 0 && !inside_chunk && one_job_at_a_time.try_lock()) {
       start_workers();
       publish(&job);
@@ -215,8 +215,8 @@ int num_threads() { return pool().size(); }
 
 void set_num_threads(int threads) { pool().resize(threads); }
 
-void thread_pool_detail::run(Index chunks, ChunkFunction function, void* context) {
-  if (chunks > 0) pool().run(chunks, function, context);
+void thread_pool_detail::run(Index chunks, Index most_threads, ChunkFunction function, void* context) {
+  if (chunks > 0) pool().run(chunks, most_threads, function, context);
 }
 
 }  // namespace pgfast

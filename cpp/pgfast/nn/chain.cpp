@@ -172,9 +172,8 @@ template <typename Scalar>
 void Chain<Scalar>::forward_rows(const Segment& segment, const Scalar* parameters, const Source<Scalar>& source,
                                  Index first_row, Index rows, ChainMemory<Scalar>& memory) const {
   const Index step = std::min(segment.block_rows, segment.chunk_rows);
-  parallel_for(ceil_divide(rows, segment.chunk_rows), [&](Index chunk) {
-    const Index end = std::min(rows, (chunk + 1) * segment.chunk_rows);
-    for (Index row = chunk * segment.chunk_rows; row < end; row += step) {
+  for_each_chunk(rows, segment.chunk_rows, [&](Index begin, Index end) {
+    for (Index row = begin; row < end; row += step) {
       const Index count = std::min(step, end - row);
       const Scalar* from = segment_input(segment, source, first_row + row, count, memory);
       for (Index i = segment.first; i < segment.last; ++i) {

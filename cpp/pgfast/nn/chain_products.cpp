@@ -13,6 +13,8 @@ namespace {
 
 // Adding up more partial gradients than this costs more than further threads gain.
 constexpr Index kMaxGradientChunks = 16;
+// Additions of partial gradients that are worth a thread.
+constexpr Index kAdditions = 1 << 16;
 // Rows of a split layer's weight per task.
 constexpr Index kBackwardInputs = 96;
 // Columns and rows of a split layer's tangent per task.
@@ -25,13 +27,13 @@ void add_up_rows(Index rows, Index chunk_rows, Index size, Buffer<Scalar>& stora
   const Index longer_chunk_rows = std::max(chunk_rows, ceil_divide(rows, kMaxGradientChunks));
   const Index chunks = ceil_divide(rows, longer_chunk_rows);
   Scalar* partials = chunks > 1 ? storage.reserve(chunks * size) : sum;
-  parallel_for(chunks, [&](Index chunk) {
+  parallel_for(chunks, worthwhile_threads(rows, chunk_rows), [&](Index chunk) {
     Scalar* partial = partials + chunk * size;
     std::fill_n(partial, size, Scalar(0));
     body(chunk * longer_chunk_rows, std::min(rows, (chunk + 1) * longer_chunk_rows), partial);
   });
   if (chunks == 1) return;
-  constexpr Index block = 4096;
+  const Index block = kAdditions / chunks;
   parallel_for(ceil_divide(size, block), [&](Index task) {
     const Index begin = task * block;
     const Index count = std::min(block, size - begin);
@@ -85,9 +87,7 @@ void Chain<Scalar>::backward_rows(const Segment& segment, const Source<Scalar>& 
     }
   };
   if (gradient == nullptr) {
-    parallel_for(ceil_divide(rows, segment.chunk_rows), [&](Index chunk) {
-      go_back(chunk * segment.chunk_rows, std::min(rows, (chunk + 1) * segment.chunk_rows), nullptr);
-    });
+    for_each_chunk(rows, segment.chunk_rows, [&](Index begin, Index end) { go_back(begin, end, nullptr); });
     return;
   }
   const Index size = offsets_[segment.last] - offsets_[segment.first];
@@ -165,9 +165,8 @@ void Chain<Scalar>::jvp_rows(const Segment& segment, const Scalar* parameters, c
   const Index inputs = layers_[segment.first]->input_size();
   const Index outputs = layers_[segment.last - 1]->output_size();
   const Index step = std::min(segment.block_rows, segment.chunk_rows);
-  parallel_for(ceil_divide(rows, segment.chunk_rows), [&](Index chunk) {
-    const Index end = std::min(rows, (chunk + 1) * segment.chunk_rows);
-    for (Index row = chunk * segment.chunk_rows; row < end; row += step) {
+  for_each_chunk(rows, segment.chunk_rows, [&](Index begin, Index end) {
+    for (Index row = begin; row < end; row += step) {
       const Index count = std::min(step, end - row);
       jvp_block(segment, parameters, tangent, segment_input(segment, source, row, count, memory),
                 dx == nullptr ? nullptr : dx + row * inputs, row, count, memory, dy + row * outputs);

@@ -76,12 +76,11 @@ void Network<Scalar>::per_sample_vjp(const Scalar* parameters, Index rows, Tape<
   Index multiply_adds = 0;
   for (const Node& node : nodes_) multiply_adds += node.chain().multiply_adds();
   const Index chunk_rows = rows_per_chunk(multiply_adds);
-  parallel_for(ceil_divide(rows, chunk_rows), [&](Index chunk) {
+  for_each_chunk(rows, chunk_rows, [&](Index begin, Index end) {
     thread_local std::vector<Buffer<Scalar>> deltas;
     thread_local Buffer<Scalar> input_delta;
     if (deltas.size() < nodes_.size()) deltas.resize(nodes_.size());
-    const Index end = std::min(rows, (chunk + 1) * chunk_rows);
-    for (Index row = chunk * chunk_rows; row < end; ++row) {
+    for (Index row = begin; row < end; ++row) {
       std::fill_n(gradients + row * ld, parameter_count_, Scalar(0));
       for (std::size_t n = 0; n < nodes_.size(); ++n) {
         const Index width = nodes_[n].output_size();

@@ -153,9 +153,8 @@ void Recurrence<Scalar>::forward(const Scalar* parameters, const Source<Scalar>&
   const Weights w = weights_for(parameters, rows, memory);
   if (!one_step) {
     const Index chunk_rows = std::max(kLeastProductRows, rows_per_chunk(inputs_ * columns()));
-    parallel_for(ceil_divide(rows, chunk_rows), [&](Index chunk) {
-      const Index end = std::min(rows, (chunk + 1) * chunk_rows);
-      for (Index row = chunk * chunk_rows; row < end; row += kDenseBlockRows)
+    for_each_chunk(rows, chunk_rows, [&](Index begin, Index end) {
+      for (Index row = begin; row < end; row += kDenseBlockRows)
         input_parts(w, source, first_row + row, std::min(kDenseBlockRows, end - row), memory);
     });
   }

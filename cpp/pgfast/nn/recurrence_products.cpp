@@ -109,9 +109,8 @@ void Recurrence<Scalar>::input_gradients(const Scalar* parameters, Index rows, R
   Scalar* transposed = memory.transposed.reserve(columns() * weight_ld);
   transpose_packed(parameters, inputs_, columns(), transposed);
   const Index chunk_rows = std::max(kLeastProductRows, rows_per_chunk(inputs_ * columns()));
-  parallel_for(ceil_divide(rows, chunk_rows), [&](Index chunk) {
-    const Index end = std::min(rows, (chunk + 1) * chunk_rows);
-    for (Index row = chunk * chunk_rows; row < end; row += kDenseBlockRows) {
+  for_each_chunk(rows, chunk_rows, [&](Index begin, Index end) {
+    for (Index row = begin; row < end; row += kDenseBlockRows) {
       const Index count = std::min(kDenseBlockRows, end - row);
       std::fill_n(dx + row * inputs_, count * inputs_, Scalar(0));
       multiply_add<Scalar>(
@@ -213,9 +212,8 @@ void Recurrence<Scalar>::jvp(const Scalar* parameters, const Scalar* tangent, co
   const Index steps = rows / sequences.count;
   memory.deltas.reserve(rows * packed_stride<Scalar>(cell_->kParts * size));
   const Index chunk_rows = std::max(kLeastProductRows, rows_per_chunk((2 * inputs_ + size) * columns()));
-  parallel_for(ceil_divide(rows, chunk_rows), [&](Index chunk) {
-    const Index end = std::min(rows, (chunk + 1) * chunk_rows);
-    for (Index row = chunk * chunk_rows; row < end; row += kDenseBlockRows)
+  for_each_chunk(rows, chunk_rows, [&](Index begin, Index end) {
+    for (Index row = begin; row < end; row += kDenseBlockRows)
       linear_tangents(parameters, tangent, source, dx, row, std::min(kDenseBlockRows, end - row), memory);
   });
   const Index chunks = chunks_of(sequences, steps * size * columns());
