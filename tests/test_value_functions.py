@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pgfast import nn
+from pgfast import nn, optim
+from pgfast._streams import BASELINE_BATCHES
+from pgfast.random import Rng
 from pgfast.reduce import ALONE
 from pgfast.sampling.batch import Batch
 from pgfast.state import flatten
@@ -94,6 +96,27 @@ def test_mlp_values_learn_a_nonlinear_function(rng: np.random.Generator) -> None
     for _ in range(5):
         mlp.fit(batch(x, time, returns), ALONE)
     assert np.square(returns - mlp.values(x, time)).mean() < 0.05 * before
+
+
+@pytest.mark.parametrize("rows", [1, 49, 50, 51, 400])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_native_pass_takes_the_steps_of_this_loop(dtype: Any, rows: int, rng: np.random.Generator) -> None:
+    x, time = some_rows(rng, rows)
+    x, returns = x.astype(dtype), rng.standard_normal(rows).astype(dtype)
+    valid = rng.random(rows) < 0.8
+    valid[0] = True
+    found, expected = mlp_values(dtype=dtype), mlp_values(dtype=dtype)
+    found.fit(batch(x, time, returns, valid), ALONE)
+
+    network, adam, draws = expected.network, optim.Adam(1e-2), Rng.internal(0, BASELINE_BATCHES)
+    x, returns = x[valid], returns[valid]
+    for _ in range(20):
+        order = np.argsort(draws.uniform(len(x)), kind="stable")
+        for minibatch in np.split(order, range(50, len(x), 50)):
+            errors = network.forward(x[minibatch]) - returns[minibatch, np.newaxis]
+            adam.step(network.parameters, network.vjp(x[minibatch], errors * dtype(2.0 / len(minibatch))))
+    np.testing.assert_equal(found.state()["optimizer"], adam.state())
+    np.testing.assert_array_equal(found.network.parameters, network.parameters)
 
 
 def test_mlp_values_need_one_output() -> None:

@@ -246,6 +246,12 @@ class Arguments {
     throw py::value_error(std::string(function_) + ": " + message);
   }
 
+  /// Raises another exception than ValueError.
+  [[noreturn]] void fail_as(PyObject* exception, const std::string& message) const {
+    py::set_error(exception, (std::string(function_) + ": " + message).c_str());
+    throw py::error_already_set();
+  }
+
   [[noreturn]] void fail_type(const char* name, const std::string& message) const {
     throw py::type_error(prefix(name) + message);
   }

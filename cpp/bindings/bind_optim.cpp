@@ -14,9 +14,8 @@
 
 #include <pybind11/stl.h>
 
-#include "arrays.hpp"
+#include "optimizer_call.hpp"
 #include "pgfast/optim/clip.hpp"
-#include "pgfast/optim/optimizers.hpp"
 
 namespace pgfast::bindings {
 namespace {
@@ -63,12 +62,6 @@ PartRate part_rate(const Arguments& check, const std::optional<Part>& part, Inde
   return {begin, end, check.not_negative("part", rate)};
 }
 
-/// Locks the optimizer. The GIL is released while waiting, because the thread that holds the lock may wait for the GIL.
-template <typename Rule>
-std::unique_lock<std::mutex> locked(Optimizer<Rule>& optimizer) {
-  return without_gil([&] { return optimizer.exclusive(); });
-}
-
 template <typename Rule>
 double bind_step(Optimizer<Rule>& optimizer, const py::object& parameters, const py::object& gradient, double max_norm,
                  std::optional<double> learning_rate, const std::optional<Part>& part) {
@@ -85,13 +78,8 @@ double bind_step(Optimizer<Rule>& optimizer, const py::object& parameters, const
     const Index size = check.extent("P");
     const StepArguments<Scalar> arguments{p, g, size, rate, max_norm, part_rate(check, part, size)};
     const StepResult result = without_gil([&] { return optimizer.step(arguments); });
-    if (result.done) return result.gradient_norm;
-    check.finite("gradient", g, size);  // the first reason to reject a step
-    if (!std::isfinite(result.gradient_norm) && std::isfinite(max_norm))
-      check.fail("gradient", "has a norm that overflows");
-    const std::string text = function + ": the step would write a number that is not finite; nothing was changed";
-    py::set_error(PyExc_FloatingPointError, text.c_str());
-    throw py::error_already_set();
+    require_done(check, result, arguments);
+    return result.gradient_norm;
   };
   return std::visit(
       [&](const auto& slots) -> double {

@@ -15,6 +15,7 @@ void register_policy(pybind11::module_& module);
 void register_rl(pybind11::module_& module);
 void register_steps(pybind11::module_& module);
 void register_tape(pybind11::module_& module);
+void register_value_fit(pybind11::module_& module);
 }  // namespace pgfast::bindings
 
 PYBIND11_MODULE(PGFAST_MODULE, module) {
@@ -32,4 +33,5 @@ PYBIND11_MODULE(PGFAST_MODULE, module) {
   pgfast::bindings::register_minibatches(module);
   pgfast::bindings::register_policy(module);
   pgfast::bindings::register_kfac(module);
+  pgfast::bindings::register_value_fit(module);
 }

@@ -50,6 +50,7 @@ __all__ = [
     "exit_at_second_signal",
     "first_not_finite",
     "fisher_matrix",
+    "fit_pass",
     "gae",
     "natural_gradient",
     "natural_gradient_from_scores",
@@ -372,6 +373,18 @@ def draw_groups(keys: typing.Any, groups: int, units: typing.Any) -> tuple[typin
 def exit_at_second_signal(number: int) -> bool: ...
 def first_not_finite(values: numpy.typing.NDArray[typing.Any]) -> int: ...
 def fisher_matrix(scores: typing.Any, count: typing.Any) -> numpy.typing.NDArray[typing.Any]: ...
+def fit_pass(
+    tape: Tape,
+    optimizer: Adam,
+    parameters: typing.Any,
+    gradient: typing.Any,
+    x: typing.Any,
+    returns: typing.Any,
+    numbers: typing.Any,
+    keys: typing.Any,
+    batch_size: int,
+    sum: typing.Any,
+) -> None: ...
 def gae(
     rewards: typing.Any,
     values: typing.Any,

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 
+from pgfast._native import core
 from pgfast._streams import BASELINE_BATCHES
 from pgfast._typing import Array, BoolArray, FloatArray, IntArray
 from pgfast.kernels import fisher_matrix, natural_gradient
@@ -283,32 +283,25 @@ class MLPValues(ValueFunction):
             FloatingPointError: if a step would write a number that is not finite.
         """
         rows = _valid_rows(batch)
-        observations, returns = batch.observations[rows], batch.returns[rows]
+        observations, returns = batch.observations[rows], batch.returns[rows].astype(self.network.dtype, copy=False)
         with VALUE_FIT, restored_if_raised(self):
             numbers, count = batch.numbering(reduce)
-            local_index = np.full(count, -1)  # of each row of all workers; -1 if another worker holds the row
-            local_index[numbers] = np.arange(len(numbers))
-            bounds = [*range(0, count, self._batch_size), count]  # of minibatches of the rows of all workers
+            of_minibatch = max(1, min(self._batch_size, len(numbers)))
+            if self._tape is None or self._tape.rows < of_minibatch:
+                self._tape = Tape(self.network, of_minibatch)
             for _ in range(self._epochs):
-                order = local_index[np.argsort(self._rng.uniform(count), kind="stable")]
-                is_local = order >= 0
-                local = order[is_local]
-                inputs, targets = observations[local], returns[local]
-                local_bounds = np.append(0, np.cumsum(is_local))[bounds].tolist()
-                for (first, end), (begin, stop) in zip(pairwise(local_bounds), pairwise(bounds), strict=True):
-                    self._differentiate(inputs[first:end], targets[first:end], stop - begin)
-                    self._optimizer.step(self.network.parameters, reduce.sum(self._gradient))
-
-    def _differentiate(self, observations: Array, returns: FloatArray, count: int) -> None:
-        """Writes the gradient of sum((R - V)^2) / count."""
-        if not len(returns):
-            self._gradient[:] = 0.0
-            return
-        if self._tape is None or self._tape.rows < len(returns):
-            self._tape = Tape(self.network, len(returns))
-        self._tape.record(observations)
-        errors = self._tape.outputs[: len(returns)] - returns[:, np.newaxis]
-        self._tape.vjp(errors * errors.dtype.type(2.0 / count), self._gradient)
+                core.fit_pass(
+                    self._tape.native,
+                    self._optimizer.native,
+                    self.network.parameters,
+                    self._gradient,
+                    observations,
+                    returns,
+                    numbers,
+                    self._rng.uniform(count),
+                    self._batch_size,
+                    None if reduce.workers == 1 else reduce.sum,
+                )
 
     def state(self) -> Tree:
         """Returns the parameters, the optimizer's state and the ``position`` of the random numbers."""

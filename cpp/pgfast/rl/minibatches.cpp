@@ -21,21 +21,25 @@ void for_each_number(const Parts<Scalar>& parts, Function&& function) {
 
 }  // namespace
 
-void draw_groups(Index n, const double* keys, Index groups, Index* group_of) {
-  // Keys are spread evenly, so a bucket for each unit holds one of them on average.
-  const auto bucket_of = [&](Index unit) {
-    return std::min(n - 1, static_cast<Index>(keys[unit] * static_cast<double>(n)));
-  };
+void sort_keys(Index n, const double* keys, Index* order) {
+  // Keys are spread evenly, so a bucket for each of them holds one on average.
+  const auto bucket_of = [&](Index i) { return std::min(n - 1, static_cast<Index>(keys[i] * static_cast<double>(n))); };
   std::vector<Index> begins(static_cast<std::size_t>(n) + 1);
-  for (Index unit = 0; unit < n; ++unit) ++begins[static_cast<std::size_t>(bucket_of(unit)) + 1];
+  for (Index i = 0; i < n; ++i) ++begins[static_cast<std::size_t>(bucket_of(i)) + 1];
   std::partial_sum(begins.begin(), begins.end(), begins.begin());
   std::vector<std::pair<double, Index>> sorted(static_cast<std::size_t>(n));
-  for (Index unit = 0; unit < n; ++unit) {
-    auto place = static_cast<std::size_t>(begins[static_cast<std::size_t>(bucket_of(unit))]++);
-    sorted[place] = {keys[unit], unit};
+  for (Index i = 0; i < n; ++i) {
+    auto place = static_cast<std::size_t>(begins[static_cast<std::size_t>(bucket_of(i))]++);
+    sorted[place] = {keys[i], i};
     for (; place > 0 && sorted[place] < sorted[place - 1]; --place) std::swap(sorted[place], sorted[place - 1]);
   }
-  for (Index k = 0; k < n; ++k) group_of[sorted[static_cast<std::size_t>(k)].second] = k * groups / n;
+  for (Index k = 0; k < n; ++k) order[k] = sorted[static_cast<std::size_t>(k)].second;
+}
+
+void draw_groups(Index n, const double* keys, Index groups, Index* group_of) {
+  std::vector<Index> order(static_cast<std::size_t>(n));
+  sort_keys(n, keys, order.data());
+  for (Index k = 0; k < n; ++k) group_of[order[static_cast<std::size_t>(k)]] = k * groups / n;
 }
 
 void sort_by_group(Index rows, const std::int64_t* units, const Index* group_of, Index groups, std::int64_t* order,

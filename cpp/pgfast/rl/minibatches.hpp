@@ -7,8 +7,12 @@
 
 namespace pgfast {
 
-/// Draws n units into groups whose sizes differ by one at most: group_of [n]. The keys [n] are numbers in [0, 1); the
-/// unit with the k-th smallest key falls into group k groups / n. Equal keys keep the order of their units.
+/// order [n] = the indices of the keys [n], from the smallest key to the largest; equal keys keep their order. Keys are
+/// numbers in [0, 1), best spread evenly.
+void sort_keys(Index n, const double* keys, Index* order);
+
+/// Draws n units into groups whose sizes differ by one at most: group_of [n]. The unit with the k-th smallest key, in
+/// the order of `sort_keys`, falls into group k groups / n.
 void draw_groups(Index n, const double* keys, Index groups, Index* group_of);
 
 /// Sorts rows by the group of their units [rows], those of a group in the order that they have: order [rows], and the

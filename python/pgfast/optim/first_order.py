@@ -26,21 +26,21 @@ class Optimizer:
     """
 
     def __init__(self, native: core.SGD | core.Adam | core.RMSprop) -> None:
-        self._native = native
+        self.native = native
 
     @property
     def steps(self) -> int:
         """The number of steps taken."""
-        return self._native.steps
+        return self.native.steps
 
     @property
     def learning_rate(self) -> float:
         """The learning rate, at least 0 and finite; it may be set between steps."""
-        return self._native.learning_rate
+        return self.native.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self._native.learning_rate = value
+        self.native.learning_rate = value
 
     def step(
         self,
@@ -81,11 +81,11 @@ class Optimizer:
                     f"{type(self).__name__}.step: part must be a slice without a step and its learning rate, got {part}"
                 )
         with OPTIMIZER:
-            return self._native.step(parameters, gradient, max_norm, learning_rate, native_part)
+            return self.native.step(parameters, gradient, max_norm, learning_rate, native_part)
 
     def state(self) -> dict[str, Any]:
         """Returns ``steps`` (int), ``learning_rate`` (float) and, after the first step, copies of the slots."""
-        return self._native.state()
+        return self.native.state()
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restores a state by copying its slots. A state without slots resets the optimizer to before its first step.
@@ -94,12 +94,12 @@ class Optimizer:
             TypeError: if a dtype is wrong.
             ValueError: if a key is missing or unknown, a number is out of range, or slots differ in size.
         """
-        scalars, slots = {"steps", "learning_rate"}, self._native.slot_names
+        scalars, slots = {"steps", "learning_rate"}, self.native.slot_names
         expected = scalars.union(slots)
         if state.keys() not in (scalars, expected):
             raise ValueError(f"{type(self).__name__}.load_state: expected {sorted(expected)}, got {sorted(state)}")
         arrays = [np.array(state[name]) for name in slots if name in state]  # copied: a file's may be unaligned
-        self._native.load_state(int(state["steps"]), float(state["learning_rate"]), arrays)
+        self.native.load_state(int(state["steps"]), float(state["learning_rate"]), arrays)
 
     def require_fit(self, state: Mapping[str, Any], parameters: FloatArray) -> None:
         """Raises ``ValueError`` unless the slots of a state have the shape and dtype of the parameters."""
@@ -142,6 +142,8 @@ class Adam(Optimizer):
 
     Source: Kingma and Ba (2015), algorithm 1.
     """
+
+    native: core.Adam
 
     def __init__(self, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
         super().__init__(core.Adam(learning_rate, beta1, beta2, epsilon))
