@@ -17,10 +17,10 @@ import pgfast
 from harness import CONTINUE, Bench, main, require_equal, training_speed
 from limits.breakout import BreakoutLimit, Passes
 from limits.emulators import Emulators
-from peers.ale_vec_env import AleVecEnv
 from peers.sb3 import sb3_breakout
 from peers.sb3_a2c import sb3_a2c_breakout
 from peers.torch_a2c import TorchA2C
+from peers.vec_envs import AleVecEnv
 from threads import all_threads
 
 NUM_ENVS = 16

@@ -1,5 +1,8 @@
 """PPO compared with stable-baselines3 and with a PyTorch program in CleanRL's manner, with the same settings.
 
+HalfCheetah is measured with Gymnasium's environments, and with sixteen of EnvPool's on both sides: one or two of these
+are slower than Gymnasium's, as each step waits for another thread.
+
 All have two MLPs, one for the policy and one for the value. Each peer gets one thread or all, whichever is faster for
 it: with networks this small, PyTorch is often slower with more than one thread.
 
@@ -17,6 +20,7 @@ from harness import CONTINUE, Bench, main, require_equal, training_speed
 from peers.sb3 import Sb3Training
 from peers.sb3_ppo import sb3_ppo
 from peers.torch_ppo import TorchPPO, torch_ppo
+from pgfast.envs.options import Vectorization
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,12 @@ class Task:
     clip_range: float = 0.2
     entropy_coef: float = 0.0
     gae_lambda: float = 0.95
+    vectorization: Vectorization = "auto"
+
+    @property
+    def case(self) -> str:
+        """The name of the case with stable-baselines3 as the peer."""
+        return f"{self.env_id} {self.num_envs} x {self.n_steps}" + ", EnvPool" * (self.vectorization == "envpool")
 
     def settings(self) -> dict[str, Any]:
         """Returns those that pgfast and the PyTorch program call by the same name."""
@@ -41,16 +51,15 @@ class Task:
         return {name: getattr(self, name) for name in names}
 
 
-TASKS = (
-    Task("CartPole-v1", 8, 128, num_epochs=4, minibatch_size=256, updates=8, entropy_coef=0.01),
-    Task("HalfCheetah-v5", 1, 2048, num_epochs=10, minibatch_size=64, updates=2, normalize=True),
-)
+CARTPOLE = Task("CartPole-v1", 8, 128, num_epochs=4, minibatch_size=256, updates=8, entropy_coef=0.01)
+HALF_CHEETAH = Task("HalfCheetah-v5", 1, 2048, num_epochs=10, minibatch_size=64, updates=2, normalize=True)
 
 
 def our_training(task: Task) -> pgfast.PPO:
     return pgfast.PPO(
         task.env_id,
         preset=None,
+        vectorization=task.vectorization,
         num_envs=task.num_envs,
         separate_value_network=True,
         normalize_observations=task.normalize,
@@ -65,6 +74,7 @@ def sb3_training(task: Task) -> Sb3Training:
         task.env_id,
         task.num_envs,
         normalize=task.normalize,
+        envpool=task.vectorization == "envpool",
         n_steps=task.n_steps,
         n_epochs=task.num_epochs,
         batch_size=task.minibatch_size,
@@ -97,11 +107,12 @@ def measure_task(
 
 
 def measure(bench: Bench) -> None:
-    """Measures every task with both peers."""
-    for task in TASKS:
-        case = f"{task.env_id} {task.num_envs} x {task.n_steps}"
-        measure_task(bench, case, task, sb3_training, "stable-baselines3")
-        measure_task(bench, f"{case}, PyTorch", task, torch_training, "PyTorch")
+    """Measures both tasks with both peers, and one with EnvPool's environments on both sides."""
+    many = replace(HALF_CHEETAH, num_envs=16, n_steps=128, vectorization="envpool")
+    for task in (CARTPOLE, HALF_CHEETAH, many):
+        measure_task(bench, task.case, task, sb3_training, "stable-baselines3")
+    for task in (CARTPOLE, HALF_CHEETAH):
+        measure_task(bench, f"{task.case}, PyTorch", task, torch_training, "PyTorch")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,19 @@
-"""PPO of stable-baselines3 as shipped: all environments in one process, which is fastest for cheap environments."""
+"""PPO of stable-baselines3, with its own environments or EnvPool's."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from stable_baselines3 import PPO
-from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from peers.sb3 import Sb3Training, sb3_breakout
+from peers.sb3 import Sb3Training, sb3_breakout, sb3_envs
 
 __all__ = ["sb3_ppo", "sb3_ppo_breakout"]
 
 
-def sb3_ppo(env_id: str, num_envs: int, *, normalize: bool, **settings: Any) -> Sb3Training:
+def sb3_ppo(env_id: str, num_envs: int, *, normalize: bool, envpool: bool, **settings: Any) -> Sb3Training:
     """Returns a training with two MLPs; ``settings`` are those of the library."""
-    env: VecEnv = make_vec_env(env_id, num_envs, seed=0)
-    if normalize:
-        env = VecNormalize(env)
+    env = sb3_envs(env_id, num_envs, normalize=normalize, envpool=envpool)
     return Sb3Training(PPO("MlpPolicy", env, device="cpu", seed=0, **settings))
 
 
