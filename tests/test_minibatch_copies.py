@@ -45,8 +45,7 @@ def test_the_rows_of_a_minibatch_are_on_the_tape(space: spaces.Space[Any]) -> No
     replay = Replay(policy)
     minibatches = Minibatches(batch, len(batch), 7, 0, ALONE).shuffled(0)
     assert len(minibatches) > 3
-    for minibatch in minibatches:
-        rows = replay.take(batch, minibatch)
+    for minibatch, rows in zip(minibatches, replay.take(batch, minibatches), strict=True):
         np.testing.assert_array_equal(rows.observations, batch.observations[minibatch.index])
         tape = replay.record(rows)
         assert np.shares_memory(rows.observations, tape.inputs(rows.observations.dtype))
@@ -55,8 +54,8 @@ def test_the_rows_of_a_minibatch_are_on_the_tape(space: spaces.Space[Any]) -> No
 
 def test_a_minibatch_of_all_rows_is_the_batch() -> None:
     agent, batch = trained(VECTOR)
-    (whole,) = Minibatches(batch, len(batch), None, 0, ALONE).shuffled(0)
-    assert Replay(agent.learner.policy).take(batch, whole) is batch
+    (rows,) = Replay(agent.learner.policy).take(batch, Minibatches(batch, len(batch), None, 0, ALONE).shuffled(0))
+    assert rows is batch
 
 
 def test_an_update_allocates_no_observations() -> None:

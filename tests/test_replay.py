@@ -52,8 +52,7 @@ def test_each_minibatch_has_the_numbers_of_the_rollout(mode: AutoresetMode, memo
     agent, _, batch = second_rollout(mode, memory)
     replay = Replay(agent.policy)
     for epoch in range(2):
-        for minibatch in Minibatches(batch, len(batch), size, 0, ALONE).shuffled(epoch):
-            rows = replay.take(batch, minibatch)
+        for rows in replay.take(batch, Minibatches(batch, len(batch), size, 0, ALONE).shuffled(epoch)):
             tape, number = replay.record(rows), len(rows.time)
             log_prob = tape.distribution(number).log_prob(rows.actions)
             np.testing.assert_array_equal(rows.used(log_prob), rows.used(rows.log_prob))

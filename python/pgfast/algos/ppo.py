@@ -123,8 +123,7 @@ class PPOLearner(Learner):
                 if s.normalize_advantages:
                     normalized = advantages.normalize_parts(latest.advantages, [part.counted for part in drawn], reduce)
                     weighted = replace(latest, advantages=normalized)
-                for minibatch in drawn:
-                    rows = self._replay.take(weighted, minibatch)
+                for minibatch, rows in zip(drawn, self._replay.take(weighted, drawn), strict=True):
                     is_recorded = epoch == 0 and rows is weighted and rollout.keeps_forward  # no step since the rollout
                     tape = rollout.tape if is_recorded else self._replay.record(rows)
                     objective, gradient = self._differentiate(tape, rows, minibatch.count, rollout, reduce)

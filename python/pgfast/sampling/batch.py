@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pgfast._native import core
 from pgfast._typing import Array, BoolArray, FloatArray, IntArray
 from pgfast.reduce import Reduce
 from pgfast.sampling.rollout import Rollout
@@ -73,34 +74,24 @@ class Batch:
 
     def first_steps(self, steps: int) -> Batch:
         """Makes views of the rows of the first ``steps`` steps of the rollout."""
-        rows = int(np.searchsorted(self.step, steps))
-        return Batch(
-            self.observations[:rows],
-            self.step[:rows],
-            self.time[:rows],
-            self.actions[:rows],
-            self.log_prob[:rows],
-            self.advantages[:rows],
-            self.returns[:rows],
-            self.values[:rows],
-            None if self.valid is None else self.valid[:rows],
-            None if self.mask is None else self.mask[:rows],
-            self.state,
-        )
+        rows = slice(int(np.searchsorted(self.step, steps)))
+        return self.take(rows, self.observations[rows], None if self.valid is None else self.valid[rows], self.state)
 
-    def take(self, index: IntArray, observations: Array, valid: BoolArray | None, state: FloatArray | None) -> Batch:
-        """Copies the rows of ``index``, except for their ``observations``, which are given."""
+    def take(
+        self, rows: IntArray | slice, observations: Array, valid: BoolArray | None, state: FloatArray | None
+    ) -> Batch:
+        """Copies the rows with these indices, or makes views of a slice; ``observations`` and the rest are given."""
         return Batch(
             observations,
-            self.step[index],
-            self.time[index],
-            self.actions[index],
-            self.log_prob[index],
-            self.advantages[index],
-            self.returns[index],
-            self.values[index],
+            self.step[rows],
+            self.time[rows],
+            self.actions[rows],
+            self.log_prob[rows],
+            self.advantages[rows],
+            self.returns[rows],
+            self.values[rows],
             valid,
-            None if self.mask is None else self.mask[index],
+            None if self.mask is None else self.mask[rows],
             state,
         )
 
@@ -127,4 +118,4 @@ class Batch:
 
     def sum(self, numbers: FloatArray) -> float:
         """Sums ``numbers`` ``[B]`` over the valid rows, in float64."""
-        return float(self.used(numbers).sum(dtype=np.float64))
+        return float(core.column_sums(numbers.reshape(-1, 1), self.valid)[0])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
 from pgfast._typing import Array
 from pgfast.policies import Policy, PolicyTape
 from pgfast.sampling.batch import Batch
@@ -18,19 +22,24 @@ class Replay:
         self._tape: PolicyTape | None = None
         self._observations: Array  # on the tape
 
-    def take(self, batch: Batch, minibatch: Minibatch) -> Batch:
-        """Returns the rows of a minibatch: the batch itself if all are selected, else copies.
+    def take(self, batch: Batch, minibatches: Sequence[Minibatch]) -> Iterator[Batch]:
+        """Yields the rows of each minibatch: the batch itself if it is one of all rows, else copies.
 
-        The observations are copied to the tape, where the next call overwrites them and :meth:`record` finds them.
+        The observations are copied to the tape, where the next minibatch overwrites them and :meth:`record` finds them.
         """
-        index = minibatch.index
-        if index is None:
-            return batch
-        rows = len(index)
-        self._reserve(rows, batch.observations)
-        observations = self._observations[:rows]
-        batch.observations.take(index, 0, observations, "clip")  # with "raise" it would copy them twice
-        return batch.take(index, observations, minibatch.valid, minibatch.state)
+        indices = [minibatch.index for minibatch in minibatches if minibatch.index is not None]
+        if not indices:
+            yield batch
+            return
+        # All but the observations at once: the rows of a minibatch are then a slice.
+        drawn, begin = batch.take(np.concatenate(indices), batch.observations, None, None), 0
+        for minibatch, index in zip(minibatches, indices, strict=True):
+            rows, end = len(index), begin + len(index)
+            self._reserve(rows, batch.observations)
+            observations = self._observations[:rows]
+            batch.observations.take(index, 0, observations, "clip")  # with "raise" it would copy them twice
+            yield drawn.take(slice(begin, end), observations, minibatch.valid, minibatch.state)
+            begin = end
 
     def record(self, batch: Batch) -> PolicyTape:
         """Records all rows of the batch, valid or not, and returns the tape, which the next call overwrites.
