@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from typing import Any
 
@@ -76,10 +77,11 @@ class EnvPoolVecEnv(_NativeVecEnv):
     """EnvPool's, of a task of Gymnasium. An environment whose episode ends is reset at once, by a call of its own."""
 
     def __init__(self, env_id: str, num_envs: int, num_threads: int) -> None:
-        self._pool: Any = envpool.make_gymnasium(
-            env_id, num_envs=num_envs, num_threads=min(num_threads, num_envs), seed=0
-        )
-        super().__init__(num_envs, self._pool.observation_space, self._pool.action_space)
+        threads = min(num_threads, num_envs)
+        with warnings.catch_warnings():  # of the double precision in which EnvPool describes its spaces
+            warnings.filterwarnings("ignore", ".*precision lowered by casting")
+            self._pool: Any = envpool.make_gymnasium(env_id, num_envs=num_envs, num_threads=threads, seed=0)
+            super().__init__(num_envs, self._pool.observation_space, self._pool.action_space)
 
     def reset(self) -> NDArray[Any]:
         observations: NDArray[Any] = self._pool.reset()[0]
